@@ -1,0 +1,38 @@
+//! From a URL to an engine.
+
+use std::sync::Arc;
+
+use super::{Engine, EngineError, EngineErrorKind, EngineResult, embedded::EmbeddedEngine, redis::RedisEngine};
+
+/// Opens the engine that a URL names.
+///
+/// | URL | engine |
+/// | --- | --- |
+/// | `redis://[user:password@]host[:port][/db]` | a Redis or Valkey server |
+/// | `rediss://…` | the same over TLS; see [`RedisEngine`](super) for certificates |
+/// | `unix:///path/to.sock[?db=1&user=…&pass=…]` | the same over a Unix socket |
+/// | `redis-sentinel://[user:password@]host:port,host:port/master[/db]` | the master that Sentinels name (`rediss-sentinel` with TLS) |
+/// | `redis-cluster://[user:password@]host:port,host:port` | a Redis Cluster (`rediss-cluster` with TLS) |
+/// | `sqlite://path` | the embedded engine on one file, made when missing; `sqlite:///var/lib/shop.db` is absolute |
+/// | `memory:` | the embedded engine in memory, a new and empty one each time |
+///
+/// # Errors
+///
+/// [`EngineErrorKind::InvalidInput`] for a URL of another form; [`EngineErrorKind::Connection`] and others when the
+/// server or file cannot be reached.
+pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
+    let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
+    match scheme {
+        "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
+        | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
+        "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        _ => Err(EngineError::new(
+            EngineErrorKind::InvalidInput,
+            "open the store",
+            format!(
+                "its URL begins with '{scheme}:'; write redis://, rediss://, unix://, redis-sentinel://, \
+                 redis-cluster://, sqlite:// or memory:"
+            ),
+        )),
+    }
+}
