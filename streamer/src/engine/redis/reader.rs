@@ -153,7 +153,7 @@ fn interrupter(link: Arc<Link>, client_id: Option<i64>, waits: Arc<AtomicU64>) -
     let runtime = Handle::current();
     Interrupter::new(move || {
         let this_wait = waits.load(Ordering::Acquire);
-        if this_wait % 2 == 0 {
+        if this_wait.is_multiple_of(2) {
             return;
         }
         let (link, waits) = (link.clone(), waits.clone());
