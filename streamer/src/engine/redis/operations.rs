@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use redis::{RedisResult, Value, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 
 use super::{
     RedisEngine,
     address::Server,
     cluster_reader::ClusterReader,
-    command::{self, eval, group_start, millis, on, with_ids},
+    command::{self, at_least_one, eval, group_start, millis, on, with_ids},
     error::engine_error,
     no_such_key,
     reader::ServerReader,
@@ -35,16 +35,17 @@ impl Engine for RedisEngine {
     async fn warnings(&self) -> EngineResult<Vec<String>> {
         let mut warnings = Vec::new();
         // Not by the version: Valkey counts its own, and proxies lie.
-        let known = self.run(b"", cmd("COMMAND").arg("INFO").arg("XAUTOCLAIM")).await;
-        if let Ok(Value::Array(known)) = known
-            && known.first() == Some(&Value::Nil)
-        {
-            warnings.push(
-                "the server is older than Redis 6.2: pending entries of dead consumers cannot be claimed".to_owned(),
-            );
+        let known = self
+            .ask_if_allowed(cmd("COMMAND").arg("INFO").arg("XAUTOCLAIM"))
+            .await?;
+        if known.first() == Some(&Value::Nil) {
+            let danger = "the server is older than Redis 6.2: pending entries of dead consumers cannot be claimed";
+            warnings.push(danger.to_owned());
         }
-        let policy = self.run(b"", cmd("CONFIG").arg("GET").arg("maxmemory-policy")).await;
-        let policy = policy.ok().and_then(|policy| reply::array(policy).ok()?.pop());
+        let policy = self
+            .ask_if_allowed(cmd("CONFIG").arg("GET").arg("maxmemory-policy"))
+            .await?
+            .pop();
         let policy = policy.and_then(|policy| reply::text(policy).ok());
         if let Some(policy) = policy.filter(|policy| policy.starts_with("allkeys")) {
             warnings.push(format!(
@@ -143,13 +144,12 @@ impl Engine for RedisEngine {
     async fn full_info(&self, stream: &StreamName, count: usize) -> EngineResult<Option<FullStreamInfo>> {
         let attempted = || format!("look at stream '{stream}' in full");
         let mut command = cmd("XINFO");
-        // COUNT 0 would be "all".
         command
             .arg("STREAM")
             .arg(stream.as_bytes())
             .arg("FULL")
             .arg("COUNT")
-            .arg(count.max(1));
+            .arg(at_least_one(count));
         let mut answers = self
             .run_all(vec![(stream.clone(), cmd("TIME")), (stream.clone(), command)])
             .await
@@ -276,7 +276,7 @@ impl Engine for RedisEngine {
             .arg(group)
             .arg(consumer)
             .arg("COUNT")
-            .arg(count.max(1));
+            .arg(at_least_one(count));
         command.arg("STREAMS").arg(stream.as_bytes()).arg(after.to_string());
         let (entries, deleted) = self.ask(stream.as_bytes(), &command, reply::history, attempted).await?;
 
@@ -351,7 +351,7 @@ impl Engine for RedisEngine {
             .arg(consumer)
             .arg(millis(min_idle))
             .arg(from.to_string())
-            .arg(count.max(1));
+            .arg(at_least_one(count));
         let attempted = || format!("claim idle entries of stream '{stream}' in group '{group}' for '{consumer}'");
         self.ask(stream.as_bytes(), &command, reply::auto_claimed, attempted)
             .await
@@ -366,7 +366,7 @@ impl Engine for RedisEngine {
         idle: Duration,
     ) -> EngineResult<Vec<EntryId>> {
         let mut command = eval(script::SET_IDLE, stream);
-        command.arg(group).arg(consumer).arg(millis(idle));
+        command.arg(group).arg(consumer).arg(command::idle(idle));
         let attempted = || format!("renew entries of stream '{stream}' in group '{group}' for '{consumer}'");
         self.ask(stream.as_bytes(), &with_ids(command, ids), reply::ids, attempted)
             .await
@@ -409,7 +409,7 @@ impl Engine for RedisEngine {
 
     async fn set_scan(&self, key: &str, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)> {
         let mut command = cmd("SSCAN");
-        command.arg(key).arg(cursor).arg("COUNT").arg(count.max(1));
+        command.arg(key).arg(cursor).arg("COUNT").arg(at_least_one(count));
         self.ask(key.as_bytes(), &command, reply::scan_page, || {
             format!("read the members of set '{key}'")
         })
@@ -455,6 +455,15 @@ impl Engine for RedisEngine {
 }
 
 impl RedisEngine {
+    /// A question about the server; nothing where it may not be asked, or where the server does not know it.
+    async fn ask_if_allowed(&self, question: &Cmd) -> EngineResult<Vec<Value>> {
+        let attempted = || format!("ask {} how it is set up", self.location);
+        match self.ask(b"", question, reply::array, attempted).await {
+            Err(error) if error.kind().is_transient() => Err(error),
+            answer => Ok(answer.unwrap_or_default()),
+        }
+    }
+
     /// A command that takes a key and items, and tells how many it changed.
     async fn change(&self, name: &str, key: &str, items: &[Bytes]) -> EngineResult<u64> {
         if items.is_empty() {
