@@ -8,6 +8,7 @@
 //! - [`message`]: what an event becomes on a stream, to the byte, and what a listener gets back.
 //! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that everything begins with.
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
+//! - [`failed`]: the list of what listeners could not handle.
 //! - `entry`: entries, their IDs and the names of streams.
 
 mod client;
@@ -15,6 +16,7 @@ mod emit;
 pub mod engine;
 mod entry;
 mod event;
+pub mod failed;
 pub mod message;
 
 pub use self::{
