@@ -99,7 +99,9 @@ macro_rules! functions_of {
                 state: &S,
             ) -> impl Future<Output = Result<(), ListenerError>> + Send {
                 // The function is called before the first await, so that arguments need not be `Send` on their own.
-                let made = (|| Ok(self($($argument::from_message(message, context, state)?),*)))();
+                let made = (|| -> Result<Fut, ListenerError> {
+                    Ok(self($($argument::from_message(message, context, state)?),*))
+                })();
                 async move {
                     match made {
                         Ok(future) => future.await.into_outcome(),

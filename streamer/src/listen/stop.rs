@@ -36,6 +36,12 @@ impl StopHandle {
         self.stop.is_cancelled()
     }
 
+    /// Whether the end at once was asked for.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.abort.is_cancelled()
+    }
+
     /// Waits until the end is asked for.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
