@@ -15,6 +15,8 @@ mod emit;
 pub mod engine;
 mod entry;
 mod event;
+pub mod failed;
+mod listen;
 pub mod message;
 
 pub use self::{
@@ -22,8 +24,14 @@ pub use self::{
     emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
+    listen::{
+        Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
+        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle, Summary,
+        Workers,
+    },
     message::{DecodeError, ReceivedMessage},
 };
+pub use async_trait::async_trait;
 pub use streamer_macros::Event;
 
 #[doc(hidden)]

@@ -33,7 +33,11 @@ pub(super) struct InHand {
 impl InHand {
     pub(super) fn new(streams: usize) -> Self {
         let streams = (0..streams).map(|_| Mutex::default()).collect();
-        Self { streams, lost: Mutex::default(), any_lost: AtomicBool::new(false) }
+        Self {
+            streams,
+            lost: Mutex::default(),
+            any_lost: AtomicBool::new(false),
+        }
     }
 
     /// Takes an entry in hand; `false` when it is already.
@@ -73,7 +77,10 @@ impl InHand {
     fn mark_lost(&self, stream: usize, ids: Vec<EntryId>) -> Vec<EntryId> {
         let in_hand = locked(&self.streams[stream]);
         let mut lost = locked(&self.lost);
-        let newly = ids.into_iter().filter(|id| in_hand.contains(id) && lost.insert((stream, *id))).collect::<Vec<_>>();
+        let newly = ids
+            .into_iter()
+            .filter(|id| in_hand.contains(id) && lost.insert((stream, *id)))
+            .collect::<Vec<_>>();
         if !newly.is_empty() {
             self.any_lost.store(true, Ordering::Relaxed);
         }
@@ -87,13 +94,18 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 /// Renews what is in hand, three times in each reclaim time, for as long as it is polled.
 pub(super) async fn renew(shared: Arc<Shared>) {
-    let Some(reclaim) = shared.group.as_ref().and(shared.options.reclaim) else { return };
+    let Some(reclaim) = shared.group.as_ref().and(shared.options.reclaim) else {
+        return;
+    };
     loop {
         tokio::time::sleep(reclaim / 3).await;
         for stream in 0..shared.streams.len() {
             if let Err(error) = renew_stream(&shared, stream).await {
                 // The next round tries again; should the store stay away, the reader decides what to do.
-                tracing::debug!("renewing what is in hand of '{}' failed: {error}", shared.streams[stream].name);
+                tracing::debug!(
+                    "renewing what is in hand of '{}' failed: {error}",
+                    shared.streams[stream].name
+                );
             }
         }
     }
@@ -106,7 +118,10 @@ async fn renew_stream(shared: &Shared, stream: usize) -> EngineResult<()> {
         let others = ids.iter().filter(|id| !ours.contains(id)).copied().collect();
         let lost = shared.in_hand.mark_lost(stream, others);
         if !lost.is_empty() {
-            shared.reporter.tell(&Report::LeaseLost { stream: &shared.streams[stream].name, ids: &lost });
+            shared.reporter.tell(&Report::LeaseLost {
+                stream: &shared.streams[stream].name,
+                ids: &lost,
+            });
         }
     }
     Ok(())
@@ -127,7 +142,10 @@ async fn set_idle(shared: &Shared, stream: usize, ids: &[EntryId], idle: Duratio
     match &shared.group {
         Some(member) => {
             let name = &shared.streams[stream].name;
-            shared.engine().set_idle(name, &member.group, &member.consumer, ids, idle).await
+            shared
+                .engine()
+                .set_idle(name, &member.group, &member.consumer, ids, idle)
+                .await
         }
         None => Ok(Vec::new()),
     }

@@ -24,13 +24,21 @@ pub(super) struct Progress {
 impl Progress {
     /// What is known of a message; nothing for one that was never delivered before.
     pub(super) async fn load(shared: &Shared, stream: usize, message: &ReceivedMessage) -> EngineResult<Self> {
-        let Some(member) = shared.group.as_ref().filter(|_| shared.keeps_failed_pending() && message.attempt() > 1)
+        let Some(member) = shared
+            .group
+            .as_ref()
+            .filter(|_| shared.keeps_failed_pending() && message.attempt() > 1)
         else {
             return Ok(Self::default());
         };
         let key = key(member, shared, stream);
-        let stored = shared.engine().hash_get(&key, &[Bytes::from(message.id().to_string())]).await?;
-        let Some(Some(text)) = stored.into_iter().next() else { return Ok(Self::default()) };
+        let stored = shared
+            .engine()
+            .hash_get(&key, &[Bytes::from(message.id().to_string())])
+            .await?;
+        let Some(Some(text)) = stored.into_iter().next() else {
+            return Ok(Self::default());
+        };
         serde_json::from_slice(&text).map_err(|error| {
             EngineError::new(
                 EngineErrorKind::Corrupt,
@@ -54,8 +62,16 @@ impl Progress {
     }
 
     /// Replaces the failures by those of the latest delivery, and returns the earlier ones.
-    pub(super) fn replace_failed(&mut self, latest: Vec<String>) -> Vec<String> {
+    pub(super) fn replace_failed(&mut self, latest: &[Bytes]) -> Vec<Bytes> {
+        // Members are JSON text in ASCII, so nothing is lost on the way to text and back.
+        let latest = latest
+            .iter()
+            .map(|member| String::from_utf8_lossy(member).into_owned())
+            .collect();
         std::mem::replace(&mut self.failed, latest)
+            .into_iter()
+            .map(Bytes::from)
+            .collect()
     }
 
     /// The text that [`Progress::load`] reads.

@@ -32,7 +32,10 @@ impl Queue {
     fn new() -> (mpsc::Sender<Vec<Job>>, Arc<Self>) {
         // One batch waits here while one is handled, and the reader holds a third.
         let (sender, receiver) = mpsc::channel(1);
-        let queue = Self { current: Mutex::new(Vec::new().into_iter()), batches: AsyncMutex::new(receiver) };
+        let queue = Self {
+            current: Mutex::new(Vec::new().into_iter()),
+            batches: AsyncMutex::new(receiver),
+        };
         (sender, Arc::new(queue))
     }
 
@@ -95,11 +98,23 @@ pub(super) fn queues(workers: &Workers) -> (HandOver, Vec<Arc<Queue>>) {
     match workers {
         Workers::InOrder | Workers::AtOnce(_) => {
             let (sender, queue) = Queue::new();
-            (HandOver { queues: vec![sender], key: None }, vec![queue; count])
+            (
+                HandOver {
+                    queues: vec![sender],
+                    key: None,
+                },
+                vec![queue; count],
+            )
         }
         Workers::PerKey(_, key) => {
             let (senders, queues) = (0..count).map(|_| Queue::new()).unzip();
-            (HandOver { queues: senders, key: Some(key.clone()) }, queues)
+            (
+                HandOver {
+                    queues: senders,
+                    key: Some(key.clone()),
+                },
+                queues,
+            )
         }
     }
 }

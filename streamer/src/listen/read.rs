@@ -58,17 +58,24 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<End
         if shared.context.stop.is_stopped() {
             return Ok(Ended::Stopped);
         }
-        let passes = error.kind().is_transient()
-            || matches!(error.kind(), EngineErrorKind::NoGroup | EngineErrorKind::NoStream);
+        let passes =
+            error.kind().is_transient() || matches!(error.kind(), EngineErrorKind::NoGroup | EngineErrorKind::NoStream);
         let Some(keep_alive) = shared.options.keep_alive.filter(|_| passes) else {
             return Err(ListenError::Engine(error));
         };
         if keep_alive.max_attempts.is_some_and(|most| reading.failures >= most) {
-            return Err(ListenError::GaveUp { attempts: reading.failures, error });
+            return Err(ListenError::GaveUp {
+                attempts: reading.failures,
+                error,
+            });
         }
         reading.failures += 1;
         let delay = keep_alive.delay(reading.failures);
-        shared.reporter.tell(&Report::Interrupted { error: &error, attempt: reading.failures, delay });
+        shared.reporter.tell(&Report::Interrupted {
+            error: &error,
+            attempt: reading.failures,
+            delay,
+        });
         if !shared.context.stop.sleep(delay).await {
             return Ok(Ended::Stopped);
         }
@@ -83,9 +90,21 @@ impl Reading {
         let mut reader = self.shared.engine().reader(self.mode()).await?;
         let _interrupted = self.interrupt_when_stopped(reader.interrupter());
         if first {
-            let streams = self.shared.streams.iter().map(|stream| stream.name.clone()).collect::<Vec<_>>();
-            let group = self.shared.group.as_ref().map(|member| (&*member.group, &*member.consumer));
-            self.shared.reporter.tell(&Report::Started { streams: &streams, group });
+            let streams = self
+                .shared
+                .streams
+                .iter()
+                .map(|stream| stream.name.clone())
+                .collect::<Vec<_>>();
+            let group = self
+                .shared
+                .group
+                .as_ref()
+                .map(|member| (&*member.group, &*member.consumer));
+            self.shared.reporter.tell(&Report::Started {
+                streams: &streams,
+                group,
+            });
         }
         // Also after every failure: a reply that was lost on its way left its messages pending here.
         self.take_up_own_pending().await?;
@@ -110,7 +129,8 @@ impl Reading {
                 }
                 wait = wait.min(left);
             }
-            self.read_new(reader.as_mut(), wait.max(Duration::from_millis(1))).await?;
+            self.read_new(reader.as_mut(), wait.max(Duration::from_millis(1)))
+                .await?;
             if self.failures > 0 {
                 self.failures = 0;
                 self.shared.reporter.tell(&Report::Resumed);
@@ -121,10 +141,16 @@ impl Reading {
     fn mode(&self) -> ReadMode {
         let streams = self.shared.streams.iter().map(|stream| stream.name.clone());
         match &self.shared.group {
-            Some(GroupMember { group, consumer }) => {
-                ReadMode::Group { group: group.clone(), consumer: consumer.clone(), streams: streams.collect() }
-            }
-            None => ReadMode::Plain(streams.zip(self.seen.iter().map(|seen| seen.unwrap_or_default())).collect()),
+            Some(GroupMember { group, consumer }) => ReadMode::Group {
+                group: group.clone(),
+                consumer: consumer.clone(),
+                streams: streams.collect(),
+            },
+            None => ReadMode::Plain(
+                streams
+                    .zip(self.seen.iter().map(|seen| seen.unwrap_or_default()))
+                    .collect(),
+            ),
         }
     }
 
@@ -194,9 +220,16 @@ impl Reading {
         } else {
             in_hand.map_or(seen, |before| before.min(seen))
         };
-        match engine.create_group(name, &member.group, GroupStart::After(stood), true).await {
+        match engine
+            .create_group(name, &member.group, GroupStart::After(stood), true)
+            .await
+        {
             Ok(()) => {
-                let report = Report::GroupRecreated { stream: name, group: &member.group, after: stood };
+                let report = Report::GroupRecreated {
+                    stream: name,
+                    group: &member.group,
+                    after: stood,
+                };
                 self.shared.reporter.tell(&report);
                 Ok(stood)
             }
@@ -214,8 +247,15 @@ impl Reading {
             while !shared.context.stop.is_stopped() {
                 let count = self.appetite.count().min(CLAIMED_AT_ONCE);
                 let engine = shared.engine();
-                let found = engine.read_pending(&listened.name, &member.group, &member.consumer, after, count).await?;
-                let last = found.entries.iter().map(|found| found.entry.id).chain(found.deleted.iter().copied()).max();
+                let found = engine
+                    .read_pending(&listened.name, &member.group, &member.consumer, after, count)
+                    .await?;
+                let last = found
+                    .entries
+                    .iter()
+                    .map(|found| found.entry.id)
+                    .chain(found.deleted.iter().copied())
+                    .max();
                 let Some(last) = last else { break };
                 after = last;
                 self.hand_over_again(stream, member, found, false).await?;
@@ -227,13 +267,17 @@ impl Reading {
     /// Claims what other consumers left idle for too long, and hands it over.
     async fn claim_idle(&mut self) -> EngineResult<()> {
         let shared = Arc::clone(&self.shared);
-        let (Some(member), Some(idle)) = (&shared.group, shared.options.reclaim) else { return Ok(()) };
+        let (Some(member), Some(idle)) = (&shared.group, shared.options.reclaim) else {
+            return Ok(());
+        };
         for (stream, listened) in shared.streams.iter().enumerate() {
             let mut from = EntryId::MIN;
             while !shared.context.stop.is_stopped() {
                 let (engine, consumer) = (shared.engine(), &member.consumer);
                 let count = self.appetite.count().min(CLAIMED_AT_ONCE);
-                let found = engine.auto_claim(&listened.name, &member.group, consumer, idle, from, count).await?;
+                let found = engine
+                    .auto_claim(&listened.name, &member.group, consumer, idle, from, count)
+                    .await?;
                 from = found.next;
                 self.hand_over_again(stream, member, found, true).await?;
                 if from == EntryId::MIN {
@@ -254,7 +298,10 @@ impl Reading {
         let shared = Arc::clone(&self.shared);
         let name = &shared.streams[stream].name;
         if !found.deleted.is_empty() {
-            shared.reporter.tell(&Report::Gone { stream: name, ids: &found.deleted });
+            shared.reporter.tell(&Report::Gone {
+                stream: name,
+                ids: &found.deleted,
+            });
             shared.engine().acknowledge(name, &member.group, &found.deleted).await?;
         }
         let mut jobs = Vec::with_capacity(found.entries.len());
@@ -262,7 +309,11 @@ impl Reading {
             self.take(stream, redelivered.entry, redelivered.deliveries, &mut jobs);
         }
         if !jobs.is_empty() {
-            shared.reporter.tell(&Report::Recovered { stream: name, count: jobs.len(), claimed });
+            shared.reporter.tell(&Report::Recovered {
+                stream: name,
+                count: jobs.len(),
+                claimed,
+            });
             self.last_message = Instant::now();
         }
         self.hand_over.send(jobs).await;
@@ -274,7 +325,12 @@ impl Reading {
         let mut jobs = Vec::new();
         self.appetite.learn(&found);
         for batch in found {
-            let Some(stream) = self.shared.streams.iter().position(|stream| stream.name == batch.stream) else {
+            let Some(stream) = self
+                .shared
+                .streams
+                .iter()
+                .position(|stream| stream.name == batch.stream)
+            else {
                 continue;
             };
             self.seen[stream] = self.seen[stream].max(batch.entries.last().map(|entry| entry.id));
@@ -293,7 +349,10 @@ impl Reading {
     fn take(&self, stream: usize, entry: Entry, deliveries: u64, jobs: &mut Vec<Job>) {
         if self.shared.group.is_none() || self.shared.in_hand.take(stream, entry.id) {
             let name = self.shared.streams[stream].name.clone();
-            jobs.push(Job { stream, message: ReceivedMessage::new(name, entry, deliveries) });
+            jobs.push(Job {
+                stream,
+                message: ReceivedMessage::new(name, entry, deliveries),
+            });
         }
     }
 
@@ -314,7 +373,11 @@ struct Appetite {
 impl Appetite {
     /// Begins small: how large messages are is not known yet.
     fn new(most: usize, most_bytes: usize) -> Self {
-        Self { most: most.max(1), most_bytes, count: most.clamp(1, 16) }
+        Self {
+            most: most.max(1),
+            most_bytes,
+            count: most.clamp(1, 16),
+        }
     }
 
     /// How many to ask of each stream.
@@ -327,8 +390,14 @@ impl Appetite {
         if entries == 0 {
             return;
         }
-        let sizes = found.iter().flat_map(|batch| &batch.entries).flat_map(|entry| &entry.fields);
-        let bytes = sizes.map(|(name, value)| name.len() + value.len()).sum::<usize>().max(1);
+        let sizes = found
+            .iter()
+            .flat_map(|batch| &batch.entries)
+            .flat_map(|entry| &entry.fields);
+        let bytes = sizes
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>()
+            .max(1);
         let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most) / found.len();
         self.count = fits.clamp(1, self.count.saturating_mul(4));
     }

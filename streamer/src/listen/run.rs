@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use rand::{Rng, distr::Alphanumeric};
+use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
     sync::mpsc,
     task::JoinSet,
@@ -81,7 +81,10 @@ impl Shared {
 
     /// Ends the listening with an error.
     pub(super) fn fail(&self, error: ListenError) {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
         self.context.stop.stop();
     }
 
@@ -110,7 +113,11 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
 
     // The time to finish runs from the moment the end is asked for, through all stages.
     let mut overdue = pin!(overdue(&shared));
-    let read = async { (&mut reader).await.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())) };
+    let read = async {
+        (&mut reader)
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
     let ended = tokio::select! {
         ended = read => Some(ended.unwrap_or_else(|error| {
             // What was begun is finished all the same, what was not goes back.
@@ -119,10 +126,9 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
         })),
         () = &mut overdue => None,
     };
-    let finished = async { while stages.join_next().await.is_some() {} };
     let ended = match ended {
         Some(ended) => tokio::select! {
-            () = finished => ended,
+            () = finished(&mut stages) => ended,
             () = &mut overdue => Ended::Aborted,
         },
         None => Ended::Aborted,
@@ -146,7 +152,14 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
 }
 
 fn prepare(listening: Listening) -> Result<Shared, ListenError> {
-    let Listening { streamer, listeners, events, options, stop, reporter } = listening;
+    let Listening {
+        streamer,
+        listeners,
+        events,
+        options,
+        stop,
+        reporter,
+    } = listening;
     let mut names = match events.is_empty() {
         true => listeners.all().map(|(event, _)| event.clone()).collect(),
         false => events,
@@ -157,16 +170,22 @@ fn prepare(listening: Listening) -> Result<Shared, ListenError> {
         return Err(ListenError::NoEvents);
     }
     if options.consumer.is_some() && options.group.is_none() {
-        return Err(ListenError::InvalidOption("a consumer needs a group: name the group too"));
+        return Err(ListenError::InvalidOption(
+            "a consumer needs a group: name the group too",
+        ));
     }
     if options.reclaim.is_some_and(|reclaim| reclaim.as_millis() < 3) {
-        return Err(ListenError::InvalidOption("a reclaim time below 3 ms leaves no time to renew: make it longer"));
+        return Err(ListenError::InvalidOption(
+            "a reclaim time below 3 ms leaves no time to renew: make it longer",
+        ));
     }
     if options.group.as_deref() == Some("") {
         return Err(ListenError::InvalidOption("a group needs a name"));
     }
     if options.batch == 0 {
-        return Err(ListenError::InvalidOption("a batch of 0 messages reads nothing: make it 1 or more"));
+        return Err(ListenError::InvalidOption(
+            "a batch of 0 messages reads nothing: make it 1 or more",
+        ));
     }
     let streams = names.into_iter().map(|name| {
         let listeners = listeners.of(&name).to_vec();
@@ -198,6 +217,11 @@ fn default_consumer(group: &str) -> String {
     format!("{group}-{}", random.collect::<String>())
 }
 
+/// Ends when every stage has.
+async fn finished(stages: &mut JoinSet<()>) {
+    while stages.join_next().await.is_some() {}
+}
+
 /// Ends when the listening has to be over at once: it was aborted, or its grace period after a stop ran out.
 async fn overdue(shared: &Shared) {
     let stop = &shared.context.stop;
@@ -226,10 +250,15 @@ async fn leave(shared: &Shared) {
 }
 
 async fn try_leave(shared: &Shared) -> EngineResult<()> {
-    let Some(GroupMember { group, consumer }) = &shared.group else { return Ok(()) };
+    let Some(GroupMember { group, consumer }) = &shared.group else {
+        return Ok(());
+    };
     lease::hand_back(shared).await?;
     for stream in &shared.streams {
-        shared.engine().remove_consumer_if_done(&stream.name, group, consumer).await?;
+        shared
+            .engine()
+            .remove_consumer_if_done(&stream.name, group, consumer)
+            .await?;
     }
     Ok(())
 }

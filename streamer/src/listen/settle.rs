@@ -36,7 +36,7 @@ pub(super) struct Outcome {
     /// Whether the store holds an earlier progress.
     stored: bool,
     /// Members of the failed list that this delivery made obsolete.
-    obsolete: Vec<String>,
+    obsolete: Vec<Bytes>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +63,10 @@ impl Outcome {
 
     /// A message that could not even be tried.
     pub(super) fn put_off(stream: usize, id: EntryId) -> Self {
-        Self { verdict: Verdict::KeptPending, ..Self::new(stream, id, Progress::default()) }
+        Self {
+            verdict: Verdict::KeptPending,
+            ..Self::new(stream, id, Progress::default())
+        }
     }
 
     pub(super) fn failed(&mut self, failure: FailedMessage) {
@@ -75,8 +78,10 @@ impl Outcome {
         if self.failures.is_empty() && !self.stored {
             return self;
         }
-        let latest = self.failures.iter().map(FailedMessage::member).collect();
-        self.obsolete = self.progress.replace_failed(latest);
+        let latest = self.failures.iter().map(FailedMessage::to_member).collect::<Vec<_>>();
+        let earlier = self.progress.replace_failed(&latest);
+        // The same failure in the same second is the same member: it must stay.
+        self.obsolete = earlier.into_iter().filter(|member| !latest.contains(member)).collect();
         if !self.failures.is_empty() {
             if keep_failed_pending {
                 self.verdict = Verdict::KeptPending;
@@ -107,10 +112,18 @@ pub(super) async fn settle(shared: Arc<Shared>, mut outcomes: mpsc::Receiver<Vec
 async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenError> {
     let engine = shared.engine();
     for outcome in batch.iter().filter(|outcome| !outcome.failures.is_empty()) {
-        let undecodable = outcome.undecodable.as_ref().map(ReceivedMessage::fields);
-        persistently(shared, || failed::record(engine.as_ref(), &outcome.failures, undecodable)).await?;
+        match &outcome.undecodable {
+            None => persistently(shared, || failed::record(engine.as_ref(), &outcome.failures)).await?,
+            Some(message) => {
+                let record = || failed::record_undecodable(engine.as_ref(), &outcome.failures, message.fields());
+                persistently(shared, record).await?;
+            }
+        }
     }
-    for outcome in batch.iter().filter(|outcome| outcome.stored || outcome.verdict == Verdict::KeptPending) {
+    for outcome in batch
+        .iter()
+        .filter(|outcome| outcome.stored || outcome.verdict == Verdict::KeptPending)
+    {
         persistently(shared, || keep_progress(shared, outcome)).await?;
     }
     let mut streams = vec![(Vec::new(), Vec::new()); shared.streams.len()];
@@ -122,7 +135,10 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
         }
     }
     if let Some(member) = &shared.group {
-        let acknowledged = streams.iter().enumerate().filter(|(_, (settled, _))| !settled.is_empty());
+        let acknowledged = streams
+            .iter()
+            .enumerate()
+            .filter(|(_, (settled, _))| !settled.is_empty());
         try_join_all(acknowledged.map(|(stream, (settled, _))| {
             let name = &shared.streams[stream].name;
             persistently(shared, move || engine.acknowledge(name, &member.group, settled))
@@ -145,11 +161,8 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
     let key = progress::key(member, shared, outcome.stream);
     let field = Bytes::from(outcome.id.to_string());
     // The new failures are recorded already, so at no instant is a failure in no list.
-    let latest = outcome.failures.iter().map(FailedMessage::member).collect::<Vec<_>>();
-    let obsolete = outcome.obsolete.iter().filter(|earlier| !latest.contains(earlier));
-    let obsolete = obsolete.map(|earlier| Bytes::from(earlier.clone())).collect::<Vec<_>>();
-    if !obsolete.is_empty() {
-        failed::forget(engine.as_ref(), &obsolete).await?;
+    if !outcome.obsolete.is_empty() {
+        failed::forget(engine.as_ref(), &outcome.obsolete).await?;
     }
     match outcome.verdict {
         Verdict::KeptPending => engine.hash_put(&key, &[(field, outcome.progress.to_text())]).await,

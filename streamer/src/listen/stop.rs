@@ -103,8 +103,6 @@ fn signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
         });
     }
     #[cfg(not(unix))]
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {}
-    });
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
     Ok(receiver)
 }

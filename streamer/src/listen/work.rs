@@ -30,7 +30,11 @@ const KEPT_BACK_FOR: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Handles messages until the queue ends.
 pub(super) async fn work(shared: Arc<Shared>, queue: Arc<Queue>, settle: mpsc::Sender<Vec<Outcome>>) {
-    let mut outcomes = Outcomes { kept: Vec::new(), since: Instant::now(), settle };
+    let mut outcomes = Outcomes {
+        kept: Vec::new(),
+        since: Instant::now(),
+        settle,
+    };
     loop {
         let job = match queue.next_at_hand() {
             Some(job) => Some(job),
@@ -96,7 +100,11 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
         Ok(earlier) => earlier,
         Err(error) => {
             // Running listeners that have succeeded already would be wrong: leave the message pending.
-            tracing::warn!("message {} on '{}' stream is put off: {error}", message.id(), message.stream());
+            tracing::warn!(
+                "message {} on '{}' stream is put off: {error}",
+                message.id(),
+                message.stream()
+            );
             return Outcome::put_off(stream, message.id());
         }
     };
@@ -109,7 +117,10 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
         match run(shared, listener, &message).await {
             Ok(()) => {
                 shared.counts.processed.fetch_add(1, Ordering::Relaxed);
-                shared.reporter.tell(&Report::Processed { message: &message, listener: listener.name() });
+                shared.reporter.tell(&Report::Processed {
+                    message: &message,
+                    listener: listener.name(),
+                });
                 if shared.keeps_failed_pending() {
                     outcome.progress.add_succeeded(listener.name());
                 }
@@ -117,8 +128,17 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
             Err(error) => {
                 let error = error.to_string();
                 shared.counts.failed.fetch_add(1, Ordering::Relaxed);
-                shared.reporter.tell(&Report::Failed { message: &message, listener: listener.name(), error: &error });
-                outcome.failed(FailedMessage::now(&message, listener.name(), &error));
+                shared.reporter.tell(&Report::Failed {
+                    message: &message,
+                    listener: listener.name(),
+                    error: &error,
+                });
+                outcome.failed(FailedMessage::new(
+                    message.id(),
+                    message.stream(),
+                    listener.name(),
+                    &error,
+                ));
             }
         }
     }
@@ -126,11 +146,7 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
 }
 
 /// Runs one listener: its error, its panic and its time-out are all its failure.
-async fn run(
-    shared: &Shared,
-    listener: &RegisteredListener,
-    message: &ReceivedMessage,
-) -> Result<(), ListenerError> {
+async fn run(shared: &Shared, listener: &RegisteredListener, message: &ReceivedMessage) -> Result<(), ListenerError> {
     if !listener.listener().decodes() {
         message.check()?;
     }
@@ -146,5 +162,6 @@ async fn run(
 
 fn text_of(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str)).unwrap_or("with a value that is no text")
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("with a value that is no text")
 }

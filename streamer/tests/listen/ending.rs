@@ -48,7 +48,11 @@ async fn a_listener_can_emit(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..50).await;
     let listening = streamer.listen(Listeners::new().on("e", "pass_on", pass_on)).group("g");
-    listening.listen_timeout(Duration::from_millis(100)).run().await.unwrap();
+    listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
     assert_eq!(streamer.engine().len(&"next".into()).await.unwrap(), 50);
 }
 
@@ -115,8 +119,13 @@ async fn options_that_make_no_sense_are_refused(store: Store) {
     let streamer = store.connect().await;
     let seen = Seen::default();
     let listen = || streamer.listen(seen.listener("e"));
-    assert!(matches!(streamer.listen(Listeners::new()).run().await, Err(ListenError::NoEvents)));
-    assert!(matches!(listen().events(["other"]).run().await, Err(ListenError::NoListeners(name)) if name == "other".into()));
+    assert!(matches!(
+        streamer.listen(Listeners::new()).run().await,
+        Err(ListenError::NoEvents)
+    ));
+    assert!(
+        matches!(listen().events(["other"]).run().await, Err(ListenError::NoListeners(name)) if name == "other".into())
+    );
     for refused in [
         listen().consumer("c"),
         listen().group(""),

@@ -80,7 +80,10 @@ fn numbered(event: &str, number: u64) -> DynamicEvent {
 }
 
 async fn emit(streamer: &Streamer, event: &str, numbers: std::ops::Range<u64>) -> Vec<EntryId> {
-    streamer.emit_all(numbers.map(|number| numbered(event, number))).await.unwrap()
+    streamer
+        .emit_all(numbers.map(|number| numbered(event, number)))
+        .await
+        .unwrap()
 }
 
 /// Waits until something is so.

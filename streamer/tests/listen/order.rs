@@ -29,13 +29,19 @@ async fn a_group_handles_every_message_in_order_and_acknowledges_it(store: Store
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..2_000).await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).group("g").listen_timeout(Duration::from_millis(100));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .listen_timeout(Duration::from_millis(100));
     let summary = listening.run().await.unwrap();
     assert_eq!((summary.messages, summary.processed, summary.failed), (2_000, 2_000, 0));
     assert!(seen.numbers().into_iter().eq(0..2_000));
     let groups = streamer.engine().groups(&"e".into()).await.unwrap();
     assert_eq!((groups[0].pending, groups[0].lag), (0, Some(0)));
-    assert_eq!(groups[0].consumers, 0, "a consumer with nothing pending goes when it ends");
+    assert_eq!(
+        groups[0].consumers, 0,
+        "a consumer with nothing pending goes when it ends"
+    );
 }
 
 async fn consumers_of_a_group_divide_the_work(store: Store) {
@@ -77,7 +83,10 @@ async fn two_groups_each_get_every_message(store: Store) {
     emit(&streamer, "e", 0..100).await;
     for group in ["one", "two"] {
         let seen = Seen::default();
-        let listening = streamer.listen(seen.listener("e")).group(group).listen_timeout(Duration::from_millis(50));
+        let listening = streamer
+            .listen(seen.listener("e"))
+            .group(group)
+            .listen_timeout(Duration::from_millis(50));
         listening.run().await.unwrap();
         assert!(seen.numbers().into_iter().eq(0..100));
     }
@@ -87,7 +96,12 @@ async fn a_new_group_can_begin_now(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..100).await;
     let seen = Seen::default();
-    let listen = || streamer.listen(seen.listener("e")).group("late").listen_timeout(Duration::from_millis(50));
+    let listen = || {
+        streamer
+            .listen(seen.listener("e"))
+            .group("late")
+            .listen_timeout(Duration::from_millis(50))
+    };
     listen().start(Start::Now).run().await.unwrap();
     assert_eq!(seen.len(), 0);
     emit(&streamer, "e", 100..110).await;
@@ -105,7 +119,11 @@ async fn workers_handle_messages_at_once(store: Store) {
     emit(&streamer, "e", 0..40).await;
     let listeners = Listeners::with_state(Arc::new(Barrier::new(4))).on("e", "meet", meet);
     let listening = streamer.listen(listeners).group("g").workers(Workers::AtOnce(4));
-    let summary = listening.listen_timeout(Duration::from_millis(100)).run().await.unwrap();
+    let summary = listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
     assert_eq!(summary.processed, 40);
 }
 
@@ -122,11 +140,19 @@ async fn workers_per_key_keep_each_keys_order(store: Store) {
         most: Arc<AtomicUsize>,
     }
     async fn note(Payload(step): Payload<Step>, State(orders): State<Orders>) {
-        orders.most.fetch_max(orders.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        orders
+            .most
+            .fetch_max(orders.running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
         for _ in 0..step.order % 5 {
             tokio::task::yield_now().await;
         }
-        orders.steps.lock().unwrap().entry(step.order).or_default().push(step.step);
+        orders
+            .steps
+            .lock()
+            .unwrap()
+            .entry(step.order)
+            .or_default()
+            .push(step.step);
         orders.running.fetch_sub(1, Ordering::SeqCst);
     }
     let streamer = store.connect().await;
@@ -135,12 +161,22 @@ async fn workers_per_key_keep_each_keys_order(store: Store) {
     streamer.emit_all(events).await.unwrap();
     let orders = Orders::default();
     let listeners = Listeners::with_state(orders.clone()).on("e", "note", note);
-    let listening = streamer.listen(listeners).group("g").workers(Workers::PerKey(4, Key::path("order")));
-    let summary = listening.listen_timeout(Duration::from_millis(100)).run().await.unwrap();
+    let listening = streamer
+        .listen(listeners)
+        .group("g")
+        .workers(Workers::PerKey(4, Key::path("order")));
+    let summary = listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
     assert_eq!(summary.processed, 2_000);
     let steps = orders.steps.lock().unwrap();
     assert!(steps.values().all(|steps| steps.iter().copied().eq(0..50)), "{steps:?}");
-    assert!(orders.most.load(Ordering::SeqCst) > 1, "different keys are handled at once");
+    assert!(
+        orders.most.load(Ordering::SeqCst) > 1,
+        "different keys are handled at once"
+    );
 }
 
 async fn several_streams_are_listened_to_at_once(store: Store) {

@@ -26,11 +26,21 @@ on_each_engine!(
 /// Delivers everything on the stream to a consumer that never settles it.
 async fn deliver_to(streamer: &Streamer, consumer: &str) -> Vec<EntryId> {
     let engine = streamer.engine();
-    let _ = engine.create_group(&"e".into(), "g", GroupStart::After(EntryId::MIN), true).await;
-    let mode = ReadMode::Group { group: "g".into(), consumer: consumer.into(), streams: vec!["e".into()] };
+    let _ = engine
+        .create_group(&"e".into(), "g", GroupStart::After(EntryId::MIN), true)
+        .await;
+    let mode = ReadMode::Group {
+        group: "g".into(),
+        consumer: consumer.into(),
+        streams: vec!["e".into()],
+    };
     let mut reader = engine.reader(mode).await.unwrap();
     let found = reader.next(10_000, None).await.unwrap();
-    found.into_iter().flat_map(|batch| batch.entries).map(|entry| entry.id).collect()
+    found
+        .into_iter()
+        .flat_map(|batch| batch.entries)
+        .map(|entry| entry.id)
+        .collect()
 }
 
 async fn pending(streamer: &Streamer) -> u64 {
@@ -43,9 +53,16 @@ async fn a_consumer_that_starts_again_handles_its_own_pending_messages_first(sto
     assert_eq!(deliver_to(&streamer, "c").await.len(), 250);
     emit(&streamer, "e", 250..300).await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).group("g").consumer("c").reclaim(None);
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .consumer("c")
+        .reclaim(None);
     listening.listen_timeout(Duration::from_millis(50)).run().await.unwrap();
-    assert!(seen.numbers().into_iter().eq(0..300), "each once, the pending ones first");
+    assert!(
+        seen.numbers().into_iter().eq(0..300),
+        "each once, the pending ones first"
+    );
     assert!(seen.attempts()[..250].iter().all(|attempt| *attempt == 2));
     assert!(seen.attempts()[250..].iter().all(|attempt| *attempt == 1));
     assert_eq!(pending(&streamer).await, 0);
@@ -56,10 +73,16 @@ async fn what_another_consumer_left_is_claimed_and_handled(store: Store) {
     emit(&streamer, "e", 0..250).await;
     deliver_to(&streamer, "dead").await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).group("g").reclaim(Some(Duration::from_millis(50)));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_millis(50)));
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
-    until("all were claimed and handled", async || seen.len() >= 250 && pending(&streamer).await == 0).await;
+    until("all were claimed and handled", async || {
+        seen.len() >= 250 && pending(&streamer).await == 0
+    })
+    .await;
     stop.stop();
     running.await.unwrap().unwrap();
     assert!(seen.numbers().into_iter().eq(0..250));
@@ -69,7 +92,10 @@ async fn what_another_consumer_leaves_later_is_claimed_too(store: Store) {
     let streamer = store.connect().await;
     let seen = Seen::default();
     let other = store.connect().await;
-    let listening = streamer.listen(seen.listener("e")).group("g").reclaim(Some(Duration::from_millis(50)));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_millis(50)));
     let stop = listening.stop_handle();
     let (began, mut begun) = tokio::sync::watch::channel(false);
     let listening = listening.on_report(move |report| {
@@ -89,7 +115,10 @@ async fn what_another_consumer_leaves_later_is_claimed_too(store: Store) {
         lost > 0
     })
     .await;
-    until("all were handled", async || seen.len() as u64 >= emitted && pending(&streamer).await == 0).await;
+    until("all were handled", async || {
+        seen.len() as u64 >= emitted && pending(&streamer).await == 0
+    })
+    .await;
     stop.stop();
     running.await.unwrap().unwrap();
     let mut numbers = seen.numbers();
@@ -129,7 +158,12 @@ async fn a_message_being_handled_longer_than_the_reclaim_time_is_not_delivered_t
     let owner = tokio::spawn(owner.run());
     until("the message is being handled", async || first.len() == 1).await;
     let second = Seen::default();
-    let other = store.connect().await.listen(second.listener("e")).group("g").reclaim(Some(reclaim));
+    let other = store
+        .connect()
+        .await
+        .listen(second.listener("e"))
+        .group("g")
+        .reclaim(Some(reclaim));
     let stop_other = other.stop_handle();
     let other = tokio::spawn(other.run());
     outlast(&streamer, reclaim).await;
@@ -151,9 +185,17 @@ async fn messages_that_wait_behind_a_slow_one_are_not_delivered_twice(store: Sto
     let owner = streamer.listen(listeners).group("g").reclaim(Some(reclaim));
     let stop_owner = owner.stop_handle();
     let owner = tokio::spawn(owner.run());
-    until("all were read", async || first.len() == 1 && pending(&streamer).await == 10).await;
+    until("all were read", async || {
+        first.len() == 1 && pending(&streamer).await == 10
+    })
+    .await;
     let second = Seen::default();
-    let other = store.connect().await.listen(second.listener("e")).group("g").reclaim(Some(reclaim));
+    let other = store
+        .connect()
+        .await
+        .listen(second.listener("e"))
+        .group("g")
+        .reclaim(Some(reclaim));
     let stop_other = other.stop_handle();
     let other = tokio::spawn(other.run());
     outlast(&streamer, reclaim).await;
@@ -178,11 +220,13 @@ async fn pending_messages_whose_entries_are_gone_are_reported_and_cleaned(store:
     let seen = Seen::default();
     let listening = streamer.listen(seen.listener("e")).group("g").consumer("c");
     let note = Arc::clone(&reported);
-    let listening = listening.reclaim(Some(Duration::from_millis(30))).on_report(move |report| {
-        if let Report::Gone { ids, .. } = report {
-            note.lock().unwrap().extend_from_slice(ids);
-        }
-    });
+    let listening = listening
+        .reclaim(Some(Duration::from_millis(30)))
+        .on_report(move |report| {
+            if let Report::Gone { ids, .. } = report {
+                note.lock().unwrap().extend_from_slice(ids);
+            }
+        });
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
     until("nothing is pending", async || pending(&streamer).await == 0).await;
@@ -196,10 +240,16 @@ async fn what_was_not_begun_is_handed_back_at_once(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..10).await;
     let (listeners, seen, gate) = gate("e");
-    let listening = streamer.listen(listeners).group("g").reclaim(Some(Duration::from_secs(3_600)));
+    let listening = streamer
+        .listen(listeners)
+        .group("g")
+        .reclaim(Some(Duration::from_secs(3_600)));
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
-    until("all were read", async || seen.len() == 1 && pending(&streamer).await == 10).await;
+    until("all were read", async || {
+        seen.len() == 1 && pending(&streamer).await == 10
+    })
+    .await;
     stop.stop();
     gate.add_permits(10);
     running.await.unwrap().unwrap();
@@ -207,7 +257,14 @@ async fn what_was_not_begun_is_handed_back_at_once(store: Store) {
     assert_eq!(pending(&streamer).await, 9);
     // Although the reclaim time is an hour.
     let successor = Seen::default();
-    let listening = streamer.listen(successor.listener("e")).group("g").reclaim(Some(Duration::from_secs(3_600)));
-    listening.listen_timeout(Duration::from_millis(100)).run().await.unwrap();
+    let listening = streamer
+        .listen(successor.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_secs(3_600)));
+    listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
     assert!(successor.numbers().into_iter().eq(1..10));
 }

@@ -28,11 +28,14 @@ async fn every_message_of_100_000_arrives_in_order_while_reads_time_out(store: S
     let seen = Seen::default();
     let listeners = Listeners::with_state(seen.clone()).on("busy", "check", check);
     let (began, mut begun) = tokio::sync::watch::channel(false);
-    let listening = streamer.listen(listeners).read_wait(Duration::from_millis(1)).on_report(move |report| {
-        if matches!(report, streamer::Report::Started { .. }) {
-            began.send_replace(true);
-        }
-    });
+    let listening = streamer
+        .listen(listeners)
+        .read_wait(Duration::from_millis(1))
+        .on_report(move |report| {
+            if matches!(report, streamer::Report::Started { .. }) {
+                began.send_replace(true);
+            }
+        });
     let emitter = store.connect().await;
     let emitting = async move {
         begun.wait_for(|begun| *begun).await.unwrap();
@@ -44,7 +47,10 @@ async fn every_message_of_100_000_arrives_in_order_while_reads_time_out(store: S
     };
     let (summary, ()) = tokio::join!(listening.run(), emitting);
     assert_eq!(summary.unwrap().messages, MESSAGES);
-    assert!(seen.numbers().into_iter().eq(0..MESSAGES), "some are missing, double or out of order");
+    assert!(
+        seen.numbers().into_iter().eq(0..MESSAGES),
+        "some are missing, double or out of order"
+    );
 }
 
 async fn a_listening_from_the_beginning_sees_what_was_there(store: Store) {
@@ -96,7 +102,10 @@ async fn a_quiet_stream_beside_a_busy_one_loses_nothing(store: Store) {
     let seen = Seen::default();
     let mut listeners = seen.listener("busy");
     listeners.add_many(seen.listener("quiet"));
-    let listening = streamer.listen(listeners).start(Start::Beginning).read_wait(Duration::from_millis(1));
+    let listening = streamer
+        .listen(listeners)
+        .start(Start::Beginning)
+        .read_wait(Duration::from_millis(1));
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
     for round in 0..20 {
@@ -111,6 +120,8 @@ async fn a_quiet_stream_beside_a_busy_one_loses_nothing(store: Store) {
 async fn it_ends_when_it_was_quiet_for_long_enough(store: Store) {
     let streamer = store.connect().await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).listen_timeout(Duration::from_millis(20));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .listen_timeout(Duration::from_millis(20));
     assert_eq!(listening.run().await.unwrap().ended, Ended::Quiet);
 }

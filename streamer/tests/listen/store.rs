@@ -12,13 +12,21 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn redis() -> Self {
         let server = RedisServer::start();
-        Self { url: server.url().to_owned(), redis: Some(server), _folder: None }
+        Self {
+            url: server.url().to_owned(),
+            redis: Some(server),
+            _folder: None,
+        }
     }
 
     pub(crate) fn embedded() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let url = format!("sqlite://{}", folder.path().join("store.db").display());
-        Self { url, redis: None, _folder: Some(folder) }
+        Self {
+            url,
+            redis: None,
+            _folder: Some(folder),
+        }
     }
 
     pub(crate) fn url(&self) -> &str {

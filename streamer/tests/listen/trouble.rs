@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use streamer::{
-    EmitErrorKind, EntryId, KeepAlive, ListenError, Report, StopHandle, Streamer,
-    engine::EngineErrorKind,
-};
+use streamer::{EmitErrorKind, EntryId, KeepAlive, ListenError, Report, StopHandle, Streamer, engine::EngineErrorKind};
 use streamer_test_servers::RedisServer;
 
 use crate::{Seen, emit, numbered, on_each_engine, store::Store, until};
@@ -23,20 +20,30 @@ on_each_engine!(
 );
 
 fn quick() -> KeepAlive {
-    KeepAlive { first_delay: Duration::from_millis(10), longest_delay: Duration::from_millis(100), max_attempts: None }
+    KeepAlive {
+        first_delay: Duration::from_millis(10),
+        longest_delay: Duration::from_millis(100),
+        max_attempts: None,
+    }
 }
 
 async fn without_keep_alive_a_vanished_group_ends_the_listening_with_a_clear_error(store: Store) {
     let streamer = store.connect().await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).group("g").read_wait(Duration::from_millis(20));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .read_wait(Duration::from_millis(20));
     let running = tokio::spawn(listening.run());
     emit(&streamer, "e", 0..1).await;
     until("it listens", async || seen.len() == 1).await;
     assert!(streamer.engine().destroy_group(&"e".into(), "g").await.unwrap());
     let error = running.await.unwrap().unwrap_err();
     assert!(
-        matches!(error.engine_kind(), Some(EngineErrorKind::NoGroup | EngineErrorKind::Unblocked)),
+        matches!(
+            error.engine_kind(),
+            Some(EngineErrorKind::NoGroup | EngineErrorKind::Unblocked)
+        ),
         "{error:?}"
     );
     assert!(error.to_string().contains('g'), "{error}");
@@ -45,23 +52,38 @@ async fn without_keep_alive_a_vanished_group_ends_the_listening_with_a_clear_err
 async fn with_keep_alive_a_vanished_group_is_made_again_where_it_stood(store: Store) {
     let streamer = store.connect().await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).group("g").read_wait(Duration::from_millis(20));
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .read_wait(Duration::from_millis(20));
     let listening = listening.keep_alive(quick());
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
-    let pending = async || streamer.engine().pending_summary(&"e".into(), "g").await.map(|summary| summary.count);
+    let pending = async || {
+        streamer
+            .engine()
+            .pending_summary(&"e".into(), "g")
+            .await
+            .map(|summary| summary.count)
+    };
     for round in 0..5 {
         let numbers = round * 100..(round + 1) * 100;
         emit(&streamer, "e", numbers).await;
         let all = (round as usize + 1) * 100;
-        until("all arrived", async || seen.len() == all && pending().await.is_ok_and(|count| count == 0)).await;
+        until("all arrived", async || {
+            seen.len() == all && pending().await.is_ok_and(|count| count == 0)
+        })
+        .await;
         streamer.engine().destroy_group(&"e".into(), "g").await.unwrap();
     }
     emit(&streamer, "e", 500..510).await;
     until("it goes on", async || seen.len() >= 510).await;
     stop.stop();
     running.await.unwrap().unwrap();
-    assert!(seen.numbers().into_iter().eq(0..510), "none is missing, none is handled again");
+    assert!(
+        seen.numbers().into_iter().eq(0..510),
+        "none is missing, none is handled again"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -102,12 +124,18 @@ async fn keep_alive_gives_up_after_as_many_attempts_as_it_may_make() {
     let seen = Seen::default();
     let attempts = Arc::new(std::sync::Mutex::new(Vec::new()));
     let note = Arc::clone(&attempts);
-    let keep_alive = KeepAlive { max_attempts: Some(3), ..quick() };
-    let listening = streamer.listen(seen.listener("e")).keep_alive(keep_alive).on_report(move |report| {
-        if let Report::Interrupted { attempt, .. } = report {
-            note.lock().unwrap().push(*attempt);
-        }
-    });
+    let keep_alive = KeepAlive {
+        max_attempts: Some(3),
+        ..quick()
+    };
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .keep_alive(keep_alive)
+        .on_report(move |report| {
+            if let Report::Interrupted { attempt, .. } = report {
+                note.lock().unwrap().push(*attempt);
+            }
+        });
     let running = tokio::spawn(listening.run());
     store.server().unwrap().kill9();
     let error = running.await.unwrap().unwrap_err();
