@@ -100,13 +100,7 @@ impl StreamerBuilder {
                 "no URL was given; call url(\"redis://…\") or url(\"sqlite://…\")",
             )
         })?;
-        // MERGE: replace the next statement by these two lines once `engine::open` is there:
-        // let engine = crate::engine::open(&url).await?;
-        // Ok(Streamer::new(engine).with_domain(&self.domain))
-        Err(EngineError::new(
-            EngineErrorKind::Unsupported,
-            "connect",
-            format!("no engine for {}", url.len()),
-        ))
+        let engine = crate::engine::open(&url).await?;
+        Ok(Streamer::new(engine).with_domain(&self.domain))
     }
 }

@@ -180,3 +180,15 @@ async fn add(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
 pub fn details_field(member: &[u8]) -> Bytes {
     hex::encode(Sha256::digest(member)).into()
 }
+
+/// Removes records, with what is kept beside them.
+///
+/// # Errors
+///
+/// The engine's. Some of the records may be gone then; removing them again does no harm.
+pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
+    engine.set_remove(FAILED_KEY, members).await?;
+    let details = members.iter().map(|member| details_field(member)).collect::<Vec<_>>();
+    engine.hash_remove(DETAILS_KEY, &details).await?;
+    Ok(())
+}

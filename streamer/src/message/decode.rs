@@ -68,6 +68,17 @@ pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     }
 }
 
+/// Whether there is a payload that can be decoded, without keeping it.
+pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
+    match field(fields, b"data") {
+        Some(text) => {
+            check_depth(text)?;
+            parse::<serde::de::IgnoredAny>(text).map(drop).map_err(undecodable)
+        }
+        None => remaining_fields(fields).map(drop),
+    }
+}
+
 /// The payload as a `T`, straight from its text.
 pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeError> {
     let Some(text) = field(fields, b"data") else {

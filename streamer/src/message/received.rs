@@ -125,6 +125,18 @@ impl ReceivedMessage {
         data.as_ref().map_err(Clone::clone)
     }
 
+    /// Whether the payload can be decoded, without keeping what it says: cheaper than [`ReceivedMessage::data`].
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Undecodable`] as [`ReceivedMessage::data`].
+    pub fn check(&self) -> Result<(), DecodeError> {
+        match self.0.data.get() {
+            Some(decoded) => decoded.as_ref().map(drop).map_err(Clone::clone),
+            None => decode::check(self.fields()),
+        }
+    }
+
     /// The payload as a `T`, straight from the bytes.
     ///
     /// The empty array `[]` is also read as an empty object and as a unit struct: PHP has one text for all three.
