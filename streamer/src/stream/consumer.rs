@@ -101,7 +101,9 @@ impl Consumer {
     /// As [`Engine::auto_claim`](crate::engine::Engine::auto_claim).
     pub async fn auto_claim(&self, min_idle: Duration, from: EntryId, count: usize) -> EngineResult<Redelivery> {
         let Stream { engine, name } = &self.stream;
-        engine.auto_claim(name, &self.group, &self.name, min_idle, from, count).await
+        engine
+            .auto_claim(name, &self.group, &self.name, min_idle, from, count)
+            .await
     }
 
     /// Settles entries, and tells how many were pending.

@@ -84,7 +84,12 @@ impl Stream {
     /// # Errors
     ///
     /// As [`Engine::append`].
-    pub async fn add_with(&self, fields: Fields, id: impl Into<NewId>, options: AppendOptions) -> EngineResult<EntryId> {
+    pub async fn add_with(
+        &self,
+        fields: Fields,
+        id: impl Into<NewId>,
+        options: AppendOptions,
+    ) -> EngineResult<EntryId> {
         let append = Append {
             stream: self.name.clone(),
             id: id.into(),
@@ -119,7 +124,9 @@ impl Stream {
     /// As [`Engine::range`].
     pub async fn read(&self, after: EntryId, count: usize) -> EngineResult<Vec<Entry>> {
         let start = RangeBound::Exclusive(after);
-        self.engine.range(&self.name, start, RangeBound::Unbounded, Some(count), false).await
+        self.engine
+            .range(&self.name, start, RangeBound::Unbounded, Some(count), false)
+            .await
     }
 
     /// The entries after an ID, at most `count`; when there are none it waits up to `wait` for the next. Empty when the

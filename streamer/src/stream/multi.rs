@@ -94,6 +94,8 @@ impl MultiStream {
 
 impl fmt::Debug for MultiStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MultiStream").field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("MultiStream")
+            .field("mode", &self.mode)
+            .finish_non_exhaustive()
     }
 }

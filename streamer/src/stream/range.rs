@@ -133,12 +133,18 @@ impl Pages {
             return Ok(Vec::new());
         }
         let Stream { engine, name } = &self.stream;
-        let Range { start, end, reverse, .. } = self.rest;
+        let Range {
+            start, end, reverse, ..
+        } = self.rest;
         let page = engine.range(name, start, end, Some(wanted), reverse).await?;
         // A page that is not full is the last one.
         self.ended = page.len() < wanted;
         if let Some(last) = page.last() {
-            let edge = if reverse { &mut self.rest.end } else { &mut self.rest.start };
+            let edge = if reverse {
+                &mut self.rest.end
+            } else {
+                &mut self.rest.start
+            };
             *edge = RangeBound::Exclusive(last.id);
         }
         if let Some(left) = &mut self.rest.limit {

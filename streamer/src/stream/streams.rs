@@ -51,12 +51,7 @@ impl Streams {
     /// # Errors
     ///
     /// As [`Reader::next`](crate::engine::Reader::next).
-    pub async fn read(
-        &self,
-        after: EntryId,
-        count: usize,
-        wait: Option<Duration>,
-    ) -> EngineResult<Vec<StreamEntries>> {
+    pub async fn read(&self, after: EntryId, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
         let positions = self.names.iter().map(|name| (name.clone(), after)).collect();
         read_once(&*self.engine, ReadMode::Plain(positions), count, wait).await
     }
