@@ -98,12 +98,15 @@ pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeE
 
 /// Why a text is no `T`. It reads once more, with an eye on where it is, so that success costs nothing.
 fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
+    // First whether it is JSON at all: a mismatch may stand before what is broken.
+    if let Err(error) = parse::<Value>(text) {
+        return undecodable(error);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.disable_recursion_limit();
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(error) if error.inner().is_data() => mismatch::<T>(error),
-        Err(error) => undecodable(error.into_inner()),
-        Ok(_) => DecodeError::Undecodable("something follows the JSON".to_owned()),
+        Err(error) => mismatch::<T>(error),
+        Ok(_) => DecodeError::Undecodable("it read differently the second time".to_owned()),
     }
 }
 
