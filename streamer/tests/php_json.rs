@@ -122,19 +122,16 @@ fn an_empty_payload_is_an_empty_array() {
 #[test]
 fn the_deepest_level_is_the_512th() {
     fn nested(levels: usize) -> Value {
-        (1..levels).fold(json!([]), |inner, level| {
-            if level % 2 == 0 {
-                json!([inner])
-            } else {
-                json!({"k": inner})
-            }
+        (1..levels).fold(json!([]), |inner, level| match level % 2 {
+            0 => Value::Array(vec![inner]),
+            _ => Value::Object([("k".to_owned(), inner)].into_iter().collect()),
         })
     }
     assert_eq!(serde_json::to_string(&nested(512)).unwrap(), php(&nested(512)));
     assert_eq!(php_json::to_vec(&nested(513)), Err(EncodeError::TooDeep));
     assert_eq!(php_json::to_vec(&nested(2_000)), Err(EncodeError::TooDeep));
     // An enum's content is a level below the variant's name.
-    let around = |levels: usize, shape: Shape| (0..levels).fold(json!(shape), |inner, _| json!([inner]));
+    let around = |levels: usize, shape: Shape| (0..levels).fold(json!(shape), |inner, _| Value::Array(vec![inner]));
     assert!(php_json::to_vec(&around(510, Shape::Tuple(1, 'x'))).is_ok());
     assert!(php_json::to_vec(&around(511, Shape::Newtype(1))).is_ok());
     assert_eq!(
