@@ -161,6 +161,12 @@ fn nesting_is_read_as_deep_as_php_reads_it() {
     assert!(with_data(&nested(511)).data().is_ok());
     assert!(with_data(&nested(511)).payload::<Value>().is_ok());
     assert!(with_data(&nested(512)).data().is_err());
+    // Also where the explanation of what does not fit has to go down all the way.
+    #[derive(Debug, Deserialize)]
+    struct Nested(#[allow(dead_code)] Vec<Nested>);
+    let to_the_ground = format!("{}7{}", "[".repeat(511), "]".repeat(511));
+    let error = with_data(&to_the_ground).payload::<Nested>().unwrap_err();
+    assert!(matches!(error, DecodeError::Mismatch { .. }), "{error}");
     // Brackets in texts and beside each other do not nest.
     let wide = format!("[{}\"\\\"{}\"]", "[{}],".repeat(600), "[".repeat(600));
     assert!(with_data(&wide).data().is_ok());
