@@ -79,8 +79,7 @@ fn it_has_the_shape_that_serde_json_gives_it() {
 #[test]
 fn of_two_nearest_shortest_texts_the_even_one_is_written() {
     // Both texts read back as the float, both are as near: PHP rounds half to even.
-    assert_eq!(php(&1_125_899_906_842_624.25), "1125899906842624.2");
-    assert_eq!(php(&739_645_381_608_734.25), "739645381608734.2");
+    assert_eq!(php(&(2_f64.powi(50) + 0.25)), "1125899906842624.2");
     assert_eq!(php(&f64::from_bits(0x430505a0e1d828f2)), "739645381608734.2");
     assert_eq!(php(&5e-324), "5.0e-324");
 }

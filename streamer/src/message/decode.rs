@@ -62,7 +62,7 @@ pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     match field(fields, b"data") {
         Some(text) => {
             check_depth(text)?;
-            parse(text).map_err(undecodable)
+            parse(text).map_err(|error| undecodable(&error))
         }
         None => remaining_fields(fields).map(Value::Object),
     }
@@ -73,7 +73,9 @@ pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
     match field(fields, b"data") {
         Some(text) => {
             check_depth(text)?;
-            parse::<serde::de::IgnoredAny>(text).map(drop).map_err(undecodable)
+            parse::<serde::de::IgnoredAny>(text)
+                .map(drop)
+                .map_err(|error| undecodable(&error))
         }
         None => remaining_fields(fields).map(drop),
     }
@@ -100,7 +102,7 @@ pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeE
 fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
     // First whether it is JSON at all: a mismatch may stand before what is broken.
     if let Err(error) = parse::<Value>(text) {
-        return undecodable(error);
+        return undecodable(&error);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.disable_recursion_limit();
@@ -119,8 +121,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
-#[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn undecodable(error: serde_json::Error) -> DecodeError {
+fn undecodable(error: &serde_json::Error) -> DecodeError {
     DecodeError::Undecodable(error.to_string())
 }
 
