@@ -1,7 +1,7 @@
 //! Just enough of the Redis protocol to steer a server.
 
 use std::{
-    io::{self, BufRead, BufReader, Read, Write},
+    io::{self, BufRead, BufReader, Write},
     net::TcpStream,
     time::Duration,
 };
