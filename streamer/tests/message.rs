@@ -118,7 +118,7 @@ fn what_does_not_fit_is_named_with_its_place() {
 #[test]
 fn what_cannot_be_decoded_is_still_there_in_raw() {
     let deep = "[".repeat(200_000);
-    let broken: [&[u8]; 9] = [
+    let broken: [&[u8]; 12] = [
         b"",
         b"{\"n\":",
         b"{\"n\":1}x",
@@ -127,10 +127,14 @@ fn what_cannot_be_decoded_is_still_there_in_raw() {
         b"\xff",
         b"\"\\ud800\"",
         b"NaN",
+        b"[1e999]",
+        b"{\"\\udc00\":1}",
+        b"{\"\xff\":1}",
         deep.as_bytes(),
     ];
     for data in broken {
         let message = message(&[("data", data), ("created", b"17")]);
+        assert!(matches!(message.check(), Err(DecodeError::Undecodable(_))), "{data:?}");
         assert!(matches!(message.data(), Err(DecodeError::Undecodable(_))), "{data:?}");
         assert!(
             matches!(message.payload::<Value>(), Err(DecodeError::Undecodable(_))),
@@ -158,6 +162,7 @@ fn what_cannot_be_decoded_is_still_there_in_raw() {
 #[test]
 fn nesting_is_read_as_deep_as_php_reads_it() {
     let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    assert!(with_data(&nested(511)).check().is_ok());
     assert!(with_data(&nested(511)).data().is_ok());
     assert!(with_data(&nested(511)).payload::<Value>().is_ok());
     assert!(with_data(&nested(512)).data().is_err());

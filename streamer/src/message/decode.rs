@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::{Map, Value, json};
 
-use super::php_json::MAX_DEPTH;
+use super::{decodable::Decodable, php_json::MAX_DEPTH};
 use crate::entry::Fields;
 
 /// How deep a payload may nest to be read: the package reads one level less than it writes.
@@ -73,9 +73,7 @@ pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
     match field(fields, b"data") {
         Some(text) => {
             check_depth(text)?;
-            parse::<serde::de::IgnoredAny>(text)
-                .map(drop)
-                .map_err(|error| undecodable(&error))
+            parse::<Decodable>(text).map(drop).map_err(|error| undecodable(&error))
         }
         None => remaining_fields(fields).map(drop),
     }
@@ -101,7 +99,7 @@ pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeE
 /// Why a text is no `T`. It reads once more, with an eye on where it is, so that success costs nothing.
 fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
     // First whether it is JSON at all: a mismatch may stand before what is broken.
-    if let Err(error) = parse::<Value>(text) {
+    if let Err(error) = parse::<Decodable>(text) {
         return undecodable(&error);
     }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
