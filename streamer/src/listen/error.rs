@@ -1,0 +1,46 @@
+//! Why a listening could not begin or go on.
+
+use crate::{
+    engine::{EngineError, EngineErrorKind},
+    entry::StreamName,
+};
+
+/// A listening that could not begin, or that ended because it could not go on.
+///
+/// Nothing is lost by it: what was read and not settled is pending in the group.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ListenError {
+    /// No event was named, and no listener is registered.
+    #[error("nothing to listen to: name an event, or register a listener")]
+    NoEvents,
+    /// An event was named that has no listener.
+    #[error("There are no local listeners associated with '{0}' event in configuration.")]
+    NoListeners(StreamName),
+    /// An option makes no sense, or not together with another.
+    #[error("{0}")]
+    InvalidOption(&'static str),
+    /// The store failed, and keep-alive is off or the failure does not pass by itself.
+    #[error("listening ended: {0}")]
+    Engine(#[source] EngineError),
+    /// The store failed and stayed away for as many attempts as keep-alive allows.
+    #[error("listening ended after {attempts} attempts: {error}")]
+    GaveUp {
+        /// How many attempts failed in a row.
+        attempts: u32,
+        /// The last failure.
+        #[source]
+        error: EngineError,
+    },
+}
+
+impl ListenError {
+    /// What kind of failure the store had, when it was the store.
+    #[must_use]
+    pub fn engine_kind(&self) -> Option<EngineErrorKind> {
+        match self {
+            Self::Engine(error) | Self::GaveUp { error, .. } => Some(error.kind()),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! What handles a message: the [`Listener`] trait, for structs, and what every listener may use.
+//!
+//! A plain `async fn` is a listener too; see [`Handler`](super::Handler).
+
+use std::{error::Error as StdError, fmt};
+
+use async_trait::async_trait;
+
+use super::StopHandle;
+use crate::{client::Streamer, message::ReceivedMessage};
+
+/// Handles messages.
+///
+/// ```
+/// use streamer::{Context, Listener, ListenerError, ReceivedMessage, async_trait};
+///
+/// struct Audit {
+///     path: std::path::PathBuf,
+/// }
+///
+/// #[async_trait]
+/// impl Listener for Audit {
+///     async fn handle(&self, message: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+///         std::fs::write(&self.path, message.id().to_string())?;
+///         Ok(())
+///     }
+/// }
+/// ```
+#[async_trait]
+pub trait Listener: Send + Sync + 'static {
+    /// Handles one message. `Ok` settles it for this listener; an error (a panic and a time-out count as errors) is
+    /// recorded in the failed list for this listener alone.
+    ///
+    /// A message may come more than once, so handling it twice must do no harm.
+    async fn handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError>;
+
+    /// Whether [`Listener::handle`] finds out by itself that a payload cannot be decoded. When `false`, the default,
+    /// messages that are not JSON never reach it: they are recorded as failed.
+    fn decodes(&self) -> bool {
+        false
+    }
+}
+
+/// What a listener may use beside the message.
+#[derive(Clone, Debug)]
+pub struct Context {
+    /// Emits events from inside a listener.
+    pub streamer: Streamer,
+    /// Ends the listening that called this listener.
+    pub stop: StopHandle,
+}
+
+/// Why a listener could not handle a message: a text, made from any error, that goes to the failed list.
+///
+/// The `?` operator turns every error into it. The text is the error's with those of its causes, joined by `: `.
+pub struct ListenerError {
+    text: String,
+}
+
+impl ListenerError {
+    /// An error with this text.
+    pub fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into() }
+    }
+}
+
+impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for ListenerError {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let mut text = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let more = error.to_string();
+            // Many errors print their cause themselves.
+            if !text.ends_with(&more) {
+                text.push_str(": ");
+                text.push_str(&more);
+            }
+            cause = error.source();
+        }
+        Self { text }
+    }
+}
+
+impl fmt::Display for ListenerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for ListenerError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("sending the receipt failed")]
+    struct Outer(#[source] std::io::Error);
+
+    #[test]
+    fn an_error_tells_its_causes_once() {
+        let error = ListenerError::from(Outer(std::io::Error::other("no route to host")));
+        assert_eq!(error.to_string(), "sending the receipt failed: no route to host");
+        assert_eq!(ListenerError::from("plain").to_string(), "plain");
+    }
+}

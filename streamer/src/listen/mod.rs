@@ -1,0 +1,197 @@
+//! Listening: from streams to listeners and back to the store.
+//!
+//! # Layout
+//!
+//! Messages go one way, through bounded channels, in whole batches:
+//!
+//! - `read`: asks the engine for messages, first this consumer's own pending ones, then those that others left idle,
+//!   then new ones; sees to groups, and to what to do when the store is away.
+//! - `queue`: hands messages to workers, in order, at once, or in order per key.
+//! - `work`: runs the listeners of a message and collects the outcome.
+//! - `settle`: records failures, *then* acknowledges, in batches.
+//! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
+//! - `run`: puts these together, and ends them in order.
+//!
+//! Beside them what an application touches: `listener`, `handler` and `extract` (what a listener is), `registry`
+//! (which event has which), `options`, `stop`, `report`, `error`.
+
+mod error;
+mod extract;
+mod handler;
+mod lease;
+mod listener;
+mod options;
+mod progress;
+mod queue;
+mod read;
+mod registry;
+mod report;
+mod run;
+mod settle;
+mod stop;
+mod work;
+
+use std::time::Duration;
+
+pub use self::{
+    error::ListenError,
+    extract::{FromMessage, FromRef, Payload, State},
+    handler::{Handler, IntoOutcome},
+    listener::{Context, Listener, ListenerError},
+    options::{KeepAlive, Key, Start, Workers},
+    registry::{Listeners, RegisteredListener},
+    report::{Ended, Report, Summary},
+    stop::StopHandle,
+};
+use self::{options::Options, report::Reporter};
+use crate::{client::Streamer, entry::StreamName};
+
+/// A listening that is being described; [`Listening::run`] begins it.
+///
+/// ```no_run
+/// use streamer::{Listeners, Payload, Streamer, Workers};
+///
+/// # #[derive(serde::Deserialize)] struct Order { id: u64 }
+/// async fn receipt(Payload(order): Payload<Order>) -> Result<(), std::io::Error> {
+///     println!("receipt for order {}", order.id);
+///     Ok(())
+/// }
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let streamer = Streamer::connect("sqlite://shop.db").await?;
+/// let listeners = Listeners::new().on("order.placed", "receipt", receipt);
+/// let listening = streamer.listen(listeners).group("billing").workers(Workers::AtOnce(8));
+/// listening.stop_handle().on_signals()?;
+/// let summary = listening.run().await?;
+/// println!("{} messages", summary.messages);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug)]
+#[must_use = "nothing is listened to before `run`"]
+pub struct Listening {
+    streamer: Streamer,
+    listeners: Listeners,
+    events: Vec<StreamName>,
+    options: Options,
+    stop: StopHandle,
+    reporter: Reporter,
+}
+
+impl Streamer {
+    /// Begins to describe a listening with these listeners, to every event that has one.
+    pub fn listen<S>(&self, listeners: Listeners<S>) -> Listening {
+        Listening {
+            streamer: self.clone(),
+            listeners: listeners.without_state(),
+            events: Vec::new(),
+            options: Options::default(),
+            stop: StopHandle::new(),
+            reporter: Reporter::default(),
+        }
+    }
+}
+
+impl Listening {
+    /// Listens to these events only.
+    pub fn events<E: Into<StreamName>>(mut self, events: impl IntoIterator<Item = E>) -> Self {
+        self.events.extend(events.into_iter().map(Into::into));
+        self
+    }
+
+    /// Listens as a consumer of this group: each message goes to one consumer of it, and is pending until it is
+    /// settled. Groups and streams that are missing are made. Default: no group; every listening gets every message.
+    pub fn group(mut self, group: impl Into<String>) -> Self {
+        self.options.group = Some(group.into());
+        self
+    }
+
+    /// The consumer's name in the group. Default: the group, `-` and 16 random characters. A consumer that keeps its
+    /// name takes up its own pending messages when it starts again.
+    pub fn consumer(mut self, consumer: impl Into<String>) -> Self {
+        self.options.consumer = Some(consumer.into());
+        self
+    }
+
+    /// Where to begin. Default: [`Start::Now`] without a group; with a group, where the group stands, and
+    /// [`Start::Beginning`] for a group that is made.
+    pub fn start(mut self, start: Start) -> Self {
+        self.options.start = Some(start);
+        self
+    }
+
+    /// How many messages are handled at once. Default: one, in order.
+    pub fn workers(mut self, workers: Workers) -> Self {
+        self.options.workers = workers;
+        self
+    }
+
+    /// Claims what other consumers of the group left idle for so long, at the start and then all the time; what is in
+    /// hand here is renewed well before. `None` never claims. Default: 60 s. It must be the same for all consumers of
+    /// a group, and longer than any pause of a process (consumers of laravel-streamer do not renew: keep it longer than
+    /// their longest batch).
+    pub fn reclaim(mut self, idle: Option<Duration>) -> Self {
+        self.options.reclaim = idle;
+        self
+    }
+
+    /// The most messages read at once, of all streams together. At most three times as many are in memory.
+    /// Default: 512. Fewer are read when they are large (about 8 MiB at once).
+    pub fn batch(mut self, messages: usize) -> Self {
+        self.options.batch = messages;
+        self
+    }
+
+    /// How long one read waits for messages at the server. Default: 2 s. It delays nothing: messages end the wait.
+    pub fn read_wait(mut self, wait: Duration) -> Self {
+        self.options.read_wait = wait;
+        self
+    }
+
+    /// Ends when no message came for so long. Default: never.
+    pub fn listen_timeout(mut self, quiet: Duration) -> Self {
+        self.options.listen_timeout = Some(quiet);
+        self
+    }
+
+    /// Goes on when the store comes back. Default: a failure of the store ends the listening.
+    pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
+        self.options.keep_alive = Some(keep_alive);
+        self
+    }
+
+    /// Whether a message is acknowledged although a listener failed (the failure is recorded either way). `true`, the
+    /// default, leaves it to the failed list. `false` keeps it pending: it comes again after the reclaim time, and only
+    /// listeners that have not succeeded run again.
+    pub fn always_acknowledge(mut self, always: bool) -> Self {
+        self.options.always_acknowledge = always;
+        self
+    }
+
+    /// How long to wait at the end for listeners that run. Default: 30 s.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.options.grace = grace;
+        self
+    }
+
+    /// Tells `tell` what happens, instead of the log. It is called in the midst of the work, so it must be quick.
+    pub fn on_report(mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        self.reporter = Reporter::new(tell);
+        self
+    }
+
+    /// What ends this listening.
+    #[must_use]
+    pub fn stop_handle(&self) -> StopHandle {
+        self.stop.clone()
+    }
+
+    /// Listens until it is stopped, until it was quiet for long enough, or until it cannot go on.
+    ///
+    /// # Errors
+    ///
+    /// [`ListenError`]; also then everything that was handled is settled as far as the store could be reached.
+    pub async fn run(self) -> Result<Summary, ListenError> {
+        run::run(self).await
+    }
+}

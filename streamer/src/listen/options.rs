@@ -1,0 +1,160 @@
+//! How to listen.
+
+use std::{
+    collections::hash_map::DefaultHasher,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::Arc,
+    time::Duration,
+};
+
+use crate::{entry::EntryId, message::ReceivedMessage};
+
+/// Where listening begins: without a group always, with a group when the group does not exist yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With what arrives from now on. "Now" is resolved once, so nothing that arrives later is missed.
+    Now,
+    /// With the first message of each stream.
+    Beginning,
+    /// After this ID.
+    After(EntryId),
+}
+
+/// How many messages are handled at once, and in which order.
+#[derive(Clone, Debug, Default)]
+pub enum Workers {
+    /// One at a time, in order.
+    #[default]
+    InOrder,
+    /// So many at once, in no order.
+    AtOnce(usize),
+    /// So many at once, those with the same key one at a time and in order.
+    PerKey(usize, Key),
+}
+
+impl Workers {
+    pub(super) fn count(&self) -> usize {
+        match self {
+            Self::InOrder => 1,
+            Self::AtOnce(count) | Self::PerKey(count, _) => (*count).max(1),
+        }
+    }
+}
+
+/// What messages are kept in order by.
+#[derive(Clone)]
+pub struct Key(Arc<dyn Fn(&ReceivedMessage) -> u64 + Send + Sync>);
+
+impl Key {
+    /// By what a function makes of a message.
+    pub fn new<K: Hash>(key: impl Fn(&ReceivedMessage) -> K + Send + Sync + 'static) -> Self {
+        Self(Arc::new(move |message| {
+            let mut hasher = DefaultHasher::new();
+            key(message).hash(&mut hasher);
+            hasher.finish()
+        }))
+    }
+
+    /// By a value of the payload, such as `order.id`. Messages without it share one key.
+    pub fn path(path: impl Into<String>) -> Self {
+        let path = path.into();
+        Self::new(move |message| message.get(&path).map(ToString::to_string))
+    }
+
+    pub(super) fn of(&self, message: &ReceivedMessage) -> u64 {
+        (self.0)(message)
+    }
+}
+
+impl fmt::Debug for Key {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Key")
+    }
+}
+
+/// What to do when the store goes away, or a group vanishes: go on as soon as it is back.
+///
+/// The time between two attempts doubles from `first_delay` to `longest_delay`, each shortened by up to a half at
+/// random, so that many listeners do not come back in the same instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// How many attempts in a row may fail. Default: no bound.
+    pub max_attempts: Option<u32>,
+    /// Time before the first new attempt. Default: 100 ms.
+    pub first_delay: Duration,
+    /// The longest time between two attempts. Default: 10 s.
+    pub longest_delay: Duration,
+}
+
+impl Default for KeepAlive {
+    fn default() -> Self {
+        Self {
+            max_attempts: None,
+            first_delay: Duration::from_millis(100),
+            longest_delay: Duration::from_secs(10),
+        }
+    }
+}
+
+impl KeepAlive {
+    /// The time to wait before attempt `attempt` (the first is 1).
+    pub(super) fn delay(&self, attempt: u32) -> Duration {
+        let doubled = self.first_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20));
+        doubled.min(self.longest_delay).mul_f64(rand::random_range(0.5..=1.0))
+    }
+}
+
+/// Everything that can be set about a listening; [`Listening`](super::Listening) has a method for each.
+#[derive(Clone, Debug)]
+pub(super) struct Options {
+    pub(super) group: Option<String>,
+    pub(super) consumer: Option<String>,
+    pub(super) start: Option<Start>,
+    pub(super) workers: Workers,
+    pub(super) reclaim: Option<Duration>,
+    pub(super) batch: usize,
+    pub(super) batch_bytes: usize,
+    pub(super) read_wait: Duration,
+    pub(super) listen_timeout: Option<Duration>,
+    pub(super) keep_alive: Option<KeepAlive>,
+    pub(super) always_acknowledge: bool,
+    pub(super) grace: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            group: None,
+            consumer: None,
+            start: None,
+            workers: Workers::default(),
+            reclaim: Some(Duration::from_secs(60)),
+            batch: 512,
+            batch_bytes: 8 << 20,
+            read_wait: Duration::from_secs(2),
+            listen_timeout: None,
+            keep_alive: None,
+            always_acknowledge: true,
+            grace: Duration::from_secs(30),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn delays_grow_to_their_bound_and_never_vanish() {
+        let keep_alive = KeepAlive::default();
+        for attempt in 1..100 {
+            let delay = keep_alive.delay(attempt);
+            assert!(
+                delay >= keep_alive.first_delay / 2 && delay <= keep_alive.longest_delay,
+                "{attempt}: {delay:?}"
+            );
+        }
+        assert!(keep_alive.delay(90) >= keep_alive.longest_delay / 2);
+    }
+}

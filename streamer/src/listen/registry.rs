@@ -1,0 +1,191 @@
+//! Which listeners an event has.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use super::{Handler, Listener, handler::FunctionListener};
+use crate::entry::StreamName;
+
+/// The listeners of an application, event by event, in the order they were added.
+///
+/// A listener's name is written to the failed list and is how a failure finds its listener again: keep it stable. One
+/// event has at most one listener of a name; adding another replaces it.
+#[derive(Clone)]
+pub struct Listeners<S = ()> {
+    state: S,
+    events: Vec<(StreamName, Vec<RegisteredListener>)>,
+}
+
+/// A listener under its name.
+#[derive(Clone)]
+pub struct RegisteredListener {
+    name: Arc<str>,
+    timeout: Option<Duration>,
+    listener: Arc<dyn Listener>,
+}
+
+impl RegisteredListener {
+    /// Its name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// How long it may take for one message; `None` is without bound.
+    #[must_use]
+    pub fn timeout(&self) -> Option<Duration> {
+        self.timeout
+    }
+
+    /// The listener itself.
+    #[must_use]
+    pub fn listener(&self) -> &Arc<dyn Listener> {
+        &self.listener
+    }
+}
+
+impl fmt::Debug for RegisteredListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RegisteredListener")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .finish()
+    }
+}
+
+impl Default for Listeners {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Listeners {
+    /// No listeners, and no shared state.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_state(())
+    }
+}
+
+impl<S: Clone + Send + Sync + 'static> Listeners<S> {
+    /// No listeners yet; those to come share `state` ([`State`](super::State)).
+    #[must_use]
+    pub fn with_state(state: S) -> Self {
+        Self {
+            state,
+            events: Vec::new(),
+        }
+    }
+
+    /// Adds a function.
+    #[must_use]
+    pub fn on<Arguments: 'static>(
+        mut self,
+        event: impl Into<StreamName>,
+        name: impl Into<String>,
+        handler: impl Handler<Arguments, S>,
+    ) -> Self {
+        self.add(event, name, handler);
+        self
+    }
+
+    /// Adds a function.
+    pub fn add<Arguments: 'static>(
+        &mut self,
+        event: impl Into<StreamName>,
+        name: impl Into<String>,
+        handler: impl Handler<Arguments, S>,
+    ) {
+        let listener = FunctionListener::new(handler, self.state.clone());
+        self.add_listener(event, name, listener, None);
+    }
+}
+
+impl<S> Listeners<S> {
+    /// Adds a struct that is a listener. `timeout` bounds its time for one message; a longer one is a failure.
+    pub fn add_listener(
+        &mut self,
+        event: impl Into<StreamName>,
+        name: impl Into<String>,
+        listener: impl Listener,
+        timeout: Option<Duration>,
+    ) {
+        let name = name.into().into();
+        self.add_registered(
+            event.into(),
+            RegisteredListener {
+                name,
+                timeout,
+                listener: Arc::new(listener),
+            },
+        );
+    }
+
+    /// Adds many: each event with its listeners, as another registry has them.
+    pub fn add_many<T>(&mut self, others: Listeners<T>) {
+        for (event, listeners) in others.events {
+            for listener in listeners {
+                self.add_registered(event.clone(), listener);
+            }
+        }
+    }
+
+    /// Bounds the time that every listener without a bound of its own may take for one message.
+    #[must_use]
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        for listener in self.events.iter_mut().flat_map(|(_, listeners)| listeners) {
+            listener.timeout.get_or_insert(timeout);
+        }
+        self
+    }
+
+    /// Whether an event has a listener of this name.
+    #[must_use]
+    pub fn has(&self, event: impl Into<StreamName>, name: &str) -> bool {
+        self.of(&event.into()).iter().any(|listener| listener.name() == name)
+    }
+
+    /// The listeners of an event; empty when it has none.
+    #[must_use]
+    pub fn of(&self, event: &StreamName) -> &[RegisteredListener] {
+        let found = self.events.iter().find(|(name, _)| name == event);
+        found.map_or(&[], |(_, listeners)| listeners)
+    }
+
+    /// Every event that has listeners, with them, in the order they were added.
+    pub fn all(&self) -> impl Iterator<Item = (&StreamName, &[RegisteredListener])> {
+        self.events
+            .iter()
+            .map(|(event, listeners)| (event, listeners.as_slice()))
+    }
+
+    /// The same listeners, each still with the state it was added with.
+    #[must_use]
+    pub fn without_state(self) -> Listeners {
+        Listeners {
+            state: (),
+            events: self.events,
+        }
+    }
+
+    fn add_registered(&mut self, event: StreamName, listener: RegisteredListener) {
+        let at = self
+            .events
+            .iter()
+            .position(|(name, _)| *name == event)
+            .unwrap_or_else(|| {
+                self.events.push((event, Vec::new()));
+                self.events.len() - 1
+            });
+        let listeners = &mut self.events[at].1;
+        match listeners.iter_mut().find(|other| other.name == listener.name) {
+            Some(other) => *other = listener,
+            None => listeners.push(listener),
+        }
+    }
+}
+
+impl<S> fmt::Debug for Listeners<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.all()).finish()
+    }
+}

@@ -1,0 +1,234 @@
+//! What a listening tells while it runs, and at its end.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use crate::{
+    engine::EngineError,
+    entry::{EntryId, StreamName},
+    message::ReceivedMessage,
+};
+
+/// Something that happened while listening. The text ([`Display`](fmt::Display)) is one line for an operator.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Report<'a> {
+    /// The groups exist, the first read is about to begin.
+    Started {
+        /// The streams listened to.
+        streams: &'a [StreamName],
+        /// The group and the consumer, when there is a group.
+        group: Option<(&'a str, &'a str)>,
+    },
+    /// A listener handled a message.
+    Processed {
+        /// The message.
+        message: &'a ReceivedMessage,
+        /// The listener's name.
+        listener: &'a str,
+    },
+    /// A listener failed, panicked or took too long.
+    Failed {
+        /// The message.
+        message: &'a ReceivedMessage,
+        /// The listener's name.
+        listener: &'a str,
+        /// Why.
+        error: &'a str,
+    },
+    /// Messages that another consumer left idle are handled here now, or pending ones of this consumer are again.
+    Recovered {
+        /// The stream.
+        stream: &'a StreamName,
+        /// How many.
+        count: usize,
+        /// Whether they were claimed from other consumers.
+        claimed: bool,
+    },
+    /// Pending messages whose entries were deleted from the stream: nobody can handle them any more. They leave the
+    /// pending entries list.
+    Gone {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Their IDs.
+        ids: &'a [EntryId],
+    },
+    /// The lease of messages was lost: another consumer claimed them while this process stood still. They may be
+    /// handled twice.
+    LeaseLost {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Their IDs.
+        ids: &'a [EntryId],
+    },
+    /// The store could not be reached or refused; there will be a new attempt.
+    Interrupted {
+        /// Why.
+        error: &'a EngineError,
+        /// Which attempt comes, from 1 on.
+        attempt: u32,
+        /// In how long.
+        delay: Duration,
+    },
+    /// Reading goes on after an interruption.
+    Resumed,
+    /// A group had vanished and was made again.
+    GroupRecreated {
+        /// The stream.
+        stream: &'a StreamName,
+        /// The group.
+        group: &'a str,
+        /// It begins after this ID.
+        after: EntryId,
+    },
+    /// The end was asked for; what runs is being finished.
+    Stopping,
+}
+
+impl fmt::Display for Report<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { streams, group } => {
+                let streams = streams.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                match group {
+                    Some((group, consumer)) => write!(f, "Listening to {streams} in group {group} as {consumer}."),
+                    None => write!(f, "Listening to {streams}."),
+                }
+            }
+            // The wording of these two is laravel-streamer's, which people search their logs for.
+            Self::Processed { message, listener } => write!(
+                f,
+                "Processed message [{}] on '{}' stream by [{listener}] listener.",
+                message.id(),
+                message.stream()
+            ),
+            Self::Failed {
+                message,
+                listener,
+                error,
+            } => write!(
+                f,
+                "Listener error. Failed processing message with ID {} on '{}' stream by {listener}. Error: {error}",
+                message.id(),
+                message.stream()
+            ),
+            Self::Recovered {
+                stream,
+                count,
+                claimed: true,
+            } => {
+                write!(
+                    f,
+                    "Claimed {count} messages on '{stream}' stream that another consumer left pending."
+                )
+            }
+            Self::Recovered {
+                stream,
+                count,
+                claimed: false,
+            } => {
+                write!(
+                    f,
+                    "Took up {count} messages on '{stream}' stream that this consumer had left pending."
+                )
+            }
+            Self::Gone { stream, ids } => write!(
+                f,
+                "{} pending messages on '{stream}' stream were deleted before they were handled: {}.",
+                ids.len(),
+                list(ids)
+            ),
+            Self::LeaseLost { stream, ids } => write!(
+                f,
+                "{} messages on '{stream}' stream were claimed by another consumer while they waited here: {}.",
+                ids.len(),
+                list(ids)
+            ),
+            Self::Interrupted { error, attempt, delay } => {
+                write!(
+                    f,
+                    "Listening was interrupted: {error}. Attempt {attempt} in {} ms.",
+                    delay.as_millis()
+                )
+            }
+            Self::Resumed => f.write_str("Listening again."),
+            Self::GroupRecreated { stream, group, after } => {
+                write!(
+                    f,
+                    "Group {group} was gone from '{stream}' stream and was made again, after {after}."
+                )
+            }
+            Self::Stopping => f.write_str("Stopping: finishing what runs."),
+        }
+    }
+}
+
+/// The first few IDs.
+fn list(ids: &[EntryId]) -> String {
+    let mut text = ids
+        .iter()
+        .take(10)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    if ids.len() > 10 {
+        text.push_str(", …");
+    }
+    text
+}
+
+/// Who is told of what happens. It is called in the midst of the work, so it must be quick.
+#[derive(Clone)]
+pub(super) struct Reporter(Arc<dyn Fn(&Report<'_>) + Send + Sync>);
+
+impl Reporter {
+    pub(super) fn new(tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(tell))
+    }
+
+    pub(super) fn tell(&self, report: &Report<'_>) {
+        (self.0)(report);
+    }
+}
+
+impl Default for Reporter {
+    /// Tells the log.
+    fn default() -> Self {
+        Self::new(|report| match report {
+            Report::Processed { .. } => tracing::trace!("{report}"),
+            Report::Failed { .. } | Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => {
+                tracing::warn!("{report}");
+            }
+            _ => tracing::info!("{report}"),
+        })
+    }
+}
+
+impl fmt::Debug for Reporter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Reporter")
+    }
+}
+
+/// What a listening did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// How many messages came through, each as often as it was handled.
+    pub messages: u64,
+    /// How many times a listener handled a message.
+    pub processed: u64,
+    /// How many times a listener failed, panicked or took too long.
+    pub failed: u64,
+    /// Why it ended.
+    pub ended: Ended,
+}
+
+/// Why a listening ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was stopped ([`StopHandle::stop`](super::StopHandle::stop)).
+    Stopped,
+    /// No message came for as long as [`Listening::listen_timeout`](super::Listening::listen_timeout) says.
+    Quiet,
+    /// It was ended at once, or the grace period ran out: what was not finished stays pending.
+    Aborted,
+}

@@ -1,0 +1,108 @@
+//! Ending a listening: by a signal, by the application, or by a listener.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+/// Ends a listening. Cheap to clone; every clone ends the same one.
+#[derive(Clone, Debug, Default)]
+pub struct StopHandle {
+    stop: CancellationToken,
+    abort: CancellationToken,
+}
+
+impl StopHandle {
+    /// A handle for a listening that is yet to begin.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Ends it in good order: nothing more is read, what runs finishes (within the grace period), what was handled is
+    /// acknowledged, what was read and not begun goes back to the group.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+
+    /// Ends it at once: what runs is dropped and stays pending; what was not yet acknowledged is not.
+    pub fn abort(&self) {
+        self.stop.cancel();
+        self.abort.cancel();
+    }
+
+    /// Whether the end was asked for.
+    #[must_use]
+    pub fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
+    }
+
+    /// Whether the end at once was asked for.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.abort.is_cancelled()
+    }
+
+    /// Waits until the end is asked for.
+    pub async fn stopped(&self) {
+        self.stop.cancelled().await;
+    }
+
+    /// Waits until the end at once is asked for.
+    pub async fn aborted(&self) {
+        self.abort.cancelled().await;
+    }
+
+    /// Ends the listening in good order at the first Ctrl-C or SIGTERM, and at once at the second.
+    ///
+    /// Must be called inside a Tokio runtime. The signals no longer end the process by themselves from then on.
+    ///
+    /// # Errors
+    ///
+    /// When the operating system does not let this process hear signals.
+    pub fn on_signals(&self) -> std::io::Result<()> {
+        let mut signals = signals()?;
+        let stop = self.clone();
+        tokio::spawn(async move {
+            if signals.recv().await.is_some() {
+                stop.stop();
+            }
+            if signals.recv().await.is_some() {
+                stop.abort();
+            }
+        });
+        Ok(())
+    }
+
+    /// Sleeps, at most until the end is asked for; tells whether it slept through.
+    pub(super) async fn sleep(&self, time: Duration) -> bool {
+        tokio::select! {
+            () = tokio::time::sleep(time) => true,
+            () = self.stop.cancelled() => false,
+        }
+    }
+}
+
+/// Each termination signal that arrives, from now on.
+fn signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
+    let (sender, receiver) = tokio::sync::mpsc::channel(2);
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if sender.send(()).await.is_err() {
+                    return;
+                }
+            }
+        });
+    }
+    #[cfg(not(unix))]
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
+    Ok(receiver)
+}
