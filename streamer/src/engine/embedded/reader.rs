@@ -110,7 +110,7 @@ impl Reader for EmbeddedReader {
 
     fn interrupter(&self) -> Interrupter {
         let interrupts = self.interrupts.clone();
-        Interrupter::new(move || _ = interrupts.send_replace(()))
+        Interrupter::new(move || interrupts.send_replace(()))
     }
 }
 
