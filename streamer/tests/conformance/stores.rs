@@ -1,0 +1,44 @@
+//! Opens an engine of each kind.
+
+use std::{
+    any::Any,
+    sync::{Arc, LazyLock},
+};
+
+use streamer::engine::{Engine, RedisEngine};
+use streamer_test_servers::{RedisCluster, RedisServer};
+
+/// An engine and what must live as long as it.
+pub(crate) struct Store {
+    pub(crate) engine: Arc<dyn Engine>,
+    _keep: Box<dyn Any + Send>,
+}
+
+/// On a server that all cases share.
+pub(crate) async fn redis() -> Store {
+    static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+    Store {
+        engine: Arc::new(RedisEngine::connect(&SERVER.url()).await.unwrap()),
+        _keep: Box::new(()),
+    }
+}
+
+/// On a cluster that all cases share.
+pub(crate) async fn redis_cluster() -> Store {
+    static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+    Store {
+        engine: Arc::new(RedisEngine::connect(&CLUSTER.url()).await.unwrap()),
+        _keep: Box::new(()),
+    }
+}
+
+// MERGE: with the embedded engine.
+// pub(crate) async fn embedded_file() -> Store {
+//     let directory = tempfile::TempDir::new().unwrap();
+//     let url = format!("sqlite://{}", directory.path().join("events.db").display());
+//     Store { engine: streamer::engine::open(&url).await.unwrap(), _keep: Box::new(directory) }
+// }
+//
+// pub(crate) async fn embedded_memory() -> Store {
+//     Store { engine: streamer::engine::open("memory:").await.unwrap(), _keep: Box::new(()) }
+// }
