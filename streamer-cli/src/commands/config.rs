@@ -1,0 +1,97 @@
+//! `config`: what is in force, and where each value came from.
+
+use clap::Args;
+use comfy_table::Table;
+use serde_json::{Map, json};
+
+use crate::{
+    app::Session,
+    config::{Definition, Flags, Mode, SettingFlags, Value as _, What, without_password, Limit},
+    exit::{Exit, Outcome},
+    output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  streamer config
+  STREAMER_GROUP=billing streamer config --workers 8
+  streamer config --json | jq -r .url.value";
+
+/// Show what is configured, and where each value came from; passwords are hidden
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Show {
+    #[command(flatten)]
+    settings: SettingFlags,
+    /// The domain that emitted events carry
+    #[arg(long, value_name = "NAME")]
+    domain: Option<String>,
+}
+
+impl Show {
+    pub(crate) fn flags(&self, flags: &mut Flags) {
+        flags.domain = self.domain.clone();
+        self.settings.clone().put_into(flags);
+    }
+
+    pub(crate) fn run(&self, session: &Session) -> Outcome {
+        let config = &session.config;
+        let mut rows: Vec<(String, String, String)> = config
+            .settings
+            .rows()
+            .into_iter()
+            .map(|(key, value, source)| {
+                let value = if key == "url" { without_password(&value) } else { value };
+                (key.to_owned(), value, source.to_string())
+            })
+            .collect();
+        let file = config.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        for (event, names) in &config.definitions.events {
+            rows.push((format!("listen_and_fire.\"{event}\""), names.join(", "), file.clone()));
+        }
+        for definition in &config.definitions.listeners {
+            rows.push((format!("listeners.{}", definition.name), describe(definition), definition.place.clone()));
+        }
+        if session.json {
+            let object: Map<_, _> =
+                rows.into_iter().map(|(key, value, source)| (key, json!({"value": value, "source": source}))).collect();
+            output::json(&object)?;
+            return Ok(Exit::Done);
+        }
+        let mut table = Table::new();
+        table.set_style(output::TABLE);
+        table.set_header(["Key", "Value", "From"]);
+        for (key, value, source) in rows {
+            table.add_row([key, value, source]);
+        }
+        output::line(table.to_string())?;
+        Ok(Exit::Done)
+    }
+}
+
+/// A listener in a line. Values of `env` are often secrets; only their names are shown.
+fn describe(definition: &Definition) -> String {
+    let mut text = match &definition.what {
+        What::Program { command, mode, shell, env, .. } => {
+            let mode = if *mode == Mode::Lines { "lines" } else { "message" };
+            let mut text = format!("program {}, mode {mode}", command.join(" "));
+            if *shell {
+                text.push_str(", shell");
+            }
+            if !env.is_empty() {
+                let names: Vec<&str> = env.iter().map(|(name, _)| name.as_str()).collect();
+                text = format!("{text}, env {}", names.join(" "));
+            }
+            text
+        }
+        What::Webhook { url, secret_env } => {
+            let url = without_password(url);
+            match secret_env {
+                Some(variable) => format!("webhook {url}, signed with ${variable}"),
+                None => format!("webhook {url}"),
+            }
+        }
+    };
+    text = format!("{text}, timeout {}", Limit(definition.timeout).show());
+    text
+}
