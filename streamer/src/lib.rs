@@ -1,6 +1,40 @@
 //! Events between applications over Redis Streams, or over one SQLite file with no server at all.
+//!
+//! # Layout
+//!
+//! An event takes this road: event → message → emit → engine → listen → failed.
+//!
+//! - [`event`](Event): what a program emits. `#[derive(Event)]` is in the crate `streamer-macros`.
+//! - [`message`]: what an event becomes on a stream, to the byte, and what a listener gets back.
+//! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that everything begins with.
+//! - [`engine`]: the seam to what stores the streams, and the engines behind it.
+//! - `entry`: entries, their IDs and the names of streams.
 
+mod client;
+mod emit;
 pub mod engine;
 mod entry;
+mod event;
+pub mod failed;
+mod listen;
+pub mod message;
 
-pub use entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim};
+pub use self::{
+    client::{Streamer, StreamerBuilder},
+    emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
+    entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
+    event::{DynamicEvent, Event, NamedEvent},
+    listen::{
+        Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
+        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle, Summary,
+        Workers,
+    },
+    message::{DecodeError, ReceivedMessage},
+};
+pub use async_trait::async_trait;
+pub use streamer_macros::Event;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use serde::Serialize;
+}

@@ -79,6 +79,13 @@ impl EngineError {
         self
     }
 
+    /// The same error as another kind, for a caller who knows better what it means.
+    #[must_use]
+    pub(crate) fn with_kind(mut self, kind: EngineErrorKind) -> Self {
+        self.kind = kind;
+        self
+    }
+
     /// Why it happened, for programs.
     #[must_use]
     pub fn kind(&self) -> EngineErrorKind {

@@ -15,8 +15,8 @@
 
 // mod embedded;
 mod error;
-// mod open;
-// mod redis;
+mod open;
+mod redis;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -25,7 +25,8 @@ use bytes::Bytes;
 
 pub use self::{
     error::{EngineError, EngineErrorKind},
-    // open::open,
+    open::open,
+    redis::RedisEngine,
 };
 use crate::entry::{Entry, EntryId, Fields, NewId, RangeBound, StreamName, Trim};
 

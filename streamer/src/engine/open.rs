@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError, EngineErrorKind, EngineResult, embedded::EmbeddedEngine, redis::RedisEngine};
+use super::{Engine, EngineError, EngineErrorKind, EngineResult, redis::RedisEngine};
 
 /// Opens the engine that a URL names.
 ///
 /// | URL | engine |
 /// | --- | --- |
 /// | `redis://[user:password@]host[:port][/db]` | a Redis or Valkey server |
-/// | `rediss://…` | the same over TLS; see [`RedisEngine`](super) for certificates |
+/// | `rediss://…` | the same over TLS; see [`RedisEngine`] for certificates |
 /// | `unix:///path/to.sock[?db=1&user=…&pass=…]` | the same over a Unix socket |
 /// | `redis-sentinel://[user:password@]host:port,host:port/master[/db]` | the master that Sentinels name (`rediss-sentinel` with TLS) |
 /// | `redis-cluster://[user:password@]host:port,host:port` | a Redis Cluster (`rediss-cluster` with TLS) |
@@ -25,7 +25,8 @@ pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
     match scheme {
         "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
         | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
-        "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        // MERGE: with the embedded engine (`use super::embedded::EmbeddedEngine`).
+        // "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
         _ => Err(EngineError::new(
             EngineErrorKind::InvalidInput,
             "open the store",

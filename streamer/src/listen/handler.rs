@@ -99,7 +99,10 @@ macro_rules! functions_of {
                 state: &S,
             ) -> impl Future<Output = Result<(), ListenerError>> + Send {
                 // The function is called before the first await, so that arguments need not be `Send` on their own.
-                let made = (|| Ok(self($($argument::from_message(message, context, state)?),*)))();
+                let make = || -> Result<Fut, ListenerError> {
+                    Ok(self($($argument::from_message(message, context, state)?),*))
+                };
+                let made = make();
                 async move {
                     match made {
                         Ok(future) => future.await.into_outcome(),
@@ -130,7 +133,11 @@ pub(super) struct FunctionListener<H, Arguments, S> {
 
 impl<H, Arguments, S> FunctionListener<H, Arguments, S> {
     pub(super) fn new(function: H, state: S) -> Self {
-        Self { function, state, arguments: PhantomData }
+        Self {
+            function,
+            state,
+            arguments: PhantomData,
+        }
     }
 }
 

@@ -21,6 +21,7 @@ mod handler;
 mod lease;
 mod listener;
 mod options;
+mod progress;
 mod queue;
 mod read;
 mod registry;

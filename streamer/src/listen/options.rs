@@ -89,7 +89,11 @@ pub struct KeepAlive {
 
 impl Default for KeepAlive {
     fn default() -> Self {
-        Self { max_attempts: None, first_delay: Duration::from_millis(100), longest_delay: Duration::from_secs(10) }
+        Self {
+            max_attempts: None,
+            first_delay: Duration::from_millis(100),
+            longest_delay: Duration::from_secs(10),
+        }
     }
 }
 
@@ -146,7 +150,10 @@ mod tests {
         let keep_alive = KeepAlive::default();
         for attempt in 1..100 {
             let delay = keep_alive.delay(attempt);
-            assert!(delay >= keep_alive.first_delay / 2 && delay <= keep_alive.longest_delay, "{attempt}: {delay:?}");
+            assert!(
+                delay >= keep_alive.first_delay / 2 && delay <= keep_alive.longest_delay,
+                "{attempt}: {delay:?}"
+            );
         }
         assert!(keep_alive.delay(90) >= keep_alive.longest_delay / 2);
     }

@@ -45,7 +45,10 @@ impl RegisteredListener {
 
 impl fmt::Debug for RegisteredListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RegisteredListener").field("name", &self.name).field("timeout", &self.timeout).finish()
+        f.debug_struct("RegisteredListener")
+            .field("name", &self.name)
+            .field("timeout", &self.timeout)
+            .finish()
     }
 }
 
@@ -67,7 +70,10 @@ impl<S: Clone + Send + Sync + 'static> Listeners<S> {
     /// No listeners yet; those to come share `state` ([`State`](super::State)).
     #[must_use]
     pub fn with_state(state: S) -> Self {
-        Self { state, events: Vec::new() }
+        Self {
+            state,
+            events: Vec::new(),
+        }
     }
 
     /// Adds a function.
@@ -104,7 +110,14 @@ impl<S> Listeners<S> {
         timeout: Option<Duration>,
     ) {
         let name = name.into().into();
-        self.add_registered(event.into(), RegisteredListener { name, timeout, listener: Arc::new(listener) });
+        self.add_registered(
+            event.into(),
+            RegisteredListener {
+                name,
+                timeout,
+                listener: Arc::new(listener),
+            },
+        );
     }
 
     /// Adds many: each event with its listeners, as another registry has them.
@@ -140,20 +153,29 @@ impl<S> Listeners<S> {
 
     /// Every event that has listeners, with them, in the order they were added.
     pub fn all(&self) -> impl Iterator<Item = (&StreamName, &[RegisteredListener])> {
-        self.events.iter().map(|(event, listeners)| (event, listeners.as_slice()))
+        self.events
+            .iter()
+            .map(|(event, listeners)| (event, listeners.as_slice()))
     }
 
     /// The same listeners, each still with the state it was added with.
     #[must_use]
     pub fn without_state(self) -> Listeners {
-        Listeners { state: (), events: self.events }
+        Listeners {
+            state: (),
+            events: self.events,
+        }
     }
 
     fn add_registered(&mut self, event: StreamName, listener: RegisteredListener) {
-        let at = self.events.iter().position(|(name, _)| *name == event).unwrap_or_else(|| {
-            self.events.push((event, Vec::new()));
-            self.events.len() - 1
-        });
+        let at = self
+            .events
+            .iter()
+            .position(|(name, _)| *name == event)
+            .unwrap_or_else(|| {
+                self.events.push((event, Vec::new()));
+                self.events.len() - 1
+            });
         let listeners = &mut self.events[at].1;
         match listeners.iter_mut().find(|other| other.name == listener.name) {
             Some(other) => *other = listener,

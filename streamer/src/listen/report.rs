@@ -101,17 +101,35 @@ impl fmt::Display for Report<'_> {
                 message.id(),
                 message.stream()
             ),
-            Self::Failed { message, listener, error } => write!(
+            Self::Failed {
+                message,
+                listener,
+                error,
+            } => write!(
                 f,
                 "Listener error. Failed processing message with ID {} on '{}' stream by {listener}. Error: {error}",
                 message.id(),
                 message.stream()
             ),
-            Self::Recovered { stream, count, claimed: true } => {
-                write!(f, "Claimed {count} messages on '{stream}' stream that another consumer left pending.")
+            Self::Recovered {
+                stream,
+                count,
+                claimed: true,
+            } => {
+                write!(
+                    f,
+                    "Claimed {count} messages on '{stream}' stream that another consumer left pending."
+                )
             }
-            Self::Recovered { stream, count, claimed: false } => {
-                write!(f, "Took up {count} messages on '{stream}' stream that this consumer had left pending.")
+            Self::Recovered {
+                stream,
+                count,
+                claimed: false,
+            } => {
+                write!(
+                    f,
+                    "Took up {count} messages on '{stream}' stream that this consumer had left pending."
+                )
             }
             Self::Gone { stream, ids } => write!(
                 f,
@@ -126,11 +144,18 @@ impl fmt::Display for Report<'_> {
                 list(ids)
             ),
             Self::Interrupted { error, attempt, delay } => {
-                write!(f, "Listening was interrupted: {error}. Attempt {attempt} in {} ms.", delay.as_millis())
+                write!(
+                    f,
+                    "Listening was interrupted: {error}. Attempt {attempt} in {} ms.",
+                    delay.as_millis()
+                )
             }
             Self::Resumed => f.write_str("Listening again."),
             Self::GroupRecreated { stream, group, after } => {
-                write!(f, "Group {group} was gone from '{stream}' stream and was made again, after {after}.")
+                write!(
+                    f,
+                    "Group {group} was gone from '{stream}' stream and was made again, after {after}."
+                )
             }
             Self::Stopping => f.write_str("Stopping: finishing what runs."),
         }
@@ -139,7 +164,12 @@ impl fmt::Display for Report<'_> {
 
 /// The first few IDs.
 fn list(ids: &[EntryId]) -> String {
-    let mut text = ids.iter().take(10).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let mut text = ids
+        .iter()
+        .take(10)
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
     if ids.len() > 10 {
         text.push_str(", …");
     }

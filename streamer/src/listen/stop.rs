@@ -36,6 +36,12 @@ impl StopHandle {
         self.stop.is_cancelled()
     }
 
+    /// Whether the end at once was asked for.
+    #[must_use]
+    pub fn is_aborted(&self) -> bool {
+        self.abort.is_cancelled()
+    }
+
     /// Waits until the end is asked for.
     pub async fn stopped(&self) {
         self.stop.cancelled().await;
@@ -97,8 +103,6 @@ fn signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
         });
     }
     #[cfg(not(unix))]
-    tokio::spawn(async move {
-        while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {}
-    });
+    tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
     Ok(receiver)
 }

@@ -1,0 +1,93 @@
+//! `#[derive(Event)]`: reads `#[event(…)]` and writes the two implementations.
+
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
+use syn::{DeriveInput, Error, Lit, LitStr, Result, meta::ParseNestedMeta, parse_quote};
+
+/// What `#[event(…)]` says.
+#[derive(Default)]
+struct Attributes {
+    name: Option<LitStr>,
+    kind: Option<LitStr>,
+}
+
+pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
+    let Attributes { name, kind } = read_attributes(input)?;
+    let name = name.ok_or_else(|| {
+        Error::new(
+            input.ident.span(),
+            format!(
+                "the event `{}` has no name: add #[event(name = \"order.placed\")]",
+                input.ident
+            ),
+        )
+    })?;
+    let kind = kind.unwrap_or_else(|| LitStr::new("event", Span::call_site()));
+
+    let ident = &input.ident;
+    let mut generics = input.generics.clone();
+    if !generics.params.is_empty() {
+        // Without parameters the supertrait says it already, and with a better message.
+        let bound = parse_quote!(Self: ::streamer::__private::Serialize);
+        generics.make_where_clause().predicates.push(bound);
+    }
+    let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
+
+    Ok(quote! {
+        #[automatically_derived]
+        impl #impl_generics ::streamer::Event for #ident #type_generics #where_clause {
+            fn name(&self) -> ::std::borrow::Cow<'_, str> {
+                ::std::borrow::Cow::Borrowed(#name)
+            }
+
+            fn kind(&self) -> ::std::borrow::Cow<'_, str> {
+                ::std::borrow::Cow::Borrowed(#kind)
+            }
+        }
+
+        #[automatically_derived]
+        impl #impl_generics ::streamer::NamedEvent for #ident #type_generics #where_clause {
+            const NAME: &'static str = #name;
+        }
+    })
+}
+
+fn read_attributes(input: &DeriveInput) -> Result<Attributes> {
+    let mut read = Attributes::default();
+    for attribute in input
+        .attrs
+        .iter()
+        .filter(|attribute| attribute.path().is_ident("event"))
+    {
+        attribute.parse_nested_meta(|meta| {
+            if meta.path.is_ident("name") {
+                let name = text(&meta, "name", read.name.is_some())?;
+                if name.value().is_empty() {
+                    return Err(Error::new(name.span(), "the name of an event must not be empty"));
+                }
+                read.name = Some(name);
+            } else if meta.path.is_ident("kind") {
+                read.kind = Some(text(&meta, "kind", read.kind.is_some())?);
+            } else {
+                return Err(meta.error("unknown key: an event has `name` and `kind`"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok(read)
+}
+
+fn text(meta: &ParseNestedMeta<'_>, key: &str, given_before: bool) -> Result<LitStr> {
+    if given_before {
+        return Err(meta.error(format!("`{key}` is given twice")));
+    }
+    let wrong = |span| Error::new(span, format!("`{key}` must be a string: {key} = \"…\""));
+    match meta
+        .value()
+        .map_err(|_| wrong(meta.path.segments[0].ident.span()))?
+        .parse()?
+    {
+        Lit::Str(text) => Ok(text),
+        other => Err(wrong(other.span())),
+    }
+}

@@ -1,0 +1,112 @@
+//! Writes events to streams: one at a time, or many in few round trips.
+
+mod batch;
+mod error;
+
+use bytes::Bytes;
+
+pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
+use crate::{
+    Event, Streamer,
+    engine::{Append, AppendOptions},
+    entry::{EntryId, NewId, StreamName, Trim, unix_ms},
+    message::{Envelope, php_json},
+};
+
+/// How an event is emitted.
+///
+/// ```
+/// use streamer::{EmitOptions, Trim};
+///
+/// let options = EmitOptions::new().trim(Trim::max_len(10_000)).create_stream(false);
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EmitOptions {
+    id: NewId,
+    append: AppendOptions,
+    domain: Option<String>,
+}
+
+impl EmitOptions {
+    /// The engine gives the ID, the stream is made if it is missing and not trimmed, the domain is the [`Streamer`]'s.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The ID of the new entry.
+    #[must_use]
+    pub fn id(self, id: impl Into<NewId>) -> Self {
+        Self { id: id.into(), ..self }
+    }
+
+    /// Cuts the stream's old end in the same step.
+    #[must_use]
+    pub fn trim(mut self, trim: Trim) -> Self {
+        self.append.trim = Some(trim);
+        self
+    }
+
+    /// Whether to make the stream if it is missing. Default: yes.
+    #[must_use]
+    pub fn create_stream(mut self, create: bool) -> Self {
+        self.append.create_stream = create;
+        self
+    }
+
+    /// The domain that the event carries, instead of the [`Streamer`]'s.
+    #[must_use]
+    pub fn domain(self, domain: impl Into<String>) -> Self {
+        Self {
+            domain: Some(domain.into()),
+            ..self
+        }
+    }
+}
+
+impl Streamer {
+    /// Emits an event and gives the ID of its entry. Emits that many tasks await at once share round trips.
+    ///
+    /// # Errors
+    ///
+    /// [`EmitErrorKind::Encode`] when the payload has no JSON text; [`EmitErrorKind::Engine`] when the engine refused.
+    /// After a [`Connection`](crate::engine::EngineErrorKind::Connection) error the event may have been written all
+    /// the same.
+    pub async fn emit<E: Event>(&self, event: &E) -> Result<EntryId, EmitError> {
+        self.emit_with(event, EmitOptions::default()).await
+    }
+
+    /// Emits an event in another way than the default.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streamer::emit`].
+    pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
+        let append = self.encode(event, options)?;
+        let stream = append.stream.clone();
+        let emitted = self.engine().append(append).await;
+        emitted.map_err(|error| EmitError::engine(&stream, error))
+    }
+
+    /// The append that emits an event.
+    fn encode<E: Event>(&self, event: &E, options: EmitOptions) -> Result<Append, EmitError> {
+        let name = Bytes::copy_from_slice(event.name().as_bytes());
+        let stream = StreamName::from(name.clone());
+        let data = php_json::payload_to_vec(event).map_err(|error| EmitError::encode(&stream, error))?;
+        let domain = options.domain.as_deref().unwrap_or(self.domain());
+        let envelope = Envelope {
+            name,
+            kind: Bytes::copy_from_slice(event.kind().as_bytes()),
+            domain: Bytes::copy_from_slice(domain.as_bytes()),
+            original_id: None,
+            created: unix_ms() / 1000,
+            data: Bytes::from(data),
+        };
+        Ok(Append {
+            stream,
+            id: options.id,
+            fields: envelope.encode(),
+            options: options.append,
+        })
+    }
+}

@@ -1,0 +1,126 @@
+//! From what the server or the connection said to an [`EngineError`] with a kind.
+//!
+//! Redis tells errors apart by the first word of the text, where it has one for them; the rest can only be known by
+//! their text. Inside a script older servers put that word somewhere in the middle.
+
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+use crate::engine::{EngineError, EngineErrorKind};
+
+/// The error of an operation that was answered with `error`. `attempted` completes "could not …".
+pub(super) fn engine_error(attempted: impl Into<String>, error: RedisError) -> EngineError {
+    let kind = kind(&error);
+    let mut reason = error.to_string();
+    if let Some(advice) = advice(kind) {
+        reason = format!("{reason} ({advice})");
+    }
+    EngineError::new(kind, attempted, reason).with_source(error)
+}
+
+fn kind(error: &RedisError) -> EngineErrorKind {
+    match error.kind() {
+        ErrorKind::Io => EngineErrorKind::Connection,
+        ErrorKind::AuthenticationFailed => EngineErrorKind::Permission,
+        ErrorKind::InvalidClientConfig | ErrorKind::EmptySentinelList => EngineErrorKind::InvalidInput,
+        ErrorKind::MasterNameNotFoundBySentinel | ErrorKind::ClusterConnectionNotFound => EngineErrorKind::Unavailable,
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => EngineErrorKind::Corrupt,
+        ErrorKind::Server(_) | ErrorKind::Extension => {
+            of_server(error.code().unwrap_or_default(), error.detail().unwrap_or_default())
+        }
+        _ => EngineErrorKind::Other,
+    }
+}
+
+fn of_server(code: &str, detail: &str) -> EngineErrorKind {
+    of_code(code)
+        .or_else(|| detail.split([' ', ':']).find_map(of_code))
+        .or_else(|| of_text(detail))
+        .unwrap_or(EngineErrorKind::Other)
+}
+
+fn of_code(code: &str) -> Option<EngineErrorKind> {
+    Some(match code {
+        "NOGROUP" => EngineErrorKind::NoGroup,
+        "BUSYGROUP" => EngineErrorKind::GroupExists,
+        "UNBLOCKED" => EngineErrorKind::Unblocked,
+        "WRONGTYPE" => EngineErrorKind::WrongType,
+        "OOM" => EngineErrorKind::Full,
+        "NOAUTH" | "WRONGPASS" | "NOPERM" => EngineErrorKind::Permission,
+        // NOREPLICAS is `min-replicas-to-write`, MISCONF a snapshot that failed: writes are refused until that is over.
+        "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" | "BUSY" | "MISCONF"
+        | "NOREPLICAS" => EngineErrorKind::Unavailable,
+        _ => return None,
+    })
+}
+
+fn of_text(detail: &str) -> Option<EngineErrorKind> {
+    let has = |text| detail.contains(text);
+    if has("equal or smaller") || has("must be greater than 0-0") {
+        Some(EngineErrorKind::IdTooSmall)
+    } else if has("requires the key to exist") {
+        Some(EngineErrorKind::NoStream)
+    } else if has("unknown command") || has("unknown subcommand") || has("Unknown subcommand") || has("syntax error") {
+        Some(EngineErrorKind::Unsupported)
+    } else if has("max number of clients") {
+        Some(EngineErrorKind::Unavailable)
+    } else {
+        None
+    }
+}
+
+fn advice(kind: EngineErrorKind) -> Option<&'static str> {
+    match kind {
+        EngineErrorKind::Unsupported => Some("Streamer needs Redis 6.2 or newer, or Valkey"),
+        EngineErrorKind::Permission => Some("check the user and the password in the URL, and the user's ACL rules"),
+        EngineErrorKind::Full => Some("raise maxmemory, or trim streams"),
+        _ => None,
+    }
+}
+
+/// Whether the connection that gave this error is of no more use: it is broken, or it leads to a server that is no
+/// longer the one to write to.
+pub(super) fn spoils_connection(error: &RedisError) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Io
+            | ErrorKind::Parse
+            | ErrorKind::AuthenticationFailed
+            | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_is_found_also_inside_a_scripts_error() {
+        for (code, detail, expected) in [
+            ("NOGROUP", "No such key", EngineErrorKind::NoGroup),
+            (
+                "ERR",
+                "Error running script (call to f_1): @user_script:1: NOGROUP No such key 's'",
+                EngineErrorKind::NoGroup,
+            ),
+            (
+                "ERR",
+                "The ID specified in XADD is equal or smaller than the target stream top item",
+                EngineErrorKind::IdTooSmall,
+            ),
+            (
+                "ERR",
+                "The ID specified in XADD must be greater than 0-0",
+                EngineErrorKind::IdTooSmall,
+            ),
+            ("ERR", "unknown command `XAUTOCLAIM`", EngineErrorKind::Unsupported),
+            (
+                "MISCONF",
+                "Redis is configured to save RDB snapshots",
+                EngineErrorKind::Unavailable,
+            ),
+            ("ERR", "something new", EngineErrorKind::Other),
+        ] {
+            assert_eq!(of_server(code, detail), expected, "{code} {detail}");
+        }
+    }
+}

@@ -1,0 +1,79 @@
+//! Lua for what must be one step and is no single command.
+//!
+//! Scripts are sent with `EVAL`: the server keeps the compiled form by itself, and there is no `NOSCRIPT` to handle
+//! after a fail-over.
+
+/// `KEYS`: stream. `ARGV`: group, consumer, idle milliseconds, IDs.
+///
+/// `XCLAIM` would take an entry from whoever has it, so each is looked at first: a lease that another consumer has
+/// taken over meanwhile must not be stolen back.
+pub(super) const SET_IDLE: &str = "
+local kept = {}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2]) == 1 then
+    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'IDLE', ARGV[3], 'JUSTID')
+    if claimed[1] then kept[#kept + 1] = claimed[1] end
+  end
+end
+return kept";
+
+/// `KEYS`: stream. `ARGV`: group, consumer.
+pub(super) const REMOVE_CONSUMER_IF_DONE: &str = "
+if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
+redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
+return 1";
+
+/// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, IDs. Answers the claimed entries, the delivery
+/// count of each, and the IDs whose entries were deleted.
+///
+/// `XCLAIM` drops a deleted entry from the pending entries list without a word (6.2 keeps it): what was pending
+/// before, and is neither claimed nor pending afterwards, was deleted.
+pub(super) const CLAIM: &str = "
+local pending = function(id) return redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] end
+local claimed, counts, deleted = {}, {}, {}
+for i = 4, #ARGV do
+  local id = ARGV[i]
+  if pending(id) then
+    local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)[1]
+    local now = pending(id)
+    if entry then
+      claimed[#claimed + 1] = entry
+      counts[#counts + 1] = now and now[4] or 2
+    elseif not now then
+      deleted[#deleted + 1] = id
+    end
+  end
+end
+return {claimed, counts, deleted}";
+
+/// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, first ID, count. Answers where to go on, the
+/// claimed entries, the delivery count of each, and the IDs whose entries were deleted.
+///
+/// Redis 6.2 claims deleted entries and gives nil for each, without its ID: they are found in the consumer's own
+/// pending entries, and acknowledged, which is what 7.0 does.
+pub(super) const AUTO_CLAIM: &str = "
+local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
+local reply = redis.call('XAUTOCLAIM', key, group, consumer, ARGV[3], ARGV[4], 'COUNT', ARGV[5])
+local claimed, counts, deleted, gone = {}, {}, reply[3] or {}, false
+for i = 1, #reply[2] do
+  local entry = reply[2][i]
+  if entry then
+    local pending = redis.call('XPENDING', key, group, entry[1], entry[1], 1)[1]
+    claimed[#claimed + 1] = entry
+    counts[#counts + 1] = pending and pending[4] or 2
+  else
+    gone = true
+  end
+end
+if gone then
+  local last = reply[1] == '0-0' and '+' or '(' .. reply[1]
+  for _, pending in ipairs(redis.call('XPENDING', key, group, ARGV[4], last, 1000000, consumer)) do
+    local id = pending[1]
+    if #redis.call('XRANGE', key, id, id, 'COUNT', 1) == 0 then
+      redis.call('XACK', key, group, id)
+      deleted[#deleted + 1] = id
+    end
+  end
+end
+return {reply[1], claimed, counts, deleted}";

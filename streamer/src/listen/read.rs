@@ -1,0 +1,404 @@
+//! Asks the engine for messages: pending ones first, then what others left idle, then new ones.
+//!
+//! This is one task, and the only one that waits at the store, with a connection of its own. It is never dropped in
+//! the midst of a read (that could take messages with it); it is told to stop and looks after each read.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::try_join_all;
+use tokio_util::task::AbortOnDropHandle;
+
+use super::{
+    Ended, ListenError, Report, Start,
+    queue::{HandOver, Job},
+    run::{GroupMember, Shared},
+};
+use crate::{
+    engine::{EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery},
+    entry::{Entry, EntryId},
+    message::ReceivedMessage,
+};
+
+/// How many pending entries are claimed at once.
+const CLAIMED_AT_ONCE: usize = 100;
+
+/// The reading end of a listening.
+pub(super) struct Reading {
+    shared: Arc<Shared>,
+    hand_over: HandOver,
+    /// Per stream the ID up to which messages were seen; `None` before the first look at the stream. Every later read
+    /// goes on from here, whatever happens in between.
+    seen: Vec<Option<EntryId>>,
+    appetite: Appetite,
+    /// When a message came last.
+    last_message: Instant,
+    /// Failures since something last went well.
+    failures: u32,
+}
+
+/// Reads until told to stop, until it was quiet for long enough, or until the store cannot be read any more.
+pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<Ended, ListenError> {
+    let mut reading = Reading {
+        seen: vec![None; shared.streams.len()],
+        appetite: Appetite::new(shared.options.batch, shared.options.batch_bytes),
+        hand_over,
+        last_message: Instant::now(),
+        failures: 0,
+        shared,
+    };
+    loop {
+        let error = match reading.session().await {
+            Ok(ended) => return Ok(ended),
+            Err(error) => error,
+        };
+        let shared = &reading.shared;
+        if shared.context.stop.is_stopped() {
+            return Ok(Ended::Stopped);
+        }
+        let passes =
+            error.kind().is_transient() || matches!(error.kind(), EngineErrorKind::NoGroup | EngineErrorKind::NoStream);
+        let Some(keep_alive) = shared.options.keep_alive.filter(|_| passes) else {
+            return Err(ListenError::Engine(error));
+        };
+        if keep_alive.max_attempts.is_some_and(|most| reading.failures >= most) {
+            return Err(ListenError::GaveUp {
+                attempts: reading.failures,
+                error,
+            });
+        }
+        reading.failures += 1;
+        let delay = keep_alive.delay(reading.failures);
+        shared.reporter.tell(&Report::Interrupted {
+            error: &error,
+            attempt: reading.failures,
+            delay,
+        });
+        if !shared.context.stop.sleep(delay).await {
+            return Ok(Ended::Stopped);
+        }
+    }
+}
+
+impl Reading {
+    /// Reads with one connection, for as long as it works.
+    async fn session(&mut self) -> EngineResult<Ended> {
+        let first = self.seen.iter().any(Option::is_none);
+        self.see_to_positions().await?;
+        let mut reader = self.shared.engine().reader(self.mode()).await?;
+        let _interrupted = self.interrupt_when_stopped(reader.interrupter());
+        if first {
+            let streams = self
+                .shared
+                .streams
+                .iter()
+                .map(|stream| stream.name.clone())
+                .collect::<Vec<_>>();
+            let group = self
+                .shared
+                .group
+                .as_ref()
+                .map(|member| (&*member.group, &*member.consumer));
+            self.shared.reporter.tell(&Report::Started {
+                streams: &streams,
+                group,
+            });
+        }
+        // Also after every failure: a reply that was lost on its way left its messages pending here.
+        self.take_up_own_pending().await?;
+        let mut next_claim = Instant::now();
+        loop {
+            if self.shared.context.stop.is_stopped() {
+                return Ok(Ended::Stopped);
+            }
+            let now = Instant::now();
+            if let Some(interval) = self.claim_interval().filter(|_| now >= next_claim) {
+                self.claim_idle().await?;
+                next_claim = Instant::now() + interval;
+            }
+            let mut wait = self.shared.options.read_wait;
+            if self.claim_interval().is_some() {
+                wait = wait.min(next_claim.saturating_duration_since(now));
+            }
+            if let Some(quiet) = self.shared.options.listen_timeout {
+                let left = quiet.saturating_sub(self.last_message.elapsed());
+                if left.is_zero() {
+                    return Ok(Ended::Quiet);
+                }
+                wait = wait.min(left);
+            }
+            self.read_new(reader.as_mut(), wait.max(Duration::from_millis(1)))
+                .await?;
+            if self.failures > 0 {
+                self.failures = 0;
+                self.shared.reporter.tell(&Report::Resumed);
+            }
+        }
+    }
+
+    fn mode(&self) -> ReadMode {
+        let streams = self.shared.streams.iter().map(|stream| stream.name.clone());
+        match &self.shared.group {
+            Some(GroupMember { group, consumer }) => ReadMode::Group {
+                group: group.clone(),
+                consumer: consumer.clone(),
+                streams: streams.collect(),
+            },
+            None => ReadMode::Plain(
+                streams
+                    .zip(self.seen.iter().map(|seen| seen.unwrap_or_default()))
+                    .collect(),
+            ),
+        }
+    }
+
+    /// A reader waits at the store; once the end is asked for, that wait has to end.
+    fn interrupt_when_stopped(&self, interrupter: Interrupter) -> AbortOnDropHandle<()> {
+        let stop = self.shared.context.stop.clone();
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            stop.stopped().await;
+            // A wait that was about to begin is not affected by one call, so go on until the reader is done.
+            loop {
+                interrupter.interrupt();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }))
+    }
+
+    /// Resolves where each stream is to be read from, once, and makes groups that are missing.
+    async fn see_to_positions(&mut self) -> EngineResult<()> {
+        let looks = (0..self.seen.len()).map(|stream| self.see_to_position(stream));
+        let seen = try_join_all(looks).await?;
+        self.seen = seen.into_iter().map(Some).collect();
+        Ok(())
+    }
+
+    async fn see_to_position(&self, stream: usize) -> EngineResult<EntryId> {
+        let (engine, name) = (self.shared.engine(), &self.shared.streams[stream].name);
+        let start = self.shared.options.start;
+        let Some(member) = &self.shared.group else {
+            return match (self.seen[stream], start.unwrap_or(Start::Now)) {
+                (Some(seen), _) => Ok(seen),
+                (None, Start::Now) => engine.last_id(name).await,
+                (None, Start::Beginning) => Ok(EntryId::MIN),
+                (None, Start::After(id)) => Ok(id),
+            };
+        };
+        let Some(seen) = self.seen[stream] else {
+            let start = match start.unwrap_or(Start::Beginning) {
+                Start::Now => GroupStart::Now,
+                Start::Beginning => GroupStart::After(EntryId::MIN),
+                Start::After(id) => GroupStart::After(id),
+            };
+            match engine.create_group(name, &member.group, start, true).await {
+                Err(error) if error.kind() != EngineErrorKind::GroupExists => return Err(error),
+                _ => {}
+            }
+            let groups = engine.groups(name).await?;
+            let group = groups.iter().find(|group| group.name == member.group);
+            return group.map(|group| group.last_delivered_id).ok_or_else(|| {
+                EngineError::new(
+                    EngineErrorKind::NoGroup,
+                    format!("listen to '{name}' in group {}", member.group),
+                    "the group vanished as soon as it was made",
+                )
+            });
+        };
+        self.remake_group(stream, member, seen).await
+    }
+
+    /// Makes a group again if it vanished, where it stood as far as is known here: after what was seen, but before
+    /// what is in hand (whose pending entries vanished with the group), and from the beginning when the stream itself
+    /// is another one than before. Some messages may come twice by this, none is missed.
+    async fn remake_group(&self, stream: usize, member: &GroupMember, seen: EntryId) -> EngineResult<EntryId> {
+        let (engine, name) = (self.shared.engine(), &self.shared.streams[stream].name);
+        let in_hand = self.shared.in_hand.oldest(stream).and_then(EntryId::previous);
+        let stood = if engine.last_id(name).await? < seen {
+            EntryId::MIN
+        } else {
+            in_hand.map_or(seen, |before| before.min(seen))
+        };
+        match engine
+            .create_group(name, &member.group, GroupStart::After(stood), true)
+            .await
+        {
+            Ok(()) => {
+                let report = Report::GroupRecreated {
+                    stream: name,
+                    group: &member.group,
+                    after: stood,
+                };
+                self.shared.reporter.tell(&report);
+                Ok(stood)
+            }
+            Err(error) if error.kind() == EngineErrorKind::GroupExists => Ok(seen),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Hands over what this consumer was delivered and has not settled.
+    async fn take_up_own_pending(&mut self) -> EngineResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let Some(member) = &shared.group else { return Ok(()) };
+        for (stream, listened) in shared.streams.iter().enumerate() {
+            let mut after = EntryId::MIN;
+            while !shared.context.stop.is_stopped() {
+                let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+                let engine = shared.engine();
+                let found = engine
+                    .read_pending(&listened.name, &member.group, &member.consumer, after, count)
+                    .await?;
+                let last = found
+                    .entries
+                    .iter()
+                    .map(|found| found.entry.id)
+                    .chain(found.deleted.iter().copied())
+                    .max();
+                let Some(last) = last else { break };
+                after = last;
+                self.hand_over_again(stream, member, found, false).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Claims what other consumers left idle for too long, and hands it over.
+    async fn claim_idle(&mut self) -> EngineResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let (Some(member), Some(idle)) = (&shared.group, shared.options.reclaim) else {
+            return Ok(());
+        };
+        for (stream, listened) in shared.streams.iter().enumerate() {
+            let mut from = EntryId::MIN;
+            while !shared.context.stop.is_stopped() {
+                let (engine, consumer) = (shared.engine(), &member.consumer);
+                let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+                let found = engine
+                    .auto_claim(&listened.name, &member.group, consumer, idle, from, count)
+                    .await?;
+                from = found.next;
+                self.hand_over_again(stream, member, found, true).await?;
+                if from == EntryId::MIN {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn hand_over_again(
+        &mut self,
+        stream: usize,
+        member: &GroupMember,
+        found: Redelivery,
+        claimed: bool,
+    ) -> EngineResult<()> {
+        let shared = Arc::clone(&self.shared);
+        let name = &shared.streams[stream].name;
+        if !found.deleted.is_empty() {
+            shared.reporter.tell(&Report::Gone {
+                stream: name,
+                ids: &found.deleted,
+            });
+            shared.engine().acknowledge(name, &member.group, &found.deleted).await?;
+        }
+        let mut jobs = Vec::with_capacity(found.entries.len());
+        for redelivered in found.entries {
+            self.take(stream, redelivered.entry, redelivered.deliveries, &mut jobs);
+        }
+        if !jobs.is_empty() {
+            shared.reporter.tell(&Report::Recovered {
+                stream: name,
+                count: jobs.len(),
+                claimed,
+            });
+            self.last_message = Instant::now();
+        }
+        self.hand_over.send(jobs).await;
+        Ok(())
+    }
+
+    async fn read_new(&mut self, reader: &mut dyn Reader, wait: Duration) -> EngineResult<()> {
+        let found = reader.next(self.appetite.count(), Some(wait)).await?;
+        let mut jobs = Vec::new();
+        self.appetite.learn(&found);
+        for batch in found {
+            let Some(stream) = self
+                .shared
+                .streams
+                .iter()
+                .position(|stream| stream.name == batch.stream)
+            else {
+                continue;
+            };
+            self.seen[stream] = self.seen[stream].max(batch.entries.last().map(|entry| entry.id));
+            for entry in batch.entries {
+                self.take(stream, entry, 1, &mut jobs);
+            }
+        }
+        if !jobs.is_empty() {
+            self.last_message = Instant::now();
+            self.hand_over.send(jobs).await;
+        }
+        Ok(())
+    }
+
+    /// Makes a job of an entry, unless it is in hand already.
+    fn take(&self, stream: usize, entry: Entry, deliveries: u64, jobs: &mut Vec<Job>) {
+        if self.shared.group.is_none() || self.shared.in_hand.take(stream, entry.id) {
+            let name = self.shared.streams[stream].name.clone();
+            jobs.push(Job {
+                stream,
+                message: ReceivedMessage::new(name, entry, deliveries),
+            });
+        }
+    }
+
+    /// How often to look for what others left idle.
+    fn claim_interval(&self) -> Option<Duration> {
+        let reclaim = self.shared.group.as_ref().and(self.shared.options.reclaim)?;
+        Some((reclaim / 4).clamp(Duration::from_millis(20), Duration::from_secs(15)))
+    }
+}
+
+/// How many messages to ask for, so that neither many streams nor large messages make a batch large.
+struct Appetite {
+    most: usize,
+    most_bytes: usize,
+    count: usize,
+}
+
+impl Appetite {
+    /// Begins small: how large messages are is not known yet.
+    fn new(most: usize, most_bytes: usize) -> Self {
+        Self {
+            most: most.max(1),
+            most_bytes,
+            count: most.clamp(1, 16),
+        }
+    }
+
+    /// How many to ask of each stream.
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn learn(&mut self, found: &[crate::engine::StreamEntries]) {
+        let entries = found.iter().map(|batch| batch.entries.len()).sum::<usize>();
+        if entries == 0 {
+            return;
+        }
+        let sizes = found
+            .iter()
+            .flat_map(|batch| &batch.entries)
+            .flat_map(|entry| &entry.fields);
+        let bytes = sizes
+            .map(|(name, value)| name.len() + value.len())
+            .sum::<usize>()
+            .max(1);
+        let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most) / found.len();
+        self.count = fits.clamp(1, self.count.saturating_mul(4));
+    }
+}

@@ -1,0 +1,264 @@
+//! Puts the stages of a listening together, and ends them in order.
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use rand::{RngExt, distr::Alphanumeric};
+use tokio::{
+    sync::mpsc,
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use super::{
+    Context, Ended, ListenError, Listening, RegisteredListener, Report, Summary,
+    lease::{self, InHand},
+    options::Options,
+    queue, read,
+    report::Reporter,
+    settle, work,
+};
+use crate::{
+    engine::{Engine, EngineResult},
+    entry::StreamName,
+};
+
+/// How long leaving a group may take at the end.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// What the stages of one listening share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// What listeners are given; the stages take the stop handle from it too.
+    pub(super) context: Context,
+    pub(super) streams: Vec<ListenedStream>,
+    pub(super) group: Option<GroupMember>,
+    pub(super) options: Options,
+    pub(super) reporter: Reporter,
+    pub(super) in_hand: InHand,
+    pub(super) counts: Counts,
+    /// Why settling could not go on.
+    failure: Mutex<Option<ListenError>>,
+}
+
+/// A stream with the listeners of its event.
+#[derive(Debug)]
+pub(super) struct ListenedStream {
+    pub(super) name: StreamName,
+    pub(super) listeners: Vec<RegisteredListener>,
+}
+
+/// Who listens in a group.
+#[derive(Debug)]
+pub(super) struct GroupMember {
+    pub(super) group: String,
+    pub(super) consumer: String,
+}
+
+/// What was done so far.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) messages: AtomicU64,
+    pub(super) processed: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+impl Shared {
+    pub(super) fn engine(&self) -> &Arc<dyn Engine> {
+        self.context.streamer.engine()
+    }
+
+    /// Whether a message with a failed listener stays pending.
+    pub(super) fn keeps_failed_pending(&self) -> bool {
+        self.group.is_some() && !self.options.always_acknowledge
+    }
+
+    /// Ends the listening with an error.
+    pub(super) fn fail(&self, error: ListenError) {
+        self.failure
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .get_or_insert(error);
+        self.context.stop.stop();
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+}
+
+/// See [`Listening::run`].
+pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
+    let shared = Arc::new(prepare(listening)?);
+    let (hand_over, queues) = queue::queues(&shared.options.workers);
+    let (outcomes, settled) = mpsc::channel(64);
+
+    // Each stage ends when the one before it has: the reader drops the queues, the workers drop their ends of
+    // `outcomes`, and settling ends the line.
+    let mut reader = tokio::spawn(read::read(Arc::clone(&shared), hand_over));
+    let mut stages = JoinSet::new();
+    for queue in queues {
+        stages.spawn(work::work(Arc::clone(&shared), queue, outcomes.clone()));
+    }
+    drop(outcomes);
+    stages.spawn(settle::settle(Arc::clone(&shared), settled));
+    let mut leases = JoinSet::new();
+    leases.spawn(lease::renew(Arc::clone(&shared)));
+
+    // The time to finish runs from the moment the end is asked for, through all stages.
+    let mut overdue = pin!(overdue(&shared));
+    let read = async {
+        (&mut reader)
+            .await
+            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+    };
+    let ended = tokio::select! {
+        ended = read => Some(ended.unwrap_or_else(|error| {
+            // What was begun is finished all the same, what was not goes back.
+            shared.fail(error);
+            Ended::Stopped
+        })),
+        () = &mut overdue => None,
+    };
+    let ended = match ended {
+        Some(ended) => tokio::select! {
+            () = finished(&mut stages) => ended,
+            () = &mut overdue => Ended::Aborted,
+        },
+        None => Ended::Aborted,
+    };
+    reader.abort();
+    leases.abort_all();
+    stages.abort_all();
+    if !shared.context.stop.is_aborted() {
+        leave(&shared).await;
+    }
+
+    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return Err(error);
+    }
+    Ok(Summary {
+        messages: shared.counts.messages.load(Ordering::Relaxed),
+        processed: shared.counts.processed.load(Ordering::Relaxed),
+        failed: shared.counts.failed.load(Ordering::Relaxed),
+        ended,
+    })
+}
+
+fn prepare(listening: Listening) -> Result<Shared, ListenError> {
+    let Listening {
+        streamer,
+        listeners,
+        events,
+        options,
+        stop,
+        reporter,
+    } = listening;
+    let mut names = match events.is_empty() {
+        true => listeners.all().map(|(event, _)| event.clone()).collect(),
+        false => events,
+    };
+    let mut known = std::collections::HashSet::new();
+    names.retain(|name| known.insert(name.clone()));
+    if names.is_empty() {
+        return Err(ListenError::NoEvents);
+    }
+    if options.consumer.is_some() && options.group.is_none() {
+        return Err(ListenError::InvalidOption(
+            "a consumer needs a group: name the group too",
+        ));
+    }
+    if options.reclaim.is_some_and(|reclaim| reclaim.as_millis() < 3) {
+        return Err(ListenError::InvalidOption(
+            "a reclaim time below 3 ms leaves no time to renew: make it longer",
+        ));
+    }
+    if options.group.as_deref() == Some("") {
+        return Err(ListenError::InvalidOption("a group needs a name"));
+    }
+    if options.batch == 0 {
+        return Err(ListenError::InvalidOption(
+            "a batch of 0 messages reads nothing: make it 1 or more",
+        ));
+    }
+    let streams = names.into_iter().map(|name| {
+        let listeners = listeners.of(&name).to_vec();
+        match listeners.is_empty() {
+            true => Err(ListenError::NoListeners(name)),
+            false => Ok(ListenedStream { name, listeners }),
+        }
+    });
+    let streams = streams.collect::<Result<Vec<_>, _>>()?;
+    let group = options.group.clone().map(|group| {
+        let consumer = options.consumer.clone().unwrap_or_else(|| default_consumer(&group));
+        GroupMember { group, consumer }
+    });
+    Ok(Shared {
+        context: Context { streamer, stop },
+        in_hand: InHand::new(streams.len()),
+        streams,
+        group,
+        options,
+        reporter,
+        counts: Counts::default(),
+        failure: Mutex::default(),
+    })
+}
+
+/// The group, `-` and 16 random characters, as laravel-streamer names its consumers.
+fn default_consumer(group: &str) -> String {
+    let random = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from);
+    format!("{group}-{}", random.collect::<String>())
+}
+
+/// Ends when every stage has.
+async fn finished(stages: &mut JoinSet<()>) {
+    while stages.join_next().await.is_some() {}
+}
+
+/// Ends when the listening has to be over at once: it was aborted, or its grace period after a stop ran out.
+async fn overdue(shared: &Shared) {
+    let stop = &shared.context.stop;
+    let grace = async {
+        stop.stopped().await;
+        if !shared.has_failed() {
+            shared.reporter.tell(&Report::Stopping);
+        }
+        sleep(shared.options.grace).await;
+    };
+    tokio::select! {
+        () = grace => {}
+        () = stop.aborted() => {}
+    }
+}
+
+/// Leaves the group in order: gives back what was not begun, and goes from it if nothing is pending.
+///
+/// Nothing is lost when that fails: what stays pending is claimed by others after the reclaim time.
+async fn leave(shared: &Shared) {
+    match timeout(LEAVING, try_leave(shared)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::warn!("could not leave the group in order: {error}"),
+        Err(_) => tracing::warn!("could not leave the group in order: the store did not answer in time"),
+    }
+}
+
+async fn try_leave(shared: &Shared) -> EngineResult<()> {
+    let Some(GroupMember { group, consumer }) = &shared.group else {
+        return Ok(());
+    };
+    lease::hand_back(shared).await?;
+    for stream in &shared.streams {
+        shared
+            .engine()
+            .remove_consumer_if_done(&stream.name, group, consumer)
+            .await?;
+    }
+    Ok(())
+}

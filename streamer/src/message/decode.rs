@@ -1,0 +1,184 @@
+//! From the fields of an entry to JSON, whoever wrote them.
+
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
+use serde::de::{DeserializeOwned, IntoDeserializer};
+use serde_json::{Map, Value, json};
+
+use super::php_json::MAX_DEPTH;
+use crate::entry::Fields;
+
+/// How deep a payload may nest to be read: the package reads one level less than it writes.
+const MAX_READ_DEPTH: usize = MAX_DEPTH - 1;
+
+/// The fields that are about the message; where there is no `data`, the others are the payload.
+const ENVELOPE: [&[u8]; 8] = [
+    b"_id",
+    b"type",
+    b"version",
+    b"name",
+    b"domain",
+    b"created",
+    b"hash",
+    b"original_id",
+];
+
+/// A payload that could not be read.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum DecodeError {
+    /// The payload is not JSON, or not UTF-8, or nests too deep. Nobody can read it; its bytes are still in
+    /// [`ReceivedMessage::fields`](super::ReceivedMessage::fields).
+    #[error("the payload cannot be decoded: {0}")]
+    Undecodable(String),
+    /// The payload is JSON and does not fit the type asked for.
+    #[error("the payload is not {expected}: {reason}{}", at(.path))]
+    Mismatch {
+        /// The type.
+        expected: &'static str,
+        /// What does not fit.
+        reason: String,
+        /// Where it does not, such as `items[0].price`; empty where that is not known.
+        path: String,
+    },
+}
+
+fn at(path: &str) -> String {
+    if path.is_empty() {
+        String::new()
+    } else {
+        format!(" (in `{path}`)")
+    }
+}
+
+/// The value of a field. Of several with one name the last counts, as it does in a PHP array.
+pub(super) fn field<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a Bytes> {
+    let named = |(field, value): &'a (Bytes, Bytes)| (field == name).then_some(value);
+    fields.iter().rev().find_map(named)
+}
+
+/// The payload as JSON.
+pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
+    match field(fields, b"data") {
+        Some(text) => {
+            check_depth(text)?;
+            parse(text).map_err(undecodable)
+        }
+        None => remaining_fields(fields).map(Value::Object),
+    }
+}
+
+/// Whether there is a payload that can be decoded, without keeping it.
+pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
+    match field(fields, b"data") {
+        Some(text) => {
+            check_depth(text)?;
+            parse::<serde::de::IgnoredAny>(text).map(drop).map_err(undecodable)
+        }
+        None => remaining_fields(fields).map(drop),
+    }
+}
+
+/// The payload as a `T`, straight from its text.
+pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeError> {
+    let Some(text) = field(fields, b"data") else {
+        let object = remaining_fields(fields)?;
+        return serde_path_to_error::deserialize(object.into_deserializer()).map_err(mismatch::<T>);
+    };
+    check_depth(text)?;
+    match parse(text) {
+        Ok(payload) => Ok(payload),
+        // PHP has one empty array: `[]` stands for an empty object, and for a unit struct, too.
+        Err(_) if text.trim_ascii() == b"[]" => parse(b"null")
+            .or_else(|_| parse(b"{}"))
+            .map_err(|_| explain::<T>(b"{}")),
+        Err(_) => Err(explain::<T>(text)),
+    }
+}
+
+/// Why a text is no `T`. It reads once more, with an eye on where it is, so that success costs nothing.
+fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    deserializer.disable_recursion_limit();
+    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+        Err(error) if error.inner().is_data() => mismatch::<T>(error),
+        Err(error) => undecodable(error.into_inner()),
+        Ok(_) => DecodeError::Undecodable("something follows the JSON".to_owned()),
+    }
+}
+
+fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let mut deserializer = serde_json::Deserializer::from_slice(text);
+    // The depth was checked; PHP allows more than serde_json's 128.
+    deserializer.disable_recursion_limit();
+    let value = T::deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(value)
+}
+
+#[allow(clippy::needless_pass_by_value)] // for `map_err`
+fn undecodable(error: serde_json::Error) -> DecodeError {
+    DecodeError::Undecodable(error.to_string())
+}
+
+fn mismatch<T>(error: serde_path_to_error::Error<serde_json::Error>) -> DecodeError {
+    let path = match error.path().to_string() {
+        root if root == "." => String::new(),
+        path => path,
+    };
+    DecodeError::Mismatch {
+        expected: std::any::type_name::<T>(),
+        reason: error.into_inner().to_string(),
+        path,
+    }
+}
+
+/// Refuses what nests too deep before a recursive parser sees it.
+fn check_depth(text: &[u8]) -> Result<(), DecodeError> {
+    // So many levels need as many bytes.
+    if text.len() <= MAX_READ_DEPTH {
+        return Ok(());
+    }
+    let mut depth = 0_usize;
+    let mut bytes = text.iter();
+    let mut quoted = false;
+    while let Some(byte) = bytes.next() {
+        match (quoted, byte) {
+            (_, b'"') => quoted = !quoted,
+            (true, b'\\') => drop(bytes.next()),
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_READ_DEPTH {
+            let reason = format!("it nests deeper than {MAX_READ_DEPTH} levels");
+            return Err(DecodeError::Undecodable(reason));
+        }
+    }
+    Ok(())
+}
+
+/// The payload of an entry without `data`: its own fields, as text.
+fn remaining_fields(fields: &Fields) -> Result<Map<String, Value>, DecodeError> {
+    let text = |bytes: &Bytes| match std::str::from_utf8(bytes) {
+        Ok(text) => Ok(text.to_owned()),
+        Err(_) => Err(DecodeError::Undecodable(
+            "it has no `data`, and its other fields are not UTF-8".to_owned(),
+        )),
+    };
+    let own = fields.iter().filter(|(name, _)| !ENVELOPE.contains(&name.as_ref()));
+    own.map(|(name, value)| Ok((text(name)?, Value::String(text(value)?))))
+        .collect()
+}
+
+/// The fields as JSON pairs in stored order; what is not UTF-8 is `{"base64":"…"}`.
+pub(crate) fn fields_as_json(fields: &Fields) -> Value {
+    let text = |bytes: &Bytes| match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "base64": BASE64.encode(bytes) }),
+    };
+    fields
+        .iter()
+        .map(|(name, value)| json!([text(name), text(value)]))
+        .collect()
+}

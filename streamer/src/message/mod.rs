@@ -1,0 +1,18 @@
+//! A message: what an event becomes on a stream, and what a listener gets back.
+//!
+//! # Layout
+//!
+//! - `php_json`: the JSON text that PHP would have written, to the byte.
+//! - `encode`: from an [`Envelope`] to the fields of an entry.
+//! - `decode`: from the fields of an entry to JSON, whoever wrote them.
+//! - `received`: [`ReceivedMessage`], which listeners work with.
+//! - `lookup`: dotted paths into a payload.
+
+mod decode;
+mod encode;
+mod lookup;
+pub mod php_json;
+mod received;
+
+pub(crate) use self::decode::fields_as_json;
+pub use self::{decode::DecodeError, encode::Envelope, received::ReceivedMessage};

@@ -1,0 +1,270 @@
+//! What was delivered and not settled: taken up, claimed, renewed, given back, cleaned.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use streamer::{
+    EntryId, Listeners, ReceivedMessage, Report, State, Streamer,
+    engine::{GroupStart, ReadMode},
+};
+use tokio::sync::Semaphore;
+
+use crate::{Seen, emit, on_each_engine, store::Store, until};
+
+on_each_engine!(
+    a_consumer_that_starts_again_handles_its_own_pending_messages_first,
+    what_another_consumer_left_is_claimed_and_handled,
+    what_another_consumer_leaves_later_is_claimed_too,
+    a_message_being_handled_longer_than_the_reclaim_time_is_not_delivered_twice,
+    messages_that_wait_behind_a_slow_one_are_not_delivered_twice,
+    pending_messages_whose_entries_are_gone_are_reported_and_cleaned,
+    what_was_not_begun_is_handed_back_at_once,
+);
+
+/// Delivers everything on the stream to a consumer that never settles it.
+async fn deliver_to(streamer: &Streamer, consumer: &str) -> Vec<EntryId> {
+    let engine = streamer.engine();
+    let _ = engine
+        .create_group(&"e".into(), "g", GroupStart::After(EntryId::MIN), true)
+        .await;
+    let mode = ReadMode::Group {
+        group: "g".into(),
+        consumer: consumer.into(),
+        streams: vec!["e".into()],
+    };
+    let mut reader = engine.reader(mode).await.unwrap();
+    let found = reader.next(10_000, None).await.unwrap();
+    found
+        .into_iter()
+        .flat_map(|batch| batch.entries)
+        .map(|entry| entry.id)
+        .collect()
+}
+
+async fn pending(streamer: &Streamer) -> u64 {
+    streamer.engine().pending_summary(&"e".into(), "g").await.unwrap().count
+}
+
+async fn a_consumer_that_starts_again_handles_its_own_pending_messages_first(store: Store) {
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..250).await;
+    assert_eq!(deliver_to(&streamer, "c").await.len(), 250);
+    emit(&streamer, "e", 250..300).await;
+    let seen = Seen::default();
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .consumer("c")
+        .reclaim(None);
+    listening.listen_timeout(Duration::from_millis(50)).run().await.unwrap();
+    assert!(
+        seen.numbers().into_iter().eq(0..300),
+        "each once, the pending ones first"
+    );
+    assert!(seen.attempts()[..250].iter().all(|attempt| *attempt == 2));
+    assert!(seen.attempts()[250..].iter().all(|attempt| *attempt == 1));
+    assert_eq!(pending(&streamer).await, 0);
+}
+
+async fn what_another_consumer_left_is_claimed_and_handled(store: Store) {
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..250).await;
+    deliver_to(&streamer, "dead").await;
+    let seen = Seen::default();
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_millis(50)));
+    let stop = listening.stop_handle();
+    let running = tokio::spawn(listening.run());
+    until("all were claimed and handled", async || {
+        seen.len() >= 250 && pending(&streamer).await == 0
+    })
+    .await;
+    stop.stop();
+    running.await.unwrap().unwrap();
+    assert!(seen.numbers().into_iter().eq(0..250));
+}
+
+async fn what_another_consumer_leaves_later_is_claimed_too(store: Store) {
+    let streamer = store.connect().await;
+    let seen = Seen::default();
+    let other = store.connect().await;
+    let listening = streamer
+        .listen(seen.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_millis(50)));
+    let stop = listening.stop_handle();
+    let (began, mut begun) = tokio::sync::watch::channel(false);
+    let listening = listening.on_report(move |report| {
+        if matches!(report, Report::Started { .. }) {
+            began.send_replace(true);
+        }
+    });
+    let running = tokio::spawn(listening.run());
+    begun.wait_for(|begun| *begun).await.unwrap();
+    // The listening may win some of these; the dead consumer wins others, as it reads in the same instant.
+    let mut lost = 0;
+    let mut emitted = 0;
+    until("the other consumer got some", async || {
+        emit(&streamer, "e", emitted..emitted + 50).await;
+        emitted += 50;
+        lost += deliver_to(&other, "dead").await.len();
+        lost > 0
+    })
+    .await;
+    until("all were handled", async || {
+        seen.len() as u64 >= emitted && pending(&streamer).await == 0
+    })
+    .await;
+    stop.stop();
+    running.await.unwrap().unwrap();
+    let mut numbers = seen.numbers();
+    numbers.sort_unstable();
+    numbers.dedup();
+    assert!(numbers.into_iter().eq(0..emitted));
+}
+
+/// A listener that waits until it is let through.
+fn gate(event: &str) -> (Listeners<(Seen, Arc<Semaphore>)>, Seen, Arc<Semaphore>) {
+    async fn wait(message: ReceivedMessage, State((seen, gate)): State<(Seen, Arc<Semaphore>)>) {
+        seen.add(message);
+        gate.acquire().await.unwrap().forget();
+    }
+    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    let listeners = Listeners::with_state((seen.clone(), Arc::clone(&gate))).on(event, "wait", wait);
+    (listeners, seen, gate)
+}
+
+/// The longest idle time in the group, watched until it has passed the reclaim time many times over.
+async fn outlast(streamer: &Streamer, reclaim: Duration) {
+    let watch = std::time::Instant::now();
+    until("many reclaim times have passed", async || {
+        let _ = pending(streamer).await;
+        watch.elapsed() > reclaim * 6
+    })
+    .await;
+}
+
+async fn a_message_being_handled_longer_than_the_reclaim_time_is_not_delivered_twice(store: Store) {
+    let reclaim = Duration::from_millis(300);
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..1).await;
+    let (listeners, first, gate) = gate("e");
+    let owner = streamer.listen(listeners).group("g").reclaim(Some(reclaim));
+    let stop_owner = owner.stop_handle();
+    let owner = tokio::spawn(owner.run());
+    until("the message is being handled", async || first.len() == 1).await;
+    let second = Seen::default();
+    let other = store
+        .connect()
+        .await
+        .listen(second.listener("e"))
+        .group("g")
+        .reclaim(Some(reclaim));
+    let stop_other = other.stop_handle();
+    let other = tokio::spawn(other.run());
+    outlast(&streamer, reclaim).await;
+    assert_eq!((first.len(), second.len()), (1, 0));
+    gate.add_permits(1);
+    until("it is acknowledged", async || pending(&streamer).await == 0).await;
+    stop_owner.stop();
+    stop_other.stop();
+    owner.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+    assert_eq!((first.len(), second.len()), (1, 0));
+}
+
+async fn messages_that_wait_behind_a_slow_one_are_not_delivered_twice(store: Store) {
+    let reclaim = Duration::from_millis(300);
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..10).await;
+    let (listeners, first, gate) = gate("e");
+    let owner = streamer.listen(listeners).group("g").reclaim(Some(reclaim));
+    let stop_owner = owner.stop_handle();
+    let owner = tokio::spawn(owner.run());
+    until("all were read", async || {
+        first.len() == 1 && pending(&streamer).await == 10
+    })
+    .await;
+    let second = Seen::default();
+    let other = store
+        .connect()
+        .await
+        .listen(second.listener("e"))
+        .group("g")
+        .reclaim(Some(reclaim));
+    let stop_other = other.stop_handle();
+    let other = tokio::spawn(other.run());
+    outlast(&streamer, reclaim).await;
+    gate.add_permits(10);
+    until("all are acknowledged", async || pending(&streamer).await == 0).await;
+    stop_owner.stop();
+    stop_other.stop();
+    owner.await.unwrap().unwrap();
+    other.await.unwrap().unwrap();
+    assert_eq!((first.len(), second.len()), (10, 0));
+}
+
+async fn pending_messages_whose_entries_are_gone_are_reported_and_cleaned(store: Store) {
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..10).await;
+    let own = deliver_to(&streamer, "c").await;
+    emit(&streamer, "e", 10..20).await;
+    let others = deliver_to(&streamer, "dead").await;
+    let gone = [own[2], own[3], others[4]];
+    streamer.engine().delete(&"e".into(), &gone).await.unwrap();
+    let reported = Arc::new(Mutex::new(Vec::new()));
+    let seen = Seen::default();
+    let listening = streamer.listen(seen.listener("e")).group("g").consumer("c");
+    let note = Arc::clone(&reported);
+    let listening = listening
+        .reclaim(Some(Duration::from_millis(30)))
+        .on_report(move |report| {
+            if let Report::Gone { ids, .. } = report {
+                note.lock().unwrap().extend_from_slice(ids);
+            }
+        });
+    let stop = listening.stop_handle();
+    let running = tokio::spawn(listening.run());
+    until("nothing is pending", async || pending(&streamer).await == 0).await;
+    stop.stop();
+    running.await.unwrap().unwrap();
+    assert_eq!(seen.len(), 17);
+    assert_eq!(*reported.lock().unwrap(), gone);
+}
+
+async fn what_was_not_begun_is_handed_back_at_once(store: Store) {
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..10).await;
+    let (listeners, seen, gate) = gate("e");
+    let listening = streamer
+        .listen(listeners)
+        .group("g")
+        .reclaim(Some(Duration::from_secs(3_600)));
+    let stop = listening.stop_handle();
+    let running = tokio::spawn(listening.run());
+    until("all were read", async || {
+        seen.len() == 1 && pending(&streamer).await == 10
+    })
+    .await;
+    stop.stop();
+    gate.add_permits(10);
+    running.await.unwrap().unwrap();
+    assert_eq!(seen.len(), 1, "only what had begun is finished");
+    assert_eq!(pending(&streamer).await, 9);
+    // Although the reclaim time is an hour.
+    let successor = Seen::default();
+    let listening = streamer
+        .listen(successor.listener("e"))
+        .group("g")
+        .reclaim(Some(Duration::from_secs(3_600)));
+    listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
+    assert!(successor.numbers().into_iter().eq(1..10));
+}

@@ -1,0 +1,36 @@
+//! The checks that every change must pass.
+
+use std::process::Command;
+
+use anyhow::{Context, Result, ensure};
+
+/// Formatting, lints, documentation.
+pub(crate) fn check() -> Result<()> {
+    cargo(&["fmt", "--all", "--check"], &[])?;
+    cargo(
+        &["clippy", "--workspace", "--all-targets", "--", "--deny", "warnings"],
+        &[],
+    )?;
+    cargo(
+        &["doc", "--workspace", "--no-deps"],
+        &[("RUSTDOCFLAGS", "--deny warnings")],
+    )
+}
+
+/// Every test, and every example in the documentation.
+pub(crate) fn test() -> Result<()> {
+    cargo(&["test", "--workspace"], &[])
+}
+
+fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let line = format!("cargo {}", arguments.join(" "));
+    crate::print(&format!("$ {line}\n"));
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(arguments)
+        .envs(environment.iter().copied())
+        .status()
+        .with_context(|| format!("could not start `{line}`"))?;
+    ensure!(status.success(), "`{line}` failed ({status})");
+    Ok(())
+}
