@@ -102,7 +102,9 @@ impl App {
         if let Some(about) = self.about {
             command = command.about(about);
         }
-        let parsed = command.try_get_matches_from(arguments).and_then(|matches| Cli::from_arg_matches(&matches));
+        let parsed = command
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Cli::from_arg_matches(&matches));
         let cli = match parsed {
             Ok(cli) => cli,
             Err(error) => {
@@ -135,13 +137,16 @@ impl App {
         let Cli { global, command } = cli;
         let session = |flags: &dyn Fn(&mut Flags)| self.session(&global, flags);
         match command {
-            Command::Listen(listen) => listen.run(session(&|flags| listen.flags(flags))?).await,
-            Command::Emit(emit) => emit.run(session(&|flags| emit.flags(flags))?).await,
+            Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
+            Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
             Command::List(list) => list.run(&session(&|_| {})?),
-            Command::Tail(tail) => tail.run(session(&|_| {})?).await,
+            Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
             Command::Demo(demo) => {
-                logging::init(global.log_format.unwrap_or(crate::config::LogFormat::Text), global.verbosity());
+                logging::init(
+                    global.log_format.unwrap_or(crate::config::LogFormat::Text),
+                    global.verbosity(),
+                );
                 demo.run(&global).await
             }
             Command::DemoListen(listen) => listen.run().await,
@@ -156,14 +161,24 @@ impl App {
     fn session(&self, global: &Global, more: &dyn Fn(&mut Flags)) -> Result<Session, Failure> {
         let mut flags = global.flags();
         more(&mut flags);
-        let known: Vec<&str> = self.listeners.all().flat_map(|(_, all)| all).map(|one| one.name()).collect();
+        let known: Vec<&str> = self
+            .listeners
+            .all()
+            .flat_map(|(_, all)| all)
+            .map(|one| one.name())
+            .collect();
         let config = Config::load(global.config.as_deref(), &flags, &self.defaults, &known)?;
         logging::init(config.settings.log_format.value, global.verbosity());
         for name in &config.definitions.unused {
             tracing::warn!("the listener `{name}` is defined, but `listen_and_fire` gives it no event");
         }
         let listeners = self.listeners.clone();
-        Ok(Session { config, listeners, json: global.json, quiet: global.quiet })
+        Ok(Session {
+            config,
+            listeners,
+            json: global.json,
+            quiet: global.quiet,
+        })
     }
 }
 
@@ -179,7 +194,10 @@ pub(crate) struct Session {
 impl Session {
     pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {
         let settings = &self.config.settings;
-        let connecting = Streamer::builder().url(&settings.url.value).domain(&settings.domain.value).connect();
+        let connecting = Streamer::builder()
+            .url(&settings.url.value)
+            .domain(&settings.domain.value)
+            .connect();
         connecting.await.map_err(|error| {
             let mut failure = Failure::from(error);
             if failure.exit == Exit::Unreachable {

@@ -55,11 +55,19 @@ pub(crate) struct Global {
 
 impl Global {
     pub(crate) fn flags(&self) -> Flags {
-        Flags { url: self.url.clone(), log_format: self.log_format, ..Flags::default() }
+        Flags {
+            url: self.url.clone(),
+            log_format: self.log_format,
+            ..Flags::default()
+        }
     }
 
     pub(crate) fn verbosity(&self) -> i8 {
-        if self.quiet { -1 } else { i8::try_from(self.verbose).unwrap_or(i8::MAX) }
+        if self.quiet {
+            -1
+        } else {
+            i8::try_from(self.verbose).unwrap_or(i8::MAX)
+        }
     }
 }
 

@@ -35,15 +35,24 @@ pub(crate) type Outcome = Result<Exit, Failure>;
 
 impl Failure {
     pub(crate) fn failed(text: impl Into<String>) -> Self {
-        Self { exit: Exit::Failed, text: Some(text.into()) }
+        Self {
+            exit: Exit::Failed,
+            text: Some(text.into()),
+        }
     }
 
     pub(crate) fn usage(text: impl Into<String>) -> Self {
-        Self { exit: Exit::Usage, text: Some(text.into()) }
+        Self {
+            exit: Exit::Usage,
+            text: Some(text.into()),
+        }
     }
 
     pub(crate) fn aborted() -> Self {
-        Self { exit: Exit::Aborted, text: Some("interrupted".to_owned()) }
+        Self {
+            exit: Exit::Aborted,
+            text: Some("interrupted".to_owned()),
+        }
     }
 }
 
@@ -63,7 +72,10 @@ fn exit_of(kind: EngineErrorKind) -> Exit {
 
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
-        Self { exit: exit_of(error.kind()), text: Some(error.to_string()) }
+        Self {
+            exit: exit_of(error.kind()),
+            text: Some(error.to_string()),
+        }
     }
 }
 
@@ -74,7 +86,10 @@ impl From<ListenError> for Failure {
             (ListenError::InvalidOption(_), None) => Exit::Usage,
             _ => Exit::Failed,
         };
-        Self { exit, text: Some(error.to_string()) }
+        Self {
+            exit,
+            text: Some(error.to_string()),
+        }
     }
 }
 
@@ -82,7 +97,10 @@ impl From<io::Error> for Failure {
     /// For writing to stdout. A pipe that was closed by its reader (`… | head`) is a quiet end, not an error.
     fn from(error: io::Error) -> Self {
         if error.kind() == io::ErrorKind::BrokenPipe {
-            return Self { exit: Exit::Done, text: None };
+            return Self {
+                exit: Exit::Done,
+                text: None,
+            };
         }
         Self::failed(format!("could not write the output: {error}"))
     }

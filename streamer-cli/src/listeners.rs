@@ -26,7 +26,12 @@ pub(crate) struct Built {
 pub(crate) fn names(own: &Listeners, definitions: &Definitions) -> Vec<(String, Vec<String>)> {
     let mut events: Vec<(String, Vec<String>)> = own
         .all()
-        .map(|(event, listeners)| (event.to_string(), listeners.iter().map(|one| one.name().to_owned()).collect()))
+        .map(|(event, listeners)| {
+            (
+                event.to_string(),
+                listeners.iter().map(|one| one.name().to_owned()).collect(),
+            )
+        })
         .collect();
     for (event, names) in &definitions.events {
         let at = events.iter().position(|(known, _)| known == event).unwrap_or_else(|| {
@@ -52,10 +57,16 @@ pub(crate) fn build(
     let mut registered: HashMap<String, Arc<dyn Listener>> = HashMap::new();
     for (_, listeners) in own.all() {
         for one in listeners {
-            registered.entry(one.name().to_owned()).or_insert_with(|| one.listener().clone());
+            registered
+                .entry(one.name().to_owned())
+                .or_insert_with(|| one.listener().clone());
         }
     }
-    let mut built = Built { listeners: own, lines: Vec::new(), groups: Groups::default() };
+    let mut built = Built {
+        listeners: own,
+        lines: Vec::new(),
+        groups: Groups::default(),
+    };
     let mut shared: BTreeMap<&str, Arc<dyn Listener>> = BTreeMap::new();
     for (event, names) in &definitions.events {
         let event = StreamName::from(event);
@@ -63,7 +74,10 @@ pub(crate) fn build(
             continue;
         }
         for name in names {
-            let listener = match (shared.get(name.as_str()), definitions.listeners.iter().find(|one| one.name == *name)) {
+            let listener = match (
+                shared.get(name.as_str()),
+                definitions.listeners.iter().find(|one| one.name == *name),
+            ) {
                 (Some(listener), _) => listener.clone(),
                 (None, Some(definition)) => built.make(definition, workers)?,
                 // The configuration was checked: what it does not define is the application's own.
@@ -73,7 +87,9 @@ pub(crate) fn build(
                 },
             };
             shared.insert(name, listener.clone());
-            built.listeners.add_listener(event.clone(), name, Shared(listener), None);
+            built
+                .listeners
+                .add_listener(event.clone(), name, Shared(listener), None);
         }
     }
     Ok(built)
@@ -82,10 +98,19 @@ pub(crate) fn build(
 impl Built {
     fn make(&mut self, definition: &Definition, workers: usize) -> Result<Arc<dyn Listener>, Failure> {
         let wrong = |text: String| {
-            Failure::usage(format!("{}: the listener `{}` cannot work: {text}", definition.place, definition.name))
+            Failure::usage(format!(
+                "{}: the listener `{}` cannot work: {text}",
+                definition.place, definition.name
+            ))
         };
         match definition.what.clone() {
-            What::Program { command, mode, shell, cwd, env } => {
+            What::Program {
+                command,
+                mode,
+                shell,
+                cwd,
+                env,
+            } => {
                 let program = Program {
                     name: definition.name.clone(),
                     command,
@@ -123,7 +148,13 @@ impl Built {
 
     /// What ends the programs; `listeners` can be given away before.
     pub(crate) fn split(self) -> (Listeners, Programs) {
-        (self.listeners, Programs { lines: self.lines, groups: self.groups })
+        (
+            self.listeners,
+            Programs {
+                lines: self.lines,
+                groups: self.groups,
+            },
+        )
     }
 }
 

@@ -36,5 +36,7 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
     // An application that set up a log of its own before keeps it.
-    let _ = tracing_subscriber::registry().with(lines.with_filter(targets)).try_init();
+    let _ = tracing_subscriber::registry()
+        .with(lines.with_filter(targets))
+        .try_init();
 }

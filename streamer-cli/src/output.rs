@@ -29,7 +29,11 @@ pub(crate) fn colour() -> bool {
 
 /// `text` in an ANSI style (such as `31` for red) when [`colour`] says so.
 pub(crate) fn styled(text: &str, style: &str) -> String {
-    if colour() { format!("\u{1b}[{style}m{text}\u{1b}[0m") } else { text.to_owned() }
+    if colour() {
+        format!("\u{1b}[{style}m{text}\u{1b}[0m")
+    } else {
+        text.to_owned()
+    }
 }
 
 /// The beginning of what somebody else wrote, on one line and of bounded length, to quote it in an error.

@@ -43,7 +43,7 @@ impl Listener for Webhook {
             .agent
             .post(&self.url)
             .header("Content-Type", "application/json")
-            .header("X-Streamer-Event", header(message.name()))
+            .header("X-Streamer-Event", header(&message.name()))
             .header("X-Streamer-Id", message.id().to_string());
         if let Some(secret) = &self.secret {
             request = request.header("X-Streamer-Signature", signature(secret, &body)?);
@@ -53,7 +53,11 @@ impl Listener for Webhook {
             let mut beginning = Vec::new();
             if !answer.status().is_success() {
                 // The status says enough when the body cannot be read.
-                let _ = answer.body_mut().as_reader().take(4 * QUOTED as u64).read_to_end(&mut beginning);
+                let _ = answer
+                    .body_mut()
+                    .as_reader()
+                    .take(4 * QUOTED as u64)
+                    .read_to_end(&mut beginning);
             }
             Ok((answer.status(), beginning))
         });
@@ -72,7 +76,9 @@ impl Listener for Webhook {
             }
             Err(error) => {
                 let url = without_password(&self.url);
-                Err(ListenerError::new(format!("the webhook {url} could not be reached: {error}")))
+                Err(ListenerError::new(format!(
+                    "the webhook {url} could not be reached: {error}"
+                )))
             }
         }
     }
@@ -87,7 +93,9 @@ fn signature(secret: &str, body: &str) -> Result<String, ListenerError> {
 
 /// An event's name as the value of a header, which holds visible ASCII only.
 fn header(name: &str) -> String {
-    name.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).collect()
+    name.chars()
+        .map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' })
+        .collect()
 }
 
 #[cfg(test)]
@@ -98,6 +106,9 @@ mod tests {
     fn the_signature_is_the_one_of_rfc_4231() {
         // Test case 2.
         let signed = signature("Jefe", "what do ya want for nothing?").unwrap();
-        assert_eq!(signed, "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843");
+        assert_eq!(
+            signed,
+            "sha256=5bdcc146bf60754e6a042426089575c75a003f089d2739839dec58b964ec3843"
+        );
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, json};
 
 use crate::{
     app::Session,
-    config::{Definition, Flags, Mode, SettingFlags, Value as _, What, without_password, Limit},
+    config::{Definition, Flags, Limit, Mode, SettingFlags, Value as _, What, without_password},
     exit::{Exit, Outcome},
     output,
 };
@@ -45,21 +45,31 @@ impl Show {
                 (key.to_owned(), value, source.to_string())
             })
             .collect();
-        let file = config.path.as_ref().map(|path| path.display().to_string()).unwrap_or_default();
+        let file = config
+            .path
+            .as_ref()
+            .map(|path| path.display().to_string())
+            .unwrap_or_default();
         for (event, names) in &config.definitions.events {
             rows.push((format!("listen_and_fire.\"{event}\""), names.join(", "), file.clone()));
         }
         for definition in &config.definitions.listeners {
-            rows.push((format!("listeners.{}", definition.name), describe(definition), definition.place.clone()));
+            rows.push((
+                format!("listeners.{}", definition.name),
+                describe(definition),
+                definition.place.clone(),
+            ));
         }
         if session.json {
-            let object: Map<_, _> =
-                rows.into_iter().map(|(key, value, source)| (key, json!({"value": value, "source": source}))).collect();
+            let object: Map<_, _> = rows
+                .into_iter()
+                .map(|(key, value, source)| (key, json!({"value": value, "source": source})))
+                .collect();
             output::json(&object)?;
             return Ok(Exit::Done);
         }
         let mut table = Table::new();
-        table.set_style(output::TABLE);
+        table.load_style(output::TABLE);
         table.set_header(["Key", "Value", "From"]);
         for (key, value, source) in rows {
             table.add_row([key, value, source]);
@@ -72,7 +82,13 @@ impl Show {
 /// A listener in a line. Values of `env` are often secrets; only their names are shown.
 fn describe(definition: &Definition) -> String {
     let mut text = match &definition.what {
-        What::Program { command, mode, shell, env, .. } => {
+        What::Program {
+            command,
+            mode,
+            shell,
+            env,
+            ..
+        } => {
             let mode = if *mode == Mode::Lines { "lines" } else { "message" };
             let mut text = format!("program {}, mode {mode}", command.join(" "));
             if *shell {

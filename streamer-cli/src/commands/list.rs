@@ -32,7 +32,11 @@ impl List {
             let events: Vec<_> = events
                 .into_iter()
                 .map(|(event, names)| {
-                    if self.compact { json!({"event": event}) } else { json!({"event": event, "listeners": names}) }
+                    if self.compact {
+                        json!({"event": event})
+                    } else {
+                        json!({"event": event, "listeners": names})
+                    }
                 })
                 .collect();
             output::json(&events)?;
@@ -43,10 +47,18 @@ impl List {
             return Ok(Exit::Done);
         }
         let mut table = Table::new();
-        table.set_style(output::TABLE);
-        table.set_header(if self.compact { vec!["Event"] } else { vec!["Event", "Listeners"] });
+        table.load_style(output::TABLE);
+        table.set_header(if self.compact {
+            vec!["Event"]
+        } else {
+            vec!["Event", "Listeners"]
+        });
         for (event, names) in events {
-            table.add_row(if self.compact { vec![event] } else { vec![event, names.join("\n")] });
+            table.add_row(if self.compact {
+                vec![event]
+            } else {
+                vec![event, names.join("\n")]
+            });
         }
         output::line(table.to_string())?;
         Ok(Exit::Done)

@@ -82,22 +82,39 @@ impl Definitions {
             for (event, _) in table.keys() {
                 let names = table.texts(event)?.unwrap_or_default();
                 for (name, span) in &names {
-                    let mut names = listeners.iter().map(|listener| listener.name.as_str()).chain(known.iter().copied());
+                    let mut names = listeners
+                        .iter()
+                        .map(|listener| listener.name.as_str())
+                        .chain(known.iter().copied());
                     if names.clone().all(|known| known != name) {
                         let hint = match nearest(name, &mut names) {
                             Some(near) => format!("; did you mean `{near}`?"),
                             None => format!("; add a table [listeners.{name}]"),
                         };
-                        let text = format!("`listen_and_fire` gives '{event}' the listener `{name}`, which is not defined{hint}");
+                        let text = format!(
+                            "`listen_and_fire` gives '{event}' the listener `{name}`, which is not defined{hint}"
+                        );
                         return Err(top.file.complain(span.clone(), &text));
                     }
                 }
                 events.push((event.to_owned(), names.into_iter().map(|(name, _)| name).collect()));
             }
         }
-        let used = |listener: &Definition| events.iter().any(|(_, names): &(_, Vec<String>)| names.contains(&listener.name));
-        let unused = listeners.iter().filter(|listener| !used(listener)).map(|listener| listener.name.clone()).collect();
-        Ok(Self { events, listeners, unused })
+        let used = |listener: &Definition| {
+            events
+                .iter()
+                .any(|(_, names): &(_, Vec<String>)| names.contains(&listener.name))
+        };
+        let unused = listeners
+            .iter()
+            .filter(|listener| !used(listener))
+            .map(|listener| listener.name.clone())
+            .collect();
+        Ok(Self {
+            events,
+            listeners,
+            unused,
+        })
     }
 }
 
@@ -122,7 +139,12 @@ impl Definition {
         };
         let timeout = table.get("timeout")?.map_or(DEFAULT_TIMEOUT, |(limit, _)| limit).0;
         let place = format!("{}:{}", table.file.path.display(), table.file.line(&span));
-        Ok(Self { name: name.to_owned(), place, timeout, what })
+        Ok(Self {
+            name: name.to_owned(),
+            place,
+            timeout,
+            what,
+        })
     }
 }
 
@@ -136,7 +158,10 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
     }
     let shell = table.get("shell")?.is_some_and(|(shell, _)| shell);
     if shell && command.len() > 1 {
-        return Err(complain("program", "must be one text, the command line, when `shell = true`"));
+        return Err(complain(
+            "program",
+            "must be one text, the command line, when `shell = true`",
+        ));
     }
     let mode = match table.get::<String>("mode")? {
         None => Mode::Lines,
@@ -144,13 +169,18 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
             "lines" => Mode::Lines,
             "message" => Mode::Message,
             other => {
-                return Err(complain("mode", &format!("must be \"lines\" or \"message\", not {other:?}")));
+                return Err(complain(
+                    "mode",
+                    &format!("must be \"lines\" or \"message\", not {other:?}"),
+                ));
             }
         },
     };
     let folder = table.file.path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
-    let cwd = table.get::<String>("cwd")?.map_or_else(|| folder.to_owned(), |(cwd, _)| folder.join(cwd));
+    let cwd = table
+        .get::<String>("cwd")?
+        .map_or_else(|| folder.to_owned(), |(cwd, _)| folder.join(cwd));
     let mut env = Vec::new();
     if let Some(variables) = table.table("env")? {
         let full = table.full("env");
@@ -161,7 +191,13 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
             }
         }
     }
-    Ok(What::Program { command, mode, shell, cwd, env })
+    Ok(What::Program {
+        command,
+        mode,
+        shell,
+        cwd,
+        env,
+    })
 }
 
 fn webhook(table: &Table<'_>, url: String) -> Result<What, Failure> {
@@ -178,9 +214,10 @@ fn webhook(table: &Table<'_>, url: String) -> Result<What, Failure> {
 /// Refuses keys that belong to the other sort of listener.
 fn refuse(table: &Table<'_>, keys: &[&str], sort: &str) -> Result<(), Failure> {
     match table.keys().find(|(key, _)| keys.contains(key)) {
-        Some((key, span)) => {
-            Err(table.file.complain(span, &format!("`{}` belongs to {sort}, which this listener is not", table.full(key))))
-        }
+        Some((key, span)) => Err(table.file.complain(
+            span,
+            &format!("`{}` belongs to {sort}, which this listener is not", table.full(key)),
+        )),
         None => Ok(()),
     }
 }

@@ -17,6 +17,9 @@ pub(crate) struct File<'a> {
     text: &'a str,
 }
 
+/// A value with where it stands.
+type Place<T> = (T, Range<usize>);
+
 /// A table of the file, under the name that a person would call it by (empty for the top).
 #[derive(Clone, Copy)]
 pub(crate) struct Table<'a> {
@@ -62,16 +65,24 @@ impl<'a> Table<'a> {
 
     /// A table inside this one; an error when the key holds something else.
     pub(crate) fn table(&self, key: &'a str) -> Result<Option<Self>, Failure> {
-        let Some((span, value)) = self.find(key) else { return Ok(None) };
+        let Some((span, value)) = self.find(key) else {
+            return Ok(None);
+        };
         let Some(entries) = value.as_table() else {
             return Err(self.wrong(span, key, "a table", value));
         };
-        Ok(Some(Self { name: key, entries, ..*self }))
+        Ok(Some(Self {
+            name: key,
+            entries,
+            ..*self
+        }))
     }
 
     /// A value and its line.
     pub(crate) fn get<V: Value>(&self, key: &str) -> Result<Option<(V, usize)>, Failure> {
-        let Some((span, value)) = self.find(key) else { return Ok(None) };
+        let Some((span, value)) = self.find(key) else {
+            return Ok(None);
+        };
         match V::from_toml(value) {
             Some(found) => Ok(Some((found, self.file.line(&span)))),
             None => Err(self.wrong(span, key, V::EXPECTED, value)),
@@ -79,8 +90,10 @@ impl<'a> Table<'a> {
     }
 
     /// Texts: a list of them, or a single one.
-    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<(String, Range<usize>)>>, Failure> {
-        let Some((span, value)) = self.find(key) else { return Ok(None) };
+    pub(crate) fn texts(&self, key: &str) -> Result<Option<Vec<Place<String>>>, Failure> {
+        let Some((span, value)) = self.find(key) else {
+            return Ok(None);
+        };
         if let Some(text) = value.as_str() {
             return Ok(Some(vec![(text.to_owned(), span)]));
         }
@@ -112,7 +125,9 @@ impl<'a> Table<'a> {
                     Some(known) => format!("did you mean `{known}`?"),
                     None => format!("known keys are {}", known.join(", ")),
                 };
-                return Err(self.file.complain(span, &format!("unknown key `{}`; {hint}", self.full(key))));
+                return Err(self
+                    .file
+                    .complain(span, &format!("unknown key `{}`; {hint}", self.full(key))));
             }
         }
         Ok(())
@@ -120,7 +135,11 @@ impl<'a> Table<'a> {
 
     /// The key as it is written at the top of a file: `listeners.receipt.mode`.
     pub(crate) fn full(&self, key: &str) -> String {
-        if self.name.is_empty() { key.to_owned() } else { format!("{}.{key}", self.name) }
+        if self.name.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.name)
+        }
     }
 
     fn wrong(&self, span: Range<usize>, key: &str, expected: &str, value: &DeValue<'_>) -> Failure {
@@ -129,13 +148,16 @@ impl<'a> Table<'a> {
             DeValue::Integer(number) => format!("the number {}", number.as_str()),
             other => format!("a value of type {}", other.type_str()),
         };
-        self.file.complain(span, &format!("`{}` must be {expected}, not {found}", self.full(key)))
+        self.file
+            .complain(span, &format!("`{}` must be {expected}, not {found}", self.full(key)))
     }
 }
 
 /// The known word that a mistyped one comes nearest to, if any comes near.
 pub(crate) fn nearest<'a>(word: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let near = known.into_iter().map(|known| (strsim::damerau_levenshtein(word, known), known));
+    let near = known
+        .into_iter()
+        .map(|known| (strsim::damerau_levenshtein(word, known), known));
     let (distance, known) = near.min_by_key(|(distance, _)| *distance)?;
     (distance <= 1 + known.len() / 3).then_some(known)
 }

@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::{
     definitions::{Definition, Definitions, Mode, What},
-    file::nearest,
     secret::without_password,
     settings::{Defaults, Flags, SettingFlags, Settings},
     value::{Limit, LogFormat, Value, flag},
@@ -49,17 +48,26 @@ impl Config {
         known: &[&str],
     ) -> Result<Self, Failure> {
         let named = path.map(Path::to_owned).or_else(|| {
-            std::env::var_os("STREAMER_CONFIG").filter(|path| !path.is_empty()).map(PathBuf::from)
+            std::env::var_os("STREAMER_CONFIG")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
         });
         let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
         let text = match std::fs::read_to_string(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
                 let settings = Settings::resolve(flags, None, defaults)?;
-                return Ok(Self { path: None, settings, definitions: Definitions::default() });
+                return Ok(Self {
+                    path: None,
+                    settings,
+                    definitions: Definitions::default(),
+                });
             }
             Err(error) => {
-                return Err(Failure::usage(format!("could not read the configuration {}: {error}", path.display())));
+                return Err(Failure::usage(format!(
+                    "could not read the configuration {}: {error}",
+                    path.display()
+                )));
             }
         };
         let file = File::new(&path, &text);
@@ -69,6 +77,10 @@ impl Config {
         top.only(&KEYS.iter().map(|key| key.name).chain(tables).collect::<Vec<_>>())?;
         let settings = Settings::resolve(flags, Some(&top), defaults)?;
         let definitions = Definitions::read(&top, known)?;
-        Ok(Self { path: Some(path), settings, definitions })
+        Ok(Self {
+            path: Some(path),
+            settings,
+            definitions,
+        })
     }
 }

@@ -3,7 +3,9 @@
 /// A URL that may be printed. It need not be one that the `url` crate reads: a Sentinel or Cluster URL has many hosts.
 pub(crate) fn without_password(url: &str) -> String {
     let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
-    let (front, query) = rest.split_once('?').map_or((rest, None), |(front, query)| (front, Some(query)));
+    let (front, query) = rest
+        .split_once('?')
+        .map_or((rest, None), |(front, query)| (front, Some(query)));
     // A password may hold `/` unescaped, so everything before the last `@` is taken for the user.
     let front = match front.rsplit_once('@') {
         Some((user, host)) => match user.split_once(':') {
@@ -12,7 +14,11 @@ pub(crate) fn without_password(url: &str) -> String {
         },
         None => front.to_owned(),
     };
-    let mut shown = if scheme.is_empty() { front } else { format!("{scheme}://{front}") };
+    let mut shown = if scheme.is_empty() {
+        front
+    } else {
+        format!("{scheme}://{front}")
+    };
     if let Some(query) = query {
         let pairs = query.split('&').map(|pair| match pair.split_once('=') {
             Some((name, _)) if ["pass", "password", "token", "secret", "key"].contains(&name) => format!("{name}=***"),
@@ -34,8 +40,14 @@ mod tests {
             ("redis://127.0.0.1:6379/2", "redis://127.0.0.1:6379/2"),
             ("redis://:se/cr@et@host:1", "redis://:***@host:1"),
             ("rediss://bob:secret@host", "rediss://bob:***@host"),
-            ("redis-sentinel://u:p@a:1,b:2/main/0", "redis-sentinel://u:***@a:1,b:2/main/0"),
-            ("unix:///run/redis.sock?db=1&user=u&pass=secret", "unix:///run/redis.sock?db=1&user=u&pass=***"),
+            (
+                "redis-sentinel://u:p@a:1,b:2/main/0",
+                "redis-sentinel://u:***@a:1,b:2/main/0",
+            ),
+            (
+                "unix:///run/redis.sock?db=1&user=u&pass=secret",
+                "unix:///run/redis.sock?db=1&user=u&pass=***",
+            ),
             ("sqlite://shop.db", "sqlite://shop.db"),
             ("memory:", "memory:"),
         ] {

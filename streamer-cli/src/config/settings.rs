@@ -4,12 +4,7 @@ use std::{fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{
-    Limit, LogFormat, Value,
-    file::Table,
-    flag,
-    value::Count,
-};
+use super::{Limit, LogFormat, Value, file::Table, flag, value::Count};
 use crate::exit::Failure;
 
 /// A key of the configuration. Its environment variable is `STREAMER_` and the name in capitals.
@@ -110,7 +105,10 @@ impl<V: Value> Setting<V> {
         default: impl FnOnce() -> V,
     ) -> Result<Self, Failure> {
         if let Some(value) = flag {
-            return Ok(Self { value, source: Source::Flag });
+            return Ok(Self {
+                value,
+                source: Source::Flag,
+            });
         }
         let variable = format!("STREAMER_{}", key.to_ascii_uppercase());
         if let Some(text) = std::env::var_os(&variable).filter(|text| !text.is_empty()) {
@@ -118,12 +116,21 @@ impl<V: Value> Setting<V> {
                 // The text is not quoted: it could be a URL with a password.
                 Failure::usage(format!("the environment variable {variable} must be {}", V::EXPECTED))
             })?;
-            return Ok(Self { value, source: Source::Environment(variable) });
+            return Ok(Self {
+                value,
+                source: Source::Environment(variable),
+            });
         }
         if let Some((table, (value, line))) = file.zip(file.map(|table| table.get(key)).transpose()?.flatten()) {
-            return Ok(Self { value, source: Source::File(table.file.path.to_owned(), line) });
+            return Ok(Self {
+                value,
+                source: Source::File(table.file.path.to_owned(), line),
+            });
         }
-        Ok(Self { value: default(), source: Source::Default })
+        Ok(Self {
+            value: default(),
+            source: Source::Default,
+        })
     }
 }
 
@@ -178,7 +185,11 @@ mod tests {
     fn every_key_is_documented() {
         let table = include_str!("../../../docs/configuration.md");
         for key in KEYS {
-            assert!(table.contains(&format!("| `{}` |", key.name)), "docs/configuration.md lacks {}", key.name);
+            assert!(
+                table.contains(&format!("| `{}` |", key.name)),
+                "docs/configuration.md lacks {}",
+                key.name
+            );
             let variable = format!("`STREAMER_{}`", key.name.to_ascii_uppercase());
             assert!(table.contains(&variable), "docs/configuration.md lacks {variable}");
         }

@@ -53,7 +53,10 @@ impl Child {
         match self.answers.fill_buf().now_or_never() {
             None => Ok(()),
             Some(Ok([])) => Err("it ended".to_owned()),
-            Some(Ok(said)) => Err(format!("it wrote without being asked: {}", output::beginning(said, QUOTED))),
+            Some(Ok(said)) => Err(format!(
+                "it wrote without being asked: {}",
+                output::beginning(said, QUOTED)
+            )),
             Some(Err(error)) => Err(format!("its output cannot be read: {error}")),
         }
     }
@@ -66,10 +69,16 @@ impl Child {
             self.input.flush().await
         };
         if let Err(error) = written.await {
-            return Err(self.obituary(&format!("it could not be given the message: {error}")).await);
+            return Err(self
+                .obituary(&format!("it could not be given the message: {error}"))
+                .await);
         }
         let mut line = Vec::new();
-        if let Err(error) = (&mut self.answers).take(LONGEST_ANSWER).read_until(b'\n', &mut line).await {
+        if let Err(error) = (&mut self.answers)
+            .take(LONGEST_ANSWER)
+            .read_until(b'\n', &mut line)
+            .await
+        {
             return Err(format!("the program's answer could not be read: {error}"));
         }
         if line.is_empty() {
@@ -99,7 +108,11 @@ impl Child {
         // The pipe closes when the process is gone.
         drop((self.process, self.group, self.input));
         let words = self.errors.all().await;
-        words.lines().last().map(|line| output::beginning(line.as_bytes(), QUOTED)).unwrap_or_default()
+        words
+            .lines()
+            .last()
+            .map(|line| output::beginning(line.as_bytes(), QUOTED))
+            .unwrap_or_default()
     }
 
     /// Ends it in good order: its input ends; then it is asked to end; then it is killed.
@@ -132,8 +145,20 @@ mod tests {
     #[test]
     fn only_the_two_answers_are_answers() {
         assert_eq!(parse(b"{\"ok\":true}\n"), Some(Ok(())));
-        assert_eq!(parse(b" {\"error\": \"no paper\"}\r\n"), Some(Err("no paper".to_owned())));
-        for line in ["", "ok", "true", "{\"ok\":false}", "{\"ok\":1}", "{\"ok\":true,\"error\":\"x\"}", "{\"error\":1}", "[]"] {
+        assert_eq!(
+            parse(b" {\"error\": \"no paper\"}\r\n"),
+            Some(Err("no paper".to_owned()))
+        );
+        for line in [
+            "",
+            "ok",
+            "true",
+            "{\"ok\":false}",
+            "{\"ok\":1}",
+            "{\"ok\":true,\"error\":\"x\"}",
+            "{\"error\":1}",
+            "[]",
+        ] {
             assert_eq!(parse(line.as_bytes()), None, "{line}");
         }
     }

@@ -29,7 +29,10 @@ impl Program {
     /// Finds out whether the program can be started, without starting it.
     pub(crate) fn check(&self) -> Result<(), String> {
         if !self.cwd.is_dir() {
-            return Err(format!("its working directory {} is not a directory", self.cwd.display()));
+            return Err(format!(
+                "its working directory {} is not a directory",
+                self.cwd.display()
+            ));
         }
         if self.shell {
             return Ok(());
@@ -42,12 +45,19 @@ impl Program {
             return if executable(&path) {
                 Ok(())
             } else if path.exists() {
-                Err(format!("the program {} is not executable; run chmod +x on it", path.display()))
+                Err(format!(
+                    "the program {} is not executable; run chmod +x on it",
+                    path.display()
+                ))
             } else {
                 Err(format!("the program {} does not exist", path.display()))
             };
         }
-        let own = self.env.iter().find(|(name, _)| name == "PATH").map(|(_, value)| value.into());
+        let own = self
+            .env
+            .iter()
+            .find(|(name, _)| name == "PATH")
+            .map(|(_, value)| value.into());
         let path = own.or_else(|| std::env::var_os("PATH")).unwrap_or_default();
         if std::env::split_paths(&path).any(|folder| executable(&folder.join(program))) {
             return Ok(());
@@ -69,13 +79,23 @@ impl Program {
             let program = self.command.first().map_or(OsStr::new(""), OsStr::new);
             let relative = program.to_string_lossy().contains('/');
             // With a relative program, which directory it is relative to is not defined when another one is set.
-            let program = if relative { std::path::absolute(self.cwd.join(program))? } else { program.into() };
+            let program = if relative {
+                std::path::absolute(self.cwd.join(program))?
+            } else {
+                program.into()
+            };
             let mut command = Command::new(program);
             command.args(self.command.iter().skip(1));
             command
         };
-        command.current_dir(&self.cwd).envs(self.env.iter().map(|(name, value)| (name, value)));
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command
+            .current_dir(&self.cwd)
+            .envs(self.env.iter().map(|(name, value)| (name, value)));
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
         #[cfg(unix)]
         command.process_group(0);
         let child = command.spawn()?;
@@ -87,7 +107,8 @@ impl Program {
 #[cfg(unix)]
 fn executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt as _;
-    path.metadata().is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+    path.metadata()
+        .is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
 }
 
 #[cfg(not(unix))]

@@ -18,7 +18,10 @@ impl Groups {
 
     pub(super) fn add(&self, leader: Option<u32>) -> Group {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).extend(leader);
-        Group { leader, all: self.clone() }
+        Group {
+            leader,
+            all: self.clone(),
+        }
     }
 }
 
@@ -44,7 +47,12 @@ impl Group {
 
     fn forget(&mut self) -> Option<u32> {
         let leader = self.leader.take()?;
-        let there = self.all.0.lock().unwrap_or_else(PoisonError::into_inner).remove(&leader);
+        let there = self
+            .all
+            .0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&leader);
         there.then_some(leader)
     }
 }
@@ -57,6 +65,7 @@ impl Drop for Group {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Signal {
     Terminate,
     Kill,

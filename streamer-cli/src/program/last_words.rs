@@ -46,6 +46,9 @@ impl LastWords {
         let _ = tokio::time::timeout(PATIENCE, &mut self.pump).await;
         let tail = self.tail.lock().unwrap_or_else(PoisonError::into_inner);
         // The cut may have gone through a character.
-        String::from_utf8_lossy(&tail).trim_start_matches('\u{fffd}').trim().to_owned()
+        String::from_utf8_lossy(&tail)
+            .trim_start_matches('\u{fffd}')
+            .trim()
+            .to_owned()
     }
 }

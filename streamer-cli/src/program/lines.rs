@@ -69,13 +69,18 @@ impl Lines {
         }
         Child::start(&self.program).map_err(|error| {
             self.lost();
-            ListenerError::new(format!("the program {} could not be started: {error}", self.program.command.join(" ")))
+            ListenerError::new(format!(
+                "the program {} could not be started: {error}",
+                self.program.command.join(" ")
+            ))
         })
     }
 
     fn lost(&self) {
         let mut restart = lock(&self.restart);
-        let delay = FIRST_DELAY.saturating_mul(1 << restart.losses.min(16)).min(LONGEST_DELAY);
+        let delay = FIRST_DELAY
+            .saturating_mul(1 << restart.losses.min(16))
+            .min(LONGEST_DELAY);
         restart.losses = restart.losses.saturating_add(1);
         restart.not_before = Some(Instant::now() + delay);
     }

@@ -15,7 +15,10 @@ impl Listener for OnePerMessage {
         let mut line = message.to_json();
         line.push('\n');
         let (mut process, mut group) = program.start().map_err(|error| {
-            ListenerError::new(format!("the program {} could not be started: {error}", program.command.join(" ")))
+            ListenerError::new(format!(
+                "the program {} could not be started: {error}",
+                program.command.join(" ")
+            ))
         })?;
         // What it prints must not mix with what we print for programs; it goes to the log.
         let _printed = process.stdout.take().map(|output| LastWords::of(&program.name, output));
@@ -42,7 +45,9 @@ impl Listener for OnePerMessage {
             None => String::new(),
         };
         if words.is_empty() {
-            return Err(ListenerError::new(format!("the program failed ({status}) and wrote nothing to stderr")));
+            return Err(ListenerError::new(format!(
+                "the program failed ({status}) and wrote nothing to stderr"
+            )));
         }
         Err(ListenerError::new(format!("{words} ({status})")))
     }
