@@ -165,7 +165,7 @@ impl App {
             .listeners
             .all()
             .flat_map(|(_, all)| all)
-            .map(|one| one.name())
+            .map(streamer::RegisteredListener::name)
             .collect();
         let config = Config::load(global.config.as_deref(), &flags, &self.defaults, &known)?;
         logging::init(config.settings.log_format.value, global.verbosity());

@@ -110,5 +110,5 @@ pub(super) async fn terminated() {
         signal.recv().await;
         return;
     }
-    std::future::pending().await;
+    std::future::pending::<()>().await;
 }
