@@ -2,11 +2,11 @@
 
 use clap::Args;
 use comfy_table::Table;
-use serde_json::{Map, json};
+use serde_json::{Map, Value, json};
 
 use crate::{
     app::Session,
-    config::{Definition, Flags, Limit, Mode, SettingFlags, Value as _, What, without_password},
+    config::{Definition, Flags, Limit, Mode, Row, SettingFlags, Value as _, What, without_password},
     exit::{Exit, Outcome},
     output,
 };
@@ -36,34 +36,47 @@ impl Show {
 
     pub(crate) fn run(&self, session: &Session) -> Outcome {
         let config = &session.config;
-        let mut rows: Vec<(String, String, String)> = config
-            .settings
-            .rows()
-            .into_iter()
-            .map(|(key, value, source)| {
-                let value = if key == "url" { without_password(&value) } else { value };
-                (key.to_owned(), value, source.to_string())
-            })
-            .collect();
+        let mut rows: Vec<(String, String, Value, String)> = Vec::new();
+        for Row {
+            key,
+            mut text,
+            mut json,
+            source,
+        } in config.settings.rows()
+        {
+            if key == "url" {
+                text = without_password(&text);
+                json = text.clone().into();
+            }
+            rows.push((key.to_owned(), text, json, source.to_string()));
+        }
         let file = config
             .path
             .as_ref()
             .map(|path| path.display().to_string())
             .unwrap_or_default();
         for (event, names) in &config.definitions.events {
-            rows.push((format!("listen_and_fire.\"{event}\""), names.join(", "), file.clone()));
+            rows.push((
+                format!("listen_and_fire.\"{event}\""),
+                names.join(", "),
+                json!(names),
+                file.clone(),
+            ));
         }
         for definition in &config.definitions.listeners {
+            let text = describe(definition);
+            let json = text.clone().into();
             rows.push((
                 format!("listeners.{}", definition.name),
-                describe(definition),
+                text,
+                json,
                 definition.place.clone(),
             ));
         }
         if session.json {
+            let rows = rows.into_iter();
             let object: Map<_, _> = rows
-                .into_iter()
-                .map(|(key, value, source)| (key, json!({"value": value, "source": source})))
+                .map(|(key, _, json, from)| (key, json!({"value": json, "source": from})))
                 .collect();
             output::json(&object)?;
             return Ok(Exit::Done);
@@ -71,7 +84,7 @@ impl Show {
         let mut table = Table::new();
         table.load_style(output::TABLE);
         table.set_header(["Key", "Value", "From"]);
-        for (key, value, source) in rows {
+        for (key, value, _, source) in rows {
             table.add_row([key, value, source]);
         }
         output::line(table.to_string())?;

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 pub(crate) use self::{
     definitions::{Definition, Definitions, Mode, What},
     secret::without_password,
-    settings::{Defaults, Flags, SettingFlags, Settings},
+    settings::{Defaults, Flags, Row, SettingFlags, Settings},
     value::{Limit, LogFormat, Value, flag},
 };
 use self::{

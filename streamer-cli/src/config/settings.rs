@@ -37,9 +37,14 @@ macro_rules! settings {
                 })
             }
 
-            /// Key, value and source of each, for people.
-            pub(crate) fn rows(&self) -> Vec<(&'static str, String, &Source)> {
-                vec![$((stringify!($name), self.$name.value.show(), &self.$name.source)),*]
+            /// Every key with what is in force for it.
+            pub(crate) fn rows(&self) -> Vec<Row<'_>> {
+                vec![$(Row {
+                    key: stringify!($name),
+                    text: self.$name.value.show(),
+                    json: self.$name.value.json(),
+                    source: &self.$name.source,
+                }),*]
             }
         }
     };
@@ -61,6 +66,16 @@ settings! {
     batch: Count = |_| Count(512);
     grace: Duration = |_| Duration::from_secs(30);
     log_format: LogFormat = |_| LogFormat::Text;
+}
+
+/// A key with what is in force for it.
+pub(crate) struct Row<'a> {
+    pub(crate) key: &'static str,
+    /// The value for people.
+    pub(crate) text: String,
+    /// The value for programs.
+    pub(crate) json: serde_json::Value,
+    pub(crate) source: &'a Source,
 }
 
 /// What an application gives instead of the built-in defaults.

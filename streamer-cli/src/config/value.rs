@@ -13,7 +13,13 @@ pub(crate) trait Value: Sized {
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self>;
 
+    /// For people.
     fn show(&self) -> String;
+
+    /// For programs.
+    fn json(&self) -> serde_json::Value {
+        self.show().into()
+    }
 }
 
 impl Value for String {
@@ -50,6 +56,10 @@ impl Value for bool {
     fn show(&self) -> String {
         self.to_string()
     }
+
+    fn json(&self) -> serde_json::Value {
+        (*self).into()
+    }
 }
 
 /// A whole number of at least 1.
@@ -69,6 +79,10 @@ impl Value for Count {
 
     fn show(&self) -> String {
         self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
     }
 }
 
@@ -140,6 +154,10 @@ impl<V: Value> Value for Option<V> {
 
     fn show(&self) -> String {
         self.as_ref().map_or_else(|| "-".to_owned(), V::show)
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.as_ref().map_or(serde_json::Value::Null, V::json)
     }
 }
 

@@ -24,6 +24,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// A longer line is refused; Redis takes no value longer than 512 MB.
 const LONGEST_LINE: u64 = 512 << 20;
 
+type Input = Box<dyn io::BufRead + Send>;
+
 /// What was written so far.
 #[derive(Default)]
 struct Written {
@@ -72,7 +74,7 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
 async fn run(
     command: &Emit,
     streamer: &Streamer,
-    mut input: Box<dyn io::BufRead + Send>,
+    mut input: Input,
     from: &str,
     bar: &ProgressBar,
     written: &mut Written,
@@ -178,7 +180,7 @@ async fn send(
 }
 
 /// What to read, its size where that is known, and what to call it.
-fn open(payload: Option<&str>) -> Result<(Box<dyn io::BufRead + Send>, Option<u64>, String), Failure> {
+fn open(payload: Option<&str>) -> Result<(Input, Option<u64>, String), Failure> {
     match payload {
         None | Some("-") => Ok((Box::new(BufReader::new(io::stdin())), None, "stdin".to_owned())),
         Some(text) => match text.strip_prefix('@') {
