@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    engine::{Engine, EngineResult},
+    engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, Fields, StreamName},
-    message::{fields_as_json, php_json},
+    message::{fields_as_json, fields_from_json, php_json},
 };
 
 /// The set of failed messages.
@@ -191,4 +191,39 @@ pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> 
     let details = members.iter().map(|member| details_field(member)).collect::<Vec<_>>();
     engine.hash_remove(DETAILS_KEY, &details).await?;
     Ok(())
+}
+
+/// What is kept beside a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Details {
+    /// The raw fields of a message that could not be decoded.
+    pub fields: Fields,
+}
+
+/// What is kept beside a record; `None` for nearly all.
+///
+/// # Errors
+///
+/// The engine's; [`EngineErrorKind::Corrupt`] when what is kept makes no sense.
+pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResult<Option<Details>> {
+    let field = details_field(&failed.to_member());
+    let values = engine.hash_get(DETAILS_KEY, &[field]).await?;
+    let Some(value) = values.into_iter().next().flatten() else {
+        return Ok(None);
+    };
+    let fields = serde_json::from_slice::<Value>(&value).ok();
+    let fields = fields.and_then(|details| fields_from_json(details.get("fields")?));
+    let corrupt = || {
+        let attempted = format!(
+            "read the details of failed message {} on '{}'",
+            failed.id, failed.stream
+        );
+        EngineError::new(
+            EngineErrorKind::Corrupt,
+            attempted,
+            format!("'{DETAILS_KEY}' holds something else"),
+        )
+    };
+    fields.map(|fields| Some(Details { fields })).ok_or_else(corrupt)
 }

@@ -8,6 +8,8 @@
 //! - [`message`]: what an event becomes on a stream, to the byte, and what a listener gets back.
 //! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that everything begins with.
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
+//! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
+//! - [`failed`]: the list of what listeners could not handle.
 //! - `entry`: entries, their IDs and the names of streams.
 
 mod client;
@@ -18,6 +20,7 @@ mod event;
 pub mod failed;
 mod listen;
 pub mod message;
+pub mod stream;
 
 pub use self::{
     client::{Streamer, StreamerBuilder},

@@ -9,7 +9,7 @@
 //! - `embedded/`: the engine without a server, on one SQLite file (or in memory).
 //!
 //! Nothing above this module knows which engine it runs on; nothing below it knows what an event or a listener is.
-//! One conformance suite (`tests/conformance.rs`) runs unchanged on every engine.
+//! One conformance suite (`tests/conformance/`) runs unchanged on every engine.
 //!
 //! The words and the rules are those of Redis Streams: what a method does is what the command in its first line does.
 

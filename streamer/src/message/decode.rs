@@ -182,3 +182,13 @@ pub(crate) fn fields_as_json(fields: &Fields) -> Value {
         .map(|(name, value)| json!([text(name), text(value)]))
         .collect()
 }
+
+/// The reverse of [`fields_as_json`]; `None` for anything else.
+pub(crate) fn fields_from_json(pairs: &Value) -> Option<Fields> {
+    let bytes = |value: &Value| match value {
+        Value::String(text) => Some(Bytes::from(text.clone())),
+        other => BASE64.decode(other.get("base64")?.as_str()?).ok().map(Bytes::from),
+    };
+    let field = |pair: &Value| Some((bytes(pair.get(0)?)?, bytes(pair.get(1)?)?));
+    pairs.as_array()?.iter().map(field).collect()
+}

@@ -14,5 +14,5 @@ mod lookup;
 pub mod php_json;
 mod received;
 
-pub(crate) use self::decode::fields_as_json;
+pub(crate) use self::decode::{fields_as_json, fields_from_json};
 pub use self::{decode::DecodeError, encode::Envelope, received::ReceivedMessage};

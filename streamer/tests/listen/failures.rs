@@ -10,8 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use streamer::{
-    Append, AppendOptions, Context, Listener, ListenerError, Listeners, NewId, Payload, ReceivedMessage, State,
-    Streamer, async_trait, failed::FailedMessage,
+    Context, Listener, ListenerError, Listeners, NewId, Payload, ReceivedMessage, State, Streamer, async_trait,
+    engine::{Append, AppendOptions},
+    failed::FailedMessage,
 };
 
 use crate::{Seen, emit, on_each_engine, store::Store, until};
@@ -28,7 +29,7 @@ async fn failures(streamer: &Streamer) -> Vec<FailedMessage> {
     let (_, members) = streamer.engine().set_scan("failed_stream", 0, 1_000).await.unwrap();
     let mut failures = members
         .iter()
-        .map(|member| FailedMessage::parse(member).unwrap())
+        .map(|member| FailedMessage::from_member(member).unwrap())
         .collect::<Vec<_>>();
     failures.sort_by(|one, other| (&one.id, &one.receiver).cmp(&(&other.id, &other.receiver)));
     failures
@@ -156,13 +157,15 @@ async fn what_is_not_json_is_recorded_with_its_fields_and_holds_up_nothing(store
     );
     // Even if the entry goes, its fields are kept beside the failure.
     streamer.engine().delete(&"e".into(), &[broken]).await.unwrap();
-    let details = streamer::failed::details(streamer.engine().as_ref(), &failures[0])
+    let field = streamer::failed::details_field(&failures[0].to_member());
+    let kept = streamer
+        .engine()
+        .hash_get(streamer::failed::DETAILS_KEY, &[field])
         .await
-        .unwrap()
         .unwrap();
-    let data = details.fields.iter().find(|(name, _)| name == "data").unwrap();
-    assert_eq!(&data.1[..], b"{\"n\":");
-    assert_eq!(&details.fields[2].1[..], b"\xff\x00");
+    let kept = serde_json::from_slice::<serde_json::Value>(kept[0].as_ref().unwrap()).unwrap();
+    let fields = serde_json::json!([["name", "e"], ["data", "{\"n\":"], ["extra", { "base64": "/wA=" }]]);
+    assert_eq!(kept["fields"], fields);
 }
 
 async fn a_message_without_our_fields_is_handled(store: Store) {

@@ -13,7 +13,7 @@ impl Store {
     pub(crate) fn redis() -> Self {
         let server = RedisServer::start();
         Self {
-            url: server.url().to_owned(),
+            url: server.url(),
             redis: Some(server),
             _folder: None,
         }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use streamer::{EmitErrorKind, EntryId, KeepAlive, ListenError, Report, StopHandle, Streamer, engine::EngineErrorKind};
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Options, RedisServer};
 
 use crate::{Seen, emit, numbered, on_each_engine, store::Store, until};
 
@@ -164,14 +164,14 @@ async fn emit_under_trouble(streamer: Streamer, stop: Arc<AtomicBool>) -> BTreeS
 }
 
 async fn survive(mut server: RedisServer, interrupt: impl AsyncFnOnce(&mut RedisServer)) {
-    let streamer = Streamer::connect(server.url()).await.unwrap();
+    let streamer = Streamer::connect(&server.url()).await.unwrap();
     let seen = Seen::default();
     let listening = streamer.listen(seen.listener("e")).group("g").keep_alive(quick());
     let listening = listening.reclaim(Some(Duration::from_millis(300)));
     let stop: StopHandle = listening.stop_handle();
     let running = tokio::spawn(listening.run());
     let stop_emitting = Arc::new(AtomicBool::new(false));
-    let emitter = Streamer::connect(server.url()).await.unwrap();
+    let emitter = Streamer::connect(&server.url()).await.unwrap();
     let emitting = tokio::spawn(emit_under_trouble(emitter, Arc::clone(&stop_emitting)));
     until("messages flow", async || seen.len() > 500).await;
     interrupt(&mut server).await;
@@ -195,7 +195,7 @@ async fn survive(mut server: RedisServer, interrupt: impl AsyncFnOnce(&mut Redis
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nothing_is_lost_when_redis_stops_and_starts_again() {
-    let server = RedisServer::options().appendonly_always().start();
+    let server = Options::default().append_only().start();
     survive(server, async |server| {
         server.stop();
         // Long enough for several attempts to fail.

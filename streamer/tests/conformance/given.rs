@@ -1,0 +1,121 @@
+//! What cases begin with: streams, entries, groups and readers.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use streamer::{
+    Entry, EntryId, Fields, NewId, RangeBound, StreamName,
+    engine::{
+        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, ReadMode, Reader, StreamEntries,
+    },
+};
+
+pub(crate) const GROUP: &str = "workers";
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+/// A wait that a test does not expect to see the end of.
+pub(crate) const LONG: Duration = Duration::from_secs(30);
+
+/// A name that no other case has.
+pub(crate) fn unique(name: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!(
+        "{name}.{}.{}",
+        std::process::id(),
+        COUNT.fetch_add(1, Ordering::Relaxed)
+    )
+}
+
+pub(crate) fn a_stream() -> StreamName {
+    StreamName::from(unique("stream"))
+}
+
+pub(crate) fn fields(pairs: &[(&str, &str)]) -> Fields {
+    let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+    pairs.iter().map(|(name, value)| (bytes(name), bytes(value))).collect()
+}
+
+pub(crate) fn an_append(stream: &StreamName, id: impl Into<NewId>) -> Append {
+    Append {
+        stream: stream.clone(),
+        id: id.into(),
+        fields: fields(&[("name", "value")]),
+        options: AppendOptions::default(),
+    }
+}
+
+/// Appends entries with IDs of the engine's own, whose field `n` counts from 0.
+pub(crate) async fn entries(engine: &Arc<dyn Engine>, stream: &StreamName, count: usize) -> Vec<EntryId> {
+    let append = |n: usize| Append {
+        fields: fields(&[("n", &n.to_string())]),
+        ..an_append(stream, NewId::Auto)
+    };
+    engine.append_many((0..count).map(append).collect()).await.unwrap()
+}
+
+/// Appends entries `1-0`, `2-0`, … `count-0`.
+pub(crate) async fn numbered_entries(engine: &Arc<dyn Engine>, stream: &StreamName, count: u64) -> Vec<EntryId> {
+    let append = |n| an_append(stream, EntryId::new(n, 0));
+    engine.append_many((1..=count).map(append).collect()).await.unwrap()
+}
+
+pub(crate) async fn a_group(engine: &Arc<dyn Engine>, stream: &StreamName) {
+    engine
+        .create_group(stream, GROUP, GroupStart::After(EntryId::MIN), true)
+        .await
+        .unwrap();
+}
+
+pub(crate) async fn a_consumer(engine: &Arc<dyn Engine>, stream: &StreamName, consumer: &str) -> Box<dyn Reader> {
+    let mode = ReadMode::Group {
+        group: GROUP.to_owned(),
+        consumer: consumer.to_owned(),
+        streams: vec![stream.clone()],
+    };
+    engine.reader(mode).await.unwrap()
+}
+
+/// A stream with `count` entries, all pending with `consumer`.
+pub(crate) async fn pending_entries(
+    engine: &Arc<dyn Engine>,
+    consumer: &str,
+    count: usize,
+) -> (StreamName, Vec<EntryId>) {
+    let stream = a_stream();
+    a_group(engine, &stream).await;
+    let written = entries(engine, &stream, count).await;
+    let read = read_ids(&mut a_consumer(engine, &stream, consumer).await, count).await;
+    assert_eq!(read, written);
+    (stream, written)
+}
+
+/// The IDs that a reader has at once.
+pub(crate) async fn read_ids(reader: &mut Box<dyn Reader>, count: usize) -> Vec<EntryId> {
+    ids_read(&reader.next(count, None).await.unwrap())
+}
+
+pub(crate) fn ids_read(read: &[StreamEntries]) -> Vec<EntryId> {
+    read.iter().flat_map(|stream| ids_of(&stream.entries)).collect()
+}
+
+pub(crate) fn ids_of(entries: &[Entry]) -> Vec<EntryId> {
+    entries.iter().map(|entry| entry.id).collect()
+}
+
+pub(crate) async fn all(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<Entry> {
+    engine
+        .range(stream, RangeBound::Unbounded, RangeBound::Unbounded, None, false)
+        .await
+        .unwrap()
+}
+
+#[track_caller]
+pub(crate) fn assert_kind<T: std::fmt::Debug>(result: EngineResult<T>, kind: EngineErrorKind) {
+    let error = result.unwrap_err();
+    assert_eq!(error.kind(), kind, "{error}");
+}

@@ -1,0 +1,160 @@
+//! What every engine promises: one suite, run unchanged on each.
+//!
+//! A case is an `async fn case(engine: Arc<dyn Engine>)` in the module of its topic. It uses streams with names of its
+//! own, because all cases may share one store. To run the suite on another engine, add a line `suite!` below.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+mod append;
+mod bytes;
+mod claim;
+mod given;
+mod groups;
+mod info;
+mod pending;
+mod range;
+mod readers;
+mod sets_and_hashes;
+mod stores;
+mod trim;
+
+macro_rules! cases {
+    ($open:path; $($topic:ident { $($case:ident)* })*) => {
+        $(mod $topic {
+            $(#[tokio::test]
+            async fn $case() {
+                let store = $open().await;
+                crate::$topic::$case(store.engine.clone()).await;
+            })*
+        })*
+    };
+}
+
+macro_rules! suite {
+    ($engine:ident) => {
+        mod $engine {
+            cases! { crate::stores::$engine;
+                append {
+                    ids_only_grow
+                    appends_of_many_tasks_all_arrive
+                    an_explicit_id_is_kept
+                    an_id_not_greater_than_the_last_is_refused
+                    zero_is_no_id
+                    a_deleted_last_entry_still_bars_its_id
+                    the_engine_numbers_entries_of_a_given_millisecond
+                    without_create_stream_a_missing_stream_is_an_error
+                    an_entry_without_fields_is_refused
+                    a_batch_keeps_its_order
+                    a_batch_over_many_streams_gives_ids_in_order
+                    a_batch_tells_each_ones_lot
+                    an_append_can_trim_in_the_same_step
+                    deleting_tells_how_many_were_there
+                }
+                range {
+                    all_entries_oldest_first
+                    reverse_gives_the_newest_first
+                    bounds_are_inclusive_or_exclusive
+                    count_limits_both_ways
+                    a_missing_stream_is_empty
+                    bounds_that_leave_nothing_give_nothing
+                }
+                trim {
+                    exactly_the_newest_remain
+                    exactly_those_from_an_id_on_remain
+                    an_approximate_trim_never_cuts_too_much
+                    trimming_to_nothing_keeps_the_stream_and_its_last_id
+                    a_missing_stream_has_nothing_to_trim
+                }
+                groups {
+                    a_group_from_the_beginning_gets_everything
+                    a_group_from_an_id_gets_what_comes_after
+                    a_group_from_now_gets_only_what_is_new
+                    a_group_that_exists_is_left_as_it_is
+                    a_group_needs_a_stream_or_makes_it
+                    moving_a_group_back_delivers_again
+                    moving_a_missing_group_is_an_error
+                    destroying_tells_whether_it_was_there
+                    a_consumer_with_pending_entries_is_not_removed
+                    a_consumer_that_is_done_is_removed
+                    deleting_a_consumer_tells_what_was_lost
+                }
+                pending {
+                    what_was_read_is_pending_until_acknowledged
+                    acknowledging_what_is_not_pending_is_passed_over
+                    the_summary_counts_by_consumer
+                    the_list_filters_by_range_consumer_and_idle_time
+                    idle_time_grows
+                    reading_ones_own_again_counts_a_delivery
+                    reading_ones_own_again_pages_by_id
+                    reading_ones_own_again_leaves_other_consumers_alone
+                    a_deleted_entry_stays_pending_and_is_named
+                    a_missing_group_is_an_error
+                }
+                claim {
+                    a_claim_takes_what_is_idle_and_counts_a_delivery
+                    a_claim_leaves_what_is_not_idle_enough
+                    a_claim_passes_over_what_is_not_pending
+                    a_claim_names_deleted_entries_and_drops_them
+                    an_auto_claim_takes_what_is_idle
+                    an_auto_claim_goes_on_at_its_cursor
+                    an_auto_claim_names_deleted_entries_and_drops_them
+                    an_auto_claim_takes_the_callers_own_too
+                    delivery_counts_are_those_of_the_claimed_entries
+                    renewing_keeps_others_from_claiming
+                    renewing_does_not_count_a_delivery
+                    renewing_leaves_what_another_has_claimed
+                    renewing_passes_over_what_was_acknowledged
+                    a_large_idle_time_hands_over_at_once
+                    a_missing_group_is_an_error
+                }
+                info {
+                    a_missing_stream_has_no_info
+                    a_stream_tells_its_length_and_ends
+                    the_last_id_outlives_its_entry
+                    a_stream_counts_what_was_ever_added
+                    groups_tell_lag_and_entries_read
+                    consumers_tell_what_is_pending
+                    consumers_of_a_missing_group_are_an_error
+                    full_info_tells_it_all
+                    a_location_and_warnings_can_be_asked_for
+                }
+                readers {
+                    a_plain_reader_begins_after_its_position
+                    a_message_arriving_between_two_reads_is_not_lost
+                    a_quiet_stream_beside_a_busy_one_keeps_its_place
+                    count_limits_each_stream
+                    without_a_wait_a_reader_returns_at_once
+                    a_wait_ends_by_itself
+                    a_waiting_plain_reader_wakes_on_an_append
+                    a_waiting_group_reader_wakes_on_an_append
+                    a_reader_waits_for_a_stream_that_is_not_there_yet
+                    an_interrupter_ends_a_wait
+                    an_interrupter_called_early_does_not_end_a_later_wait
+                    two_consumers_divide_the_entries
+                    a_group_reader_gets_no_pending_entries
+                    a_group_reader_reads_many_streams
+                    a_missing_group_is_an_error
+                }
+                sets_and_hashes {
+                    a_set_counts_what_changed
+                    a_scan_gives_every_member
+                    a_missing_set_is_empty
+                    a_hash_gives_values_in_the_order_asked
+                    a_hash_counts_what_was_removed
+                }
+                bytes {
+                    any_bytes_come_back_as_they_went_in
+                    a_field_may_come_twice_and_keeps_its_place
+                    empty_names_and_values_are_values
+                    a_large_value_comes_back
+                    a_group_reads_any_bytes
+                    sets_and_hashes_hold_any_bytes
+                }
+            }
+        }
+    };
+}
+
+suite!(redis);
+// MERGE: with the embedded engine.
+// suite!(embedded_file);
+// suite!(embedded_memory);

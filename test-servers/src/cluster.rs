@@ -1,0 +1,83 @@
+//! Three masters that share the slots.
+
+use crate::{Options, RedisServer, wait_until};
+
+const NODES: u16 = 3;
+const SLOTS: u16 = 16_384;
+
+/// A Redis Cluster of three masters without replicas.
+#[derive(Debug)]
+pub struct RedisCluster {
+    nodes: Vec<RedisServer>,
+}
+
+impl RedisCluster {
+    /// Starts the nodes, shares the slots among them, and waits until each says that the cluster is well.
+    #[must_use]
+    pub fn start() -> Self {
+        let nodes: Vec<RedisServer> = (0..NODES).map(|_| Options::default().cluster_node().start()).collect();
+        for (index, node) in (0..NODES).zip(&nodes) {
+            let share = |index: u16| (u32::from(SLOTS) * u32::from(index) / u32::from(NODES)) as u16;
+            let (first, last) = (share(index).to_string(), (share(index + 1) - 1).to_string());
+            assert_eq!(node.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]), "OK");
+            assert_eq!(
+                node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]),
+                "OK"
+            );
+        }
+        let bus = nodes[0].command(&["CONFIG", "GET", "cluster-port"]);
+        let bus = bus.lines().last().unwrap_or_default();
+        for node in &nodes[1..] {
+            assert_eq!(
+                node.command(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port().to_string(), bus]),
+                "OK"
+            );
+        }
+        let cluster = Self { nodes };
+        cluster.wait_until_well();
+        cluster
+    }
+
+    /// `redis-cluster://host:port,host:port,host:port`
+    #[must_use]
+    pub fn url(&self) -> String {
+        let hosts: Vec<String> = self
+            .nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.port()))
+            .collect();
+        format!("redis-cluster://{}", hosts.join(","))
+    }
+
+    /// Its nodes; the first serves the lowest slots.
+    #[must_use]
+    pub fn nodes(&self) -> &[RedisServer] {
+        &self.nodes
+    }
+
+    /// Gives a slot, with the keys in it, from one node to another, as `redis-cli --cluster reshard` does.
+    pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
+        let slot = slot.to_string();
+        let (from, to) = (&self.nodes[from], &self.nodes[to]);
+        let (from_id, to_id) = (from.command(&["CLUSTER", "MYID"]), to.command(&["CLUSTER", "MYID"]));
+        assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]), "OK");
+        assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]), "OK");
+        let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]);
+        for key in keys.lines() {
+            let moved = from.command(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "5000"]);
+            assert_eq!(moved, "OK");
+        }
+        for node in [to, from] {
+            assert_eq!(node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]), "OK");
+        }
+    }
+
+    fn wait_until_well(&self) {
+        wait_until("the cluster is well", || {
+            self.nodes.iter().all(|node| {
+                let info = node.command(&["CLUSTER", "INFO"]);
+                info.contains("cluster_state:ok") && info.contains("cluster_slots_ok:16384")
+            })
+        });
+    }
+}

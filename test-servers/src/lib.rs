@@ -1,0 +1,39 @@
+//! Real Redis servers for tests. Each has a temporary directory and free ports of its own, and dies with its value.
+//!
+//! # Layout
+//!
+//! - `server`: one server: [`RedisServer`], and [`Options`] for how it is started.
+//! - `cluster`: [`RedisCluster`], three masters that share the slots.
+//! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
+//! - `certificates`: for TLS.
+//! - `client`: the few lines of protocol that starting and steering servers needs.
+//!
+//! The binary is `redis-server`, or what `STREAMER_TEST_REDIS_SERVER` names. Everything here panics when it fails: a
+//! test without its server has nothing to say.
+#![allow(clippy::unwrap_used, reason = "only tests use this crate")]
+
+mod certificates;
+mod client;
+mod cluster;
+mod sentinel;
+mod server;
+
+pub use self::{
+    cluster::RedisCluster,
+    sentinel::SentinelSetup,
+    server::{Options, RedisServer},
+};
+
+use std::time::{Duration, Instant};
+
+/// How long anything may take that a server does by itself.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Waits until `condition` holds; panics naming `what` when that takes too long.
+pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {
+    let begin = Instant::now();
+    while !condition() {
+        assert!(begin.elapsed() < PATIENCE, "waited {PATIENCE:?} in vain: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}

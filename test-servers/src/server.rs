@@ -1,0 +1,298 @@
+//! One server.
+
+use std::{
+    collections::HashSet,
+    fs,
+    net::TcpListener,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+    sync::{Mutex, PoisonError},
+};
+
+use tempfile::TempDir;
+
+use crate::{certificates, client, wait_until};
+
+/// How a server is started. Without any: no persistence, no password, plain TCP.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    lines: Vec<String>,
+    tls: bool,
+    unix_socket: bool,
+    sentinel: bool,
+}
+
+impl Options {
+    /// A line of its configuration file, such as `maxmemory-policy allkeys-lru`.
+    #[must_use]
+    pub fn line(mut self, line: impl Into<String>) -> Self {
+        self.lines.push(line.into());
+        self
+    }
+
+    /// Keeps a log that survives [`RedisServer::kill9`]: `appendfsync always`.
+    #[must_use]
+    pub fn append_only(self) -> Self {
+        self.line("appendonly yes").line("appendfsync always")
+    }
+
+    /// An ACL user, such as `app on >secret ~* &* +@all`.
+    #[must_use]
+    pub fn user(self, rules: &str) -> Self {
+        self.line(format!("user {rules}"))
+    }
+
+    /// Serves TLS; [`RedisServer::url`] is then a `rediss://` URL. Clients need not show a certificate.
+    #[must_use]
+    pub fn tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Serves a Unix socket too.
+    #[must_use]
+    pub fn unix_socket(mut self) -> Self {
+        self.unix_socket = true;
+        self
+    }
+
+    /// A node of a cluster, which still has to meet the others.
+    #[must_use]
+    pub fn cluster_node(self) -> Self {
+        self.line("cluster-enabled yes").line("cluster-node-timeout 2000")
+    }
+
+    /// A replica of another server. It is ready when it has the master's data.
+    #[must_use]
+    pub fn replica_of(self, master: &RedisServer) -> Self {
+        self.line(format!("replicaof 127.0.0.1 {}", master.port))
+    }
+
+    pub(crate) fn sentinel(mut self) -> Self {
+        self.sentinel = true;
+        self
+    }
+
+    /// Starts the server and waits until it answers.
+    #[must_use]
+    pub fn start(self) -> RedisServer {
+        let directory = TempDir::new().unwrap();
+        if self.tls {
+            certificates::write(directory.path());
+        }
+        // Between choosing a port and using it another process may take it.
+        for _ in 0..10 {
+            let ports = Ports {
+                plain: free_port(),
+                tls: free_port(),
+                bus: free_port(),
+            };
+            let mut server = RedisServer {
+                port: ports.plain,
+                tls_port: ports.tls,
+                sentinel: self.sentinel,
+                tls: self.tls,
+                directory: directory.path().to_owned(),
+                child: None,
+                _removed_last: None,
+            };
+            fs::write(server.configuration(), self.configuration(directory.path(), &ports)).unwrap();
+            if server.launch() {
+                server._removed_last = Some(directory);
+                return server;
+            }
+        }
+        let log = fs::read_to_string(directory.path().join("log")).unwrap_or_default();
+        panic!("no Redis server would start; its log:\n{log}");
+    }
+
+    fn configuration(&self, directory: &Path, ports: &Ports) -> String {
+        let directory = directory.display();
+        let mut lines = vec![
+            format!("port {}", ports.plain),
+            "bind 127.0.0.1".to_owned(),
+            format!("dir {directory}"),
+            format!("logfile {directory}/log"),
+        ];
+        if !self.sentinel {
+            lines.push("save \"\"".to_owned());
+            // Whoever follows a fail-over should not wait for it.
+            lines.push("repl-diskless-sync-delay 0".to_owned());
+        }
+        if self.lines.iter().any(|line| line.starts_with("cluster-enabled")) {
+            lines.push(format!("cluster-port {}", ports.bus));
+        }
+        if self.tls {
+            lines.push(format!("tls-port {}", ports.tls));
+            for (name, file) in [
+                ("tls-ca-cert-file", "ca"),
+                ("tls-cert-file", "cert"),
+                ("tls-key-file", "key"),
+            ] {
+                lines.push(format!("{name} {directory}/{file}.pem"));
+            }
+            lines.push("tls-auth-clients optional".to_owned());
+        }
+        if self.unix_socket {
+            lines.push(format!("unixsocket {directory}/redis.sock"));
+        }
+        lines.extend(self.lines.iter().cloned());
+        lines.join("\n") + "\n"
+    }
+}
+
+struct Ports {
+    plain: u16,
+    tls: u16,
+    bus: u16,
+}
+
+/// A running server; killed, with all it stored, when dropped.
+#[derive(Debug)]
+pub struct RedisServer {
+    port: u16,
+    tls_port: u16,
+    tls: bool,
+    sentinel: bool,
+    directory: PathBuf,
+    child: Option<Child>,
+    _removed_last: Option<TempDir>,
+}
+
+impl RedisServer {
+    /// A server without persistence, password or TLS.
+    #[must_use]
+    pub fn start() -> Self {
+        Options::default().start()
+    }
+
+    /// Its URL for database 0: `redis://127.0.0.1:port`, with TLS `rediss://127.0.0.1:port?ca=…`.
+    #[must_use]
+    pub fn url(&self) -> String {
+        if self.tls {
+            return format!(
+                "rediss://127.0.0.1:{}?ca={}",
+                self.tls_port,
+                self.file("ca.pem").display()
+            );
+        }
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    /// The URL of its Unix socket, where [`Options::unix_socket`] asked for one.
+    #[must_use]
+    pub fn unix_url(&self) -> String {
+        format!("unix://{}", self.file("redis.sock").display())
+    }
+
+    /// Its port without TLS.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Its port with TLS.
+    #[must_use]
+    pub fn tls_port(&self) -> u16 {
+        self.tls_port
+    }
+
+    /// A file in its directory. With TLS: `ca.pem`, `cert.pem`, `key.pem`.
+    #[must_use]
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    /// Runs a command as the default user. Arrays come as one line for each item; an error begins with `-`.
+    pub fn command(&self, arguments: &[&str]) -> String {
+        client::command(self.port, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
+    }
+
+    /// Stops the server in order, as an operator would.
+    pub fn stop(&mut self) {
+        // It closes the connection instead of an answer.
+        let _ = client::command(self.port, &["SHUTDOWN"]);
+        self.reap();
+    }
+
+    /// Kills the server without any warning.
+    pub fn kill9(&mut self) {
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+        }
+        self.reap();
+    }
+
+    /// Starts it again on the same port and directory. What it persisted is there again.
+    pub fn restart(&mut self) {
+        self.kill9();
+        assert!(self.launch(), "the server would not start again on port {}", self.port);
+    }
+
+    fn reap(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.wait();
+        }
+    }
+
+    fn configuration(&self) -> PathBuf {
+        self.file("redis.conf")
+    }
+
+    /// Starts the process and waits until it answers; `false` when it ended instead.
+    fn launch(&mut self) -> bool {
+        let binary = std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let mut command = Command::new(&binary);
+        command
+            .arg(self.configuration())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        if self.sentinel {
+            command.arg("--sentinel");
+        }
+        let mut child = command.spawn().unwrap_or_else(|error| {
+            panic!(
+                "could not start '{binary}': {error}; install Redis 7 (Debian: apt-get install redis-server), or name \
+                 the binary in STREAMER_TEST_REDIS_SERVER"
+            )
+        });
+        let mut ended = false;
+        let port = self.port;
+        wait_until("the server answers", || {
+            ended = child.try_wait().unwrap().is_some();
+            ended || is_ready(port)
+        });
+        self.child = Some(child);
+        if ended {
+            self.reap();
+        }
+        !ended
+    }
+}
+
+impl Drop for RedisServer {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+fn is_ready(port: u16) -> bool {
+    let answers = client::command(port, &["PING"]).is_ok_and(|pong| pong == "PONG");
+    answers && {
+        let replication = client::command(port, &["INFO", "replication"]).unwrap_or_default();
+        !replication.contains("master_link_status:down")
+    }
+}
+
+/// A port that nobody uses now, and that this process did not give out before.
+fn free_port() -> u16 {
+    static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
+    loop {
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        if given.get_or_insert_with(HashSet::new).insert(port) {
+            return port;
+        }
+    }
+}
