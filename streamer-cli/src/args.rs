@@ -17,8 +17,8 @@ Exit codes:
   3    the store could not be reached
   130  ended at once by a second signal (or an interrupted demo)
 
-Settings come from flags, then the environment (STREAMER_URL, STREAMER_GROUP, …), then streamer.toml, then defaults;
-`config` shows what is in force. Logs go to stderr.";
+Settings come from flags, else the environment (STREAMER_URL, STREAMER_GROUP, …), else
+streamer.toml, else defaults; `config` shows what is in force. Logs go to stderr.";
 
 /// Emit events and listen to them, over Redis Streams or over one SQLite file.
 #[derive(Debug, Parser)]

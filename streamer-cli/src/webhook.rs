@@ -17,6 +17,7 @@ pub(crate) struct Webhook {
     agent: Agent,
     url: String,
     secret: Option<String>,
+    timeout: Option<Duration>,
 }
 
 impl Webhook {
@@ -31,7 +32,12 @@ impl Webhook {
             .user_agent(concat!("streamer/", env!("CARGO_PKG_VERSION")))
             .build()
             .into();
-        Self { agent, url, secret }
+        Self {
+            agent,
+            url,
+            secret,
+            timeout,
+        }
     }
 }
 
@@ -76,9 +82,13 @@ impl Listener for Webhook {
             }
             Err(error) => {
                 let url = without_password(&self.url);
-                Err(ListenerError::new(format!(
-                    "the webhook {url} could not be reached: {error}"
-                )))
+                Err(ListenerError::new(match (error, self.timeout) {
+                    (ureq::Error::Timeout(_), Some(limit)) => format!(
+                        "the webhook {url} did not answer within {} (`timeout` says how long it may take)",
+                        humantime::format_duration(limit)
+                    ),
+                    (error, _) => format!("the webhook {url} could not be reached: {error}"),
+                }))
             }
         }
     }

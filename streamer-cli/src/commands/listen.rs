@@ -157,7 +157,7 @@ async fn finish(
         tracing::warn!("the grace period ran out; what was not finished stays pending");
     }
     tracing::info!(
-        "{} messages: handled {} times, failed {} times.",
+        "Messages: {}. Handled: {}. Failed: {}.",
         summary.messages,
         summary.processed,
         summary.failed

@@ -41,7 +41,8 @@ impl Program {
             return Err("it names no program".to_owned());
         };
         if program.contains('/') {
-            let path = self.cwd.join(program);
+            // Without the `.` that the folder of the configuration begins with.
+            let path: PathBuf = self.cwd.join(program).components().collect();
             return if executable(&path) {
                 Ok(())
             } else if path.exists() {
