@@ -2,7 +2,7 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{DeriveInput, Error, Lit, LitStr, Result, meta::ParseNestedMeta, parse_quote};
+use syn::{DeriveInput, Error, Lit, LitStr, Result, meta::ParseNestedMeta, parse_quote, spanned::Spanned as _};
 
 /// What `#[event(…)]` says.
 #[derive(Default)]
@@ -82,11 +82,8 @@ fn text(meta: &ParseNestedMeta<'_>, key: &str, given_before: bool) -> Result<Lit
         return Err(meta.error(format!("`{key}` is given twice")));
     }
     let wrong = |span| Error::new(span, format!("`{key}` must be a string: {key} = \"…\""));
-    match meta
-        .value()
-        .map_err(|_| wrong(meta.path.segments[0].ident.span()))?
-        .parse()?
-    {
+    let value = meta.value().map_err(|_| wrong(meta.path.span()))?;
+    match value.parse().map_err(|error: Error| wrong(error.span()))? {
         Lit::Str(text) => Ok(text),
         other => Err(wrong(other.span())),
     }

@@ -80,7 +80,8 @@ impl FailedMessage {
     ///
     /// [`InvalidFailedMessage`]: report the member and go on with the next.
     pub fn from_member(member: &[u8]) -> Result<Self, InvalidFailedMessage> {
-        let record: Value = serde_json::from_slice(member).map_err(|error| InvalidFailedMessage::new(member, error))?;
+        let record: Value =
+            serde_json::from_slice(member).map_err(|error| InvalidFailedMessage::new(member, error.to_string()))?;
         let by_key = |key: &str| record.get(key).and_then(text);
         if let (Some(id), Some(stream), Some(receiver)) = (by_key("id"), by_key("stream"), by_key("receiver")) {
             return Ok(Self {
@@ -130,9 +131,9 @@ pub struct InvalidFailedMessage {
 }
 
 impl InvalidFailedMessage {
-    fn new(member: &[u8], reason: impl ToString) -> Self {
+    fn new(member: &[u8], reason: impl Into<String>) -> Self {
         Self {
-            reason: reason.to_string(),
+            reason: reason.into(),
             beginning: String::from_utf8_lossy(member).chars().take(80).collect(),
         }
     }

@@ -41,3 +41,8 @@ pub use streamer_macros::Event;
 pub mod __private {
     pub use serde::Serialize;
 }
+
+/// The README's examples compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;

@@ -68,5 +68,5 @@ fn a_reference_to_an_event_is_an_event() {
     }
     let event = DynamicEvent::new("a", serde_json::json!({})).with_kind("notification");
     assert_eq!(name(&event), "a");
-    assert_eq!((&event).kind(), "notification");
+    assert_eq!(event.kind(), "notification");
 }

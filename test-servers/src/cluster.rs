@@ -55,6 +55,11 @@ impl RedisCluster {
         &self.nodes
     }
 
+    /// The same, to stop them.
+    pub fn nodes_mut(&mut self) -> &mut [RedisServer] {
+        &mut self.nodes
+    }
+
     /// Gives a slot, with the keys in it, from one node to another, as `redis-cli --cluster reshard` does.
     pub fn move_slot(&self, slot: u16, from: usize, to: usize) {
         let slot = slot.to_string();

@@ -1,4 +1,5 @@
-//! Real Redis servers for tests. Each has a temporary directory and free ports of its own, and dies with its value.
+//! Real Redis servers for tests. Each has a temporary directory and free ports of its own, and dies with its value, or
+//! with the test process at the latest, so that a `static` may hold one.
 //!
 //! # Layout
 //!

@@ -64,6 +64,14 @@ impl SentinelSetup {
         format!("redis-sentinel://{}/{NAME}", hosts.join(","))
     }
 
+    /// Has the Sentinels make the replica the master although the master is well.
+    pub fn fail_over(&self) {
+        // Refused as long as they do not hold the replica for fit.
+        wait_until("a fail-over begins", || {
+            self.sentinels[0].command(&["SENTINEL", "FAILOVER", NAME]) == "OK"
+        });
+    }
+
     /// Waits until every Sentinel names this server's port as the master's.
     pub fn wait_for_master(&self, port: u16) {
         let port = port.to_string();

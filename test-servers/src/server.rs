@@ -155,8 +155,34 @@ pub struct RedisServer {
     tls: bool,
     sentinel: bool,
     directory: PathBuf,
-    child: Option<Child>,
+    child: Option<(Child, Watchdog)>,
     _removed_last: Option<TempDir>,
+}
+
+/// Kills the server and removes its directory when this process ends without dropping it: because it was killed, or
+/// because the server is in a `static`. It waits for the end of its input, which the system closes in any case.
+#[derive(Debug)]
+struct Watchdog(Child);
+
+impl Watchdog {
+    fn watch(server: &Child, directory: &Path) -> Self {
+        let mut command = Command::new("sh");
+        command.args(["-c", "read _; kill -9 \"$1\"; rm -rf \"$2\"", "sh"]);
+        command.arg(server.id().to_string()).arg(directory);
+        command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null());
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Watchdog {
+    fn drop(&mut self) {
+        // Before its input ends: the directory must outlive a server that is only stopped.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 impl RedisServer {
@@ -217,7 +243,7 @@ impl RedisServer {
 
     /// Kills the server without any warning.
     pub fn kill9(&mut self) {
-        if let Some(child) = &mut self.child {
+        if let Some((child, _)) = &mut self.child {
             let _ = child.kill();
         }
         self.reap();
@@ -230,7 +256,8 @@ impl RedisServer {
     }
 
     fn reap(&mut self) {
-        if let Some(mut child) = self.child.take() {
+        if let Some((mut child, watchdog)) = self.child.take() {
+            drop(watchdog);
             let _ = child.wait();
         }
     }
@@ -257,13 +284,14 @@ impl RedisServer {
                  the binary in STREAMER_TEST_REDIS_SERVER"
             )
         });
+        let watchdog = Watchdog::watch(&child, &self.directory);
         let mut ended = false;
         let port = self.port;
         wait_until("the server answers", || {
             ended = child.try_wait().unwrap().is_some();
             ended || is_ready(port)
         });
-        self.child = Some(child);
+        self.child = Some((child, watchdog));
         if ended {
             self.reap();
         }

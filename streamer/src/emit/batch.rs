@@ -25,8 +25,9 @@ impl Streamer {
         I::Item: Event,
     {
         let mut batch = Batch::default();
+        let options = EmitOptions::default();
         for event in events {
-            match self.encode(&event, EmitOptions::default()) {
+            match self.encode(&event, &options) {
                 Ok(append) => batch.push(append),
                 Err(error) => {
                     batch.send(self).await?;

@@ -82,14 +82,14 @@ impl Streamer {
     ///
     /// As [`Streamer::emit`].
     pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
-        let append = self.encode(event, options)?;
+        let append = self.encode(event, &options)?;
         let stream = append.stream.clone();
         let emitted = self.engine().append(append).await;
         emitted.map_err(|error| EmitError::engine(&stream, error))
     }
 
     /// The append that emits an event.
-    fn encode<E: Event>(&self, event: &E, options: EmitOptions) -> Result<Append, EmitError> {
+    fn encode<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<Append, EmitError> {
         let name = Bytes::copy_from_slice(event.name().as_bytes());
         let stream = StreamName::from(name.clone());
         let data = php_json::payload_to_vec(event).map_err(|error| EmitError::encode(&stream, error))?;

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IntoDeserializer};
 use serde_json::{Map, Value, json};
 
-use super::php_json::MAX_DEPTH;
+use super::{decodable::Decodable, php_json::MAX_DEPTH};
 use crate::entry::Fields;
 
 /// How deep a payload may nest to be read: the package reads one level less than it writes.
@@ -62,7 +62,7 @@ pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     match field(fields, b"data") {
         Some(text) => {
             check_depth(text)?;
-            parse(text).map_err(undecodable)
+            parse(text).map_err(|error| undecodable(&error))
         }
         None => remaining_fields(fields).map(Value::Object),
     }
@@ -73,7 +73,7 @@ pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
     match field(fields, b"data") {
         Some(text) => {
             check_depth(text)?;
-            parse::<serde::de::IgnoredAny>(text).map(drop).map_err(undecodable)
+            parse::<Decodable>(text).map(drop).map_err(|error| undecodable(&error))
         }
         None => remaining_fields(fields).map(drop),
     }
@@ -98,12 +98,15 @@ pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeE
 
 /// Why a text is no `T`. It reads once more, with an eye on where it is, so that success costs nothing.
 fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
+    // First whether it is JSON at all: a mismatch may stand before what is broken.
+    if let Err(error) = parse::<Decodable>(text) {
+        return undecodable(&error);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     deserializer.disable_recursion_limit();
     match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
-        Err(error) if error.inner().is_data() => mismatch::<T>(error),
-        Err(error) => undecodable(error.into_inner()),
-        Ok(_) => DecodeError::Undecodable("something follows the JSON".to_owned()),
+        Err(error) => mismatch::<T>(error),
+        Ok(_) => DecodeError::Undecodable("it read differently the second time".to_owned()),
     }
 }
 
@@ -116,8 +119,7 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
-#[allow(clippy::needless_pass_by_value)] // for `map_err`
-fn undecodable(error: serde_json::Error) -> DecodeError {
+fn undecodable(error: &serde_json::Error) -> DecodeError {
     DecodeError::Undecodable(error.to_string())
 }
 

@@ -5,9 +5,11 @@
 //! - `php_json`: the JSON text that PHP would have written, to the byte.
 //! - `encode`: from an [`Envelope`] to the fields of an entry.
 //! - `decode`: from the fields of an entry to JSON, whoever wrote them.
+//! - `decodable`: whether it is JSON at all.
 //! - `received`: [`ReceivedMessage`], which listeners work with.
 //! - `lookup`: dotted paths into a payload.
 
+mod decodable;
 mod decode;
 mod encode;
 mod lookup;

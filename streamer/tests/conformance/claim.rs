@@ -204,6 +204,15 @@ pub(crate) async fn a_large_idle_time_hands_over_at_once(engine: Arc<dyn Engine>
         .unwrap();
     let claimed = engine.claim(&stream, GROUP, "b", HOUR, &ids).await.unwrap();
     assert_eq!(claimed_ids(&claimed), ids);
+    // As far as a time goes.
+    engine.set_idle(&stream, GROUP, "b", &ids, Duration::MAX).await.unwrap();
+    let claimed = engine
+        .auto_claim(&stream, GROUP, "c", HOUR, EntryId::MIN, usize::MAX)
+        .await
+        .unwrap();
+    assert_eq!(claimed_ids(&claimed), ids);
+    let refused = engine.claim(&stream, GROUP, "d", Duration::MAX, &ids).await.unwrap();
+    assert_eq!(refused, Redelivery::default());
 }
 
 pub(crate) async fn a_missing_group_is_an_error(engine: Arc<dyn Engine>) {

@@ -155,6 +155,7 @@ macro_rules! suite {
 }
 
 suite!(redis);
+suite!(redis_cluster);
 // MERGE: with the embedded engine.
 // suite!(embedded_file);
 // suite!(embedded_memory);

@@ -96,6 +96,14 @@ pub(crate) async fn the_list_filters_by_range_consumer_and_idle_time(engine: Arc
     assert_eq!(listed(PendingFilter { min_idle: HOUR, ..any }).await, ids[..2]);
     let (start, end) = (RangeBound::Exclusive(ids[1]), RangeBound::Inclusive(ids[4]));
     assert_eq!(listed(PendingFilter { start, end, ..any }).await, ids[2..5]);
+    assert_eq!(
+        listed(PendingFilter {
+            count: usize::MAX,
+            ..any
+        })
+        .await,
+        ids
+    );
     let start = RangeBound::Exclusive(EntryId::MAX);
     assert_eq!(listed(PendingFilter { start, ..any }).await, []);
 }

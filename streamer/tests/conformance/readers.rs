@@ -89,7 +89,7 @@ pub(crate) async fn a_waiting_plain_reader_wakes_on_an_append(engine: Arc<dyn En
     let stream = a_stream();
     let now = entries(&engine, &stream, 1).await[0];
     let mut reader = plain(&engine, &[(&stream, now)]).await;
-    let waiting = tokio::spawn(async move { reader.next(10, Some(LONG * 10)).await.unwrap() });
+    let waiting = tokio::spawn(async move { reader.next(usize::MAX, Some(Duration::MAX)).await.unwrap() });
     tokio::task::yield_now().await;
     let id = engine.append(an_append(&stream, NewId::Auto)).await.unwrap();
     assert_eq!(ids_read(&timeout(LONG, waiting).await.unwrap().unwrap()), [id]);

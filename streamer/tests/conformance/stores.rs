@@ -2,11 +2,11 @@
 
 use std::{
     any::Any,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::{Arc, LazyLock},
 };
 
 use streamer::engine::{Engine, RedisEngine};
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{RedisCluster, RedisServer};
 
 /// An engine and what must live as long as it.
 pub(crate) struct Store {
@@ -14,20 +14,21 @@ pub(crate) struct Store {
     _keep: Box<dyn Any + Send>,
 }
 
-/// An engine on a server that all cases of this process share, so long as one of them runs.
+/// On a server that all cases share.
 pub(crate) async fn redis() -> Store {
-    static SHARED: Mutex<Weak<RedisServer>> = Mutex::new(Weak::new());
-    let server = {
-        let mut shared = SHARED.lock().unwrap_or_else(PoisonError::into_inner);
-        shared.upgrade().unwrap_or_else(|| {
-            let server = Arc::new(RedisServer::start());
-            *shared = Arc::downgrade(&server);
-            server
-        })
-    };
+    static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
     Store {
-        engine: Arc::new(RedisEngine::connect(&server.url()).await.unwrap()),
-        _keep: Box::new(server),
+        engine: Arc::new(RedisEngine::connect(&SERVER.url()).await.unwrap()),
+        _keep: Box::new(()),
+    }
+}
+
+/// On a cluster that all cases share.
+pub(crate) async fn redis_cluster() -> Store {
+    static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+    Store {
+        engine: Arc::new(RedisEngine::connect(&CLUSTER.url()).await.unwrap()),
+        _keep: Box::new(()),
     }
 }
 

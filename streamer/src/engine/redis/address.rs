@@ -9,6 +9,8 @@ use redis::{
     sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
 };
 
+use rustls::crypto::CryptoProvider;
+
 use super::{
     cluster::Cluster,
     error::engine_error,
@@ -57,6 +59,9 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
         return unix(rest);
     }
     let parts = split(url)?;
+    if parts.tls() {
+        choose_cryptography();
+    }
     let certificates = parts.query.certificates().await?;
     let location = parts.location();
     let server = match parts.scheme {
@@ -174,6 +179,15 @@ impl Query {
             None => None,
         };
         Ok((client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
+    }
+}
+
+/// The redis crate leaves it to the program which cryptography TLS uses, and panics where that is not decided. A
+/// program that did decide is left alone.
+fn choose_cryptography() {
+    if CryptoProvider::get_default().is_none() {
+        // An error says that another thread was faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
     }
 }
 

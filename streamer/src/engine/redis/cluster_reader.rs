@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     cluster::{self, Cluster},
     error::engine_error,
-    reader::{ServerReader, names, partition},
+    reader::{LONGEST_WAIT, ServerReader, names, partition},
 };
 use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries};
 
@@ -128,7 +128,7 @@ impl Reader for ClusterReader {
         let end_wait = self.end_wait.clone();
         // Made before anything is awaited: it hears an interruption from here on, and no earlier one.
         let mut interrupted = pin!(end_wait.notified());
-        let deadline = wait.map(|wait| Instant::now() + wait);
+        let deadline = wait.map(|wait| Instant::now() + wait.min(LONGEST_WAIT));
         while let Ok(answer) = self.answers.try_recv() {
             self.take(answer)?;
         }

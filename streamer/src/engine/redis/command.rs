@@ -9,6 +9,11 @@ use crate::{
     entry::{EntryId, Keep, NewId, RangeBound, StreamName, Trim},
 };
 
+/// The server refuses counts near the end of its integers.
+const MOST: usize = 1_000_000_000;
+/// The server takes idle times that reach back before 1970 for mistakes, and begins them anew.
+const LONGEST_IDLE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 pub(super) fn xadd(append: &Append) -> Cmd {
     let size = append
         .fields
@@ -67,7 +72,7 @@ pub(super) fn xrange(
         command.arg(start).arg(end);
     }
     if let Some(count) = count {
-        command.arg("COUNT").arg(count);
+        command.arg("COUNT").arg(count.min(MOST));
     }
     command
 }
@@ -81,7 +86,7 @@ pub(super) fn xpending(stream: &StreamName, group: &str, filter: PendingFilter<'
     command
         .arg(bound(filter.start, "-"))
         .arg(bound(filter.end, "+"))
-        .arg(filter.count);
+        .arg(filter.count.min(MOST));
     if let Some(consumer) = filter.consumer {
         command.arg(consumer);
     }
@@ -144,4 +149,14 @@ pub(super) fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis())
         .unwrap_or(u64::MAX)
         .min(i64::MAX as u64)
+}
+
+/// An idle time to set.
+pub(super) fn idle(idle: Duration) -> u64 {
+    millis(idle.min(LONGEST_IDLE))
+}
+
+/// How many to read or claim, where 0 would be "all" or refused.
+pub(super) fn at_least_one(count: usize) -> usize {
+    count.clamp(1, MOST)
 }

@@ -9,7 +9,7 @@
 //! a Sentinel.)
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -28,7 +28,8 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A shared connection to one server.
 pub(super) struct Link {
-    source: Source,
+    /// Apart, so that an attempt to connect does not keep alive what waits for it.
+    source: Arc<Source>,
     slot: Mutex<Slot>,
 }
 
@@ -61,25 +62,22 @@ impl Source {
 }
 
 impl Link {
-    pub(super) fn new(source: Source) -> std::sync::Arc<Self> {
-        std::sync::Arc::new(Self {
-            source,
+    pub(super) fn new(source: Source) -> Arc<Self> {
+        Arc::new(Self {
+            source: Arc::new(source),
             slot: Mutex::default(),
         })
     }
 
     /// Sends one command and gives its answer.
-    pub(super) async fn run(self: &std::sync::Arc<Self>, command: &Cmd) -> RedisResult<Value> {
+    pub(super) async fn run(&self, command: &Cmd) -> RedisResult<Value> {
         let (generation, mut connection) = self.connection().await?;
         let answer = connection.send_packed_command(command).await.and_then(top_level_error);
         self.judge(generation, answer)
     }
 
     /// Sends commands in one pipeline and gives each one's answer, in order.
-    pub(super) async fn run_all(
-        self: &std::sync::Arc<Self>,
-        commands: &Pipeline,
-    ) -> RedisResult<Vec<RedisResult<Value>>> {
+    pub(super) async fn run_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let (generation, mut connection) = self.connection().await?;
         let answers = connection.send_packed_commands(commands, 0, commands.len()).await;
         let answers = self.judge(generation, answers)?;
@@ -94,13 +92,13 @@ impl Link {
         self.source.connect(None).await
     }
 
-    async fn connection(self: &std::sync::Arc<Self>) -> RedisResult<(u64, MultiplexedConnection)> {
+    async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
         let (generation, connecting) = {
             let mut slot = self.slot();
             let generation = slot.generation;
-            let link = self.clone();
+            let source = self.source.clone();
             let connect = || {
-                async move { link.source.connect(Some(RESPONSE_TIMEOUT)).await }
+                async move { source.connect(Some(RESPONSE_TIMEOUT)).await }
                     .boxed()
                     .shared()
             };

@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - here: [`RedisEngine`], which says each operation in commands.
+//! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands.
 //! - `address`: from a URL to a server.
 //! - `link`: one shared connection that comes back; `cluster`: many, and which stream is where.
 //! - `command`, `script`: what is sent; `reply`: what came back.
@@ -15,30 +15,22 @@ mod cluster_reader;
 mod command;
 mod error;
 mod link;
+mod operations;
 mod reader;
 mod reply;
 mod script;
 
-use std::{fmt, time::Duration};
+use std::fmt;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, cmd};
 
 use self::{
     address::Server,
-    cluster_reader::ClusterReader,
-    command::{eval, group_start, millis, on, with_ids},
     error::engine_error,
-    reader::ServerReader,
     reply::{Decoded, Unexpected},
 };
-use super::{
-    Append, AppendManyError, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult, FullStreamInfo,
-    GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, ReadMode, Reader, RedeliveredEntry, Redelivery,
-    StreamInfo,
-};
-use crate::entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim};
+use super::{EngineError, EngineErrorKind, EngineResult};
+use crate::entry::StreamName;
 
 /// Streams on a Redis (6.2 or newer) or Valkey server, a master behind Sentinels, or a Redis Cluster.
 ///
@@ -72,17 +64,12 @@ impl RedisEngine {
     pub async fn connect(url: &str) -> EngineResult<Self> {
         let (location, server) = address::parse(url).await?;
         let engine = Self { location, server };
-        let hello = engine.run(b"", &cmd("PING")).await;
-        match hello {
-            Ok(_) => Ok(engine),
-            Err(error) => {
-                let error = engine_error(format!("connect to {}", engine.location), error);
-                // A user who may stream may still not PING: the server is there.
-                if error.kind() == EngineErrorKind::Permission && error.reason().contains("NOPERM") {
-                    return Ok(engine);
-                }
-                Err(error)
+        match engine.run(b"", &cmd("PING")).await {
+            // A user who may stream may still not PING: the server is there.
+            Err(error) if error.code() != Some("NOPERM") => {
+                Err(engine_error(format!("connect to {}", engine.location), error))
             }
+            _ => Ok(engine),
         }
     }
 
@@ -149,494 +136,11 @@ impl fmt::Debug for RedisEngine {
     }
 }
 
-#[async_trait]
-impl Engine for RedisEngine {
-    fn location(&self) -> &str {
-        &self.location
-    }
-
-    async fn warnings(&self) -> EngineResult<Vec<String>> {
-        let mut warnings = Vec::new();
-        // Not by the version: Valkey counts its own, and proxies lie.
-        let known = self.run(b"", cmd("COMMAND").arg("INFO").arg("XAUTOCLAIM")).await;
-        if let Ok(Value::Array(known)) = known
-            && known.first() == Some(&Value::Nil)
-        {
-            warnings.push(
-                "the server is older than Redis 6.2: pending entries of dead consumers cannot be claimed".to_owned(),
-            );
-        }
-        let policy = self.run(b"", cmd("CONFIG").arg("GET").arg("maxmemory-policy")).await;
-        let policy = policy.ok().and_then(|policy| reply::array(policy).ok()?.pop());
-        let policy = policy.and_then(|policy| reply::text(policy).ok());
-        if let Some(policy) = policy.filter(|policy| policy.starts_with("allkeys")) {
-            warnings.push(format!(
-                "maxmemory-policy is {policy}: when memory runs out the server may drop whole streams with their \
-                 groups; set it to noeviction or a volatile policy"
-            ));
-        }
-        Ok(warnings)
-    }
-
-    async fn append(&self, append: Append) -> EngineResult<EntryId> {
-        let answer = match checked(&append) {
-            Ok(()) => self.run(append.stream.as_bytes(), &command::xadd(&append)).await,
-            Err(error) => return Err(error),
-        };
-        appended(&append.stream, append.id, answer)
-    }
-
-    async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
-        let checks: Vec<EngineResult<()>> = appends.iter().map(checked).collect();
-        let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
-        let commands = sound
-            .map(|(append, _)| (append.stream.clone(), command::xadd(append)))
-            .collect();
-        let mut answers = self.run_all(commands).await.into_iter();
-        let lot = |(append, check): (&Append, EngineResult<()>)| {
-            check?;
-            let lost = || Err((redis::ErrorKind::Client, "not answered").into());
-            appended(&append.stream, append.id, answers.next().unwrap_or_else(lost))
-        };
-        let results: Vec<EngineResult<EntryId>> = appends.iter().zip(checks).map(lot).collect();
-        if results.iter().any(Result::is_err) {
-            return Err(AppendManyError { results });
-        }
-        Ok(results.into_iter().filter_map(Result::ok).collect())
-    }
-
-    async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64> {
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let command = with_ids(on("XDEL", stream), ids);
-        self.ask(stream.as_bytes(), &command, reply::number, || {
-            format!("delete entries of stream '{stream}'")
-        })
-        .await
-    }
-
-    async fn trim(&self, stream: &StreamName, trim: Trim) -> EngineResult<u64> {
-        let command = command::xtrim(stream, trim);
-        self.ask(stream.as_bytes(), &command, reply::number, || {
-            format!("trim stream '{stream}'")
-        })
-        .await
-    }
-
-    async fn len(&self, stream: &StreamName) -> EngineResult<u64> {
-        let command = on("XLEN", stream);
-        self.ask(stream.as_bytes(), &command, reply::number, || {
-            format!("ask for the length of stream '{stream}'")
-        })
-        .await
-    }
-
-    async fn range(
-        &self,
-        stream: &StreamName,
-        start: RangeBound,
-        end: RangeBound,
-        count: Option<usize>,
-        reverse: bool,
-    ) -> EngineResult<Vec<Entry>> {
-        if is_void(start, end) {
-            return Ok(Vec::new());
-        }
-        let command = command::xrange(stream, start, end, count, reverse);
-        self.ask(stream.as_bytes(), &command, reply::entries, || {
-            format!("read a range of stream '{stream}'")
-        })
-        .await
-    }
-
-    async fn last_id(&self, stream: &StreamName) -> EngineResult<EntryId> {
-        Ok(self.info(stream).await?.map_or(EntryId::MIN, |info| info.last_id))
-    }
-
-    async fn info(&self, stream: &StreamName) -> EngineResult<Option<StreamInfo>> {
-        let mut command = cmd("XINFO");
-        command.arg("STREAM").arg(stream.as_bytes());
-        self.ask_if_there(stream, &command, reply::stream_info, || {
-            format!("look at stream '{stream}'")
-        })
-        .await
-    }
-
-    async fn full_info(&self, stream: &StreamName, count: usize) -> EngineResult<Option<FullStreamInfo>> {
-        let attempted = || format!("look at stream '{stream}' in full");
-        let mut command = cmd("XINFO");
-        // COUNT 0 would be "all".
-        command
-            .arg("STREAM")
-            .arg(stream.as_bytes())
-            .arg("FULL")
-            .arg("COUNT")
-            .arg(count.max(1));
-        let mut answers = self
-            .run_all(vec![(stream.clone(), cmd("TIME")), (stream.clone(), command)])
-            .await
-            .into_iter();
-        let (Some(time), Some(info)) = (answers.next(), answers.next()) else {
-            return understood(Err(Unexpected("two answers")), attempted);
-        };
-        let info = match info {
-            Err(error) if no_such_key(&error) => return Ok(None),
-            info => info.map_err(|error| engine_error(attempted(), error))?,
-        };
-        // A user who may not ask for the time gets idle times by this machine's clock.
-        let now_ms = time
-            .ok()
-            .and_then(|time| reply::time_ms(time).ok())
-            .unwrap_or_else(crate::entry::unix_ms);
-        let mut info = understood(reply::full_info(info, now_ms), attempted)?;
-        info.entries.truncate(count);
-        info.groups.iter_mut().for_each(|group| group.pending.truncate(count));
-        Ok(Some(info))
-    }
-
-    async fn groups(&self, stream: &StreamName) -> EngineResult<Vec<GroupInfo>> {
-        let mut command = cmd("XINFO");
-        command.arg("GROUPS").arg(stream.as_bytes());
-        let groups = self.ask_if_there(stream, &command, reply::groups, || {
-            format!("list the groups of stream '{stream}'")
-        });
-        Ok(groups.await?.unwrap_or_default())
-    }
-
-    async fn consumers(&self, stream: &StreamName, group: &str) -> EngineResult<Vec<ConsumerInfo>> {
-        let attempted = || format!("list the consumers of group '{group}' on stream '{stream}'");
-        let mut command = cmd("XINFO");
-        command.arg("CONSUMERS").arg(stream.as_bytes()).arg(group);
-        let consumers = self.ask_if_there(stream, &command, reply::consumers, attempted).await?;
-        consumers.ok_or_else(|| EngineError::new(EngineErrorKind::NoGroup, attempted(), "there is no such stream"))
-    }
-
-    async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
-        let none = match &mode {
-            ReadMode::Plain(positions) => positions.is_empty(),
-            ReadMode::Group { streams, .. } => streams.is_empty(),
-        };
-        if none {
-            return Err(EngineError::new(
-                EngineErrorKind::InvalidInput,
-                "read",
-                "no stream was named",
-            ));
-        }
-        Ok(match &self.server {
-            Server::Single(link) => Box::new(ServerReader::connect(link.clone(), mode).await?),
-            Server::Cluster(cluster) => Box::new(ClusterReader::connect(cluster, mode).await?),
-        })
-    }
-
-    async fn create_group(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        start: GroupStart,
-        create_stream: bool,
-    ) -> EngineResult<()> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("CREATE")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(group_start(start));
-        if create_stream {
-            command.arg("MKSTREAM");
-        }
-        let attempted = || format!("create group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, |_| Ok(()), attempted).await
-    }
-
-    async fn set_group_position(&self, stream: &StreamName, group: &str, start: GroupStart) -> EngineResult<()> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("SETID")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(group_start(start));
-        let attempted = || format!("move group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, |_| Ok(()), attempted)
-            .await
-            .map_err(no_group)
-    }
-
-    async fn destroy_group(&self, stream: &StreamName, group: &str) -> EngineResult<bool> {
-        let mut command = cmd("XGROUP");
-        command.arg("DESTROY").arg(stream.as_bytes()).arg(group);
-        let attempted = || format!("remove group '{group}' from stream '{stream}'");
-        match self.ask(stream.as_bytes(), &command, reply::number, attempted).await {
-            Err(error) if error.kind() == EngineErrorKind::NoStream => Ok(false),
-            removed => Ok(removed? > 0),
-        }
-    }
-
-    async fn acknowledge(&self, stream: &StreamName, group: &str, ids: &[EntryId]) -> EngineResult<u64> {
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let mut command = on("XACK", stream);
-        command.arg(group);
-        let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &with_ids(command, ids), reply::number, attempted)
-            .await
-    }
-
-    async fn read_pending(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        after: EntryId,
-        count: usize,
-    ) -> EngineResult<Redelivery> {
-        let attempted = || format!("read what is pending with '{consumer}' on stream '{stream}' in group '{group}'");
-        let mut command = cmd("XREADGROUP");
-        command
-            .arg("GROUP")
-            .arg(group)
-            .arg(consumer)
-            .arg("COUNT")
-            .arg(count.max(1));
-        command.arg("STREAMS").arg(stream.as_bytes()).arg(after.to_string());
-        let (entries, deleted) = self.ask(stream.as_bytes(), &command, reply::history, attempted).await?;
-
-        // The answer does not tell the delivery counts, and no range of `XPENDING` is sure to hold just these IDs.
-        let one = |entry: &Entry| (stream.clone(), command::xpending_one(stream, group, entry.id));
-        let counts = self.run_all(entries.iter().map(one).collect()).await;
-        let with_count = |(entry, count): (Entry, RedisResult<Value>)| {
-            // The entries are delivered: not to know how often must not lose them.
-            let known = count.ok().and_then(|count| reply::delivery_count(count).ok()).flatten();
-            RedeliveredEntry {
-                entry,
-                deliveries: known.unwrap_or(2),
-            }
-        };
-        Ok(Redelivery {
-            entries: entries.into_iter().zip(counts).map(with_count).collect(),
-            deleted,
-            next: EntryId::MIN,
-        })
-    }
-
-    async fn pending_summary(&self, stream: &StreamName, group: &str) -> EngineResult<PendingSummary> {
-        let mut command = on("XPENDING", stream);
-        command.arg(group);
-        let attempted = || format!("count what is pending on stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &command, reply::pending_summary, attempted)
-            .await
-    }
-
-    async fn pending(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        filter: PendingFilter<'_>,
-    ) -> EngineResult<Vec<PendingEntry>> {
-        if is_void(filter.start, filter.end) {
-            return Ok(Vec::new());
-        }
-        let command = command::xpending(stream, group, filter);
-        let attempted = || format!("list what is pending on stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &command, reply::pending, attempted).await
-    }
-
-    async fn claim(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        min_idle: Duration,
-        ids: &[EntryId],
-    ) -> EngineResult<Redelivery> {
-        let mut command = eval(script::CLAIM, stream);
-        command.arg(group).arg(consumer).arg(millis(min_idle));
-        let attempted = || format!("claim entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        let decode = |answer| reply::claimed(answer, EntryId::MIN);
-        self.ask(stream.as_bytes(), &with_ids(command, ids), decode, attempted)
-            .await
-    }
-
-    async fn auto_claim(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        min_idle: Duration,
-        from: EntryId,
-        count: usize,
-    ) -> EngineResult<Redelivery> {
-        let mut command = eval(script::AUTO_CLAIM, stream);
-        command
-            .arg(group)
-            .arg(consumer)
-            .arg(millis(min_idle))
-            .arg(from.to_string())
-            .arg(count.max(1));
-        let attempted = || format!("claim idle entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        self.ask(stream.as_bytes(), &command, reply::auto_claimed, attempted)
-            .await
-    }
-
-    async fn set_idle(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        ids: &[EntryId],
-        idle: Duration,
-    ) -> EngineResult<Vec<EntryId>> {
-        let mut command = eval(script::SET_IDLE, stream);
-        command.arg(group).arg(consumer).arg(millis(idle));
-        let attempted = || format!("renew entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        self.ask(stream.as_bytes(), &with_ids(command, ids), reply::ids, attempted)
-            .await
-    }
-
-    async fn remove_consumer_if_done(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<bool> {
-        let mut command = eval(script::REMOVE_CONSUMER_IF_DONE, stream);
-        command.arg(group).arg(consumer);
-        let attempted = || format!("remove consumer '{consumer}' of group '{group}' on stream '{stream}'");
-        Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)
-    }
-
-    async fn delete_consumer(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<u64> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("DELCONSUMER")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(consumer);
-        let attempted = || format!("delete consumer '{consumer}' of group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, reply::number, attempted)
-            .await
-            .map_err(no_group)
-    }
-
-    async fn set_add(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        self.change("SADD", key, members).await
-    }
-
-    async fn set_remove(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        self.change("SREM", key, members).await
-    }
-
-    async fn set_len(&self, key: &str) -> EngineResult<u64> {
-        self.ask(key.as_bytes(), cmd("SCARD").arg(key), reply::number, || {
-            format!("count the members of set '{key}'")
-        })
-        .await
-    }
-
-    async fn set_scan(&self, key: &str, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)> {
-        let mut command = cmd("SSCAN");
-        command.arg(key).arg(cursor).arg("COUNT").arg(count.max(1));
-        self.ask(key.as_bytes(), &command, reply::scan_page, || {
-            format!("read the members of set '{key}'")
-        })
-        .await
-    }
-
-    async fn hash_put(&self, key: &str, fields: &[(Bytes, Bytes)]) -> EngineResult<()> {
-        if fields.is_empty() {
-            return Ok(());
-        }
-        let mut command = cmd("HSET");
-        command.arg(key);
-        for (name, value) in fields {
-            command.arg(&name[..]).arg(&value[..]);
-        }
-        self.ask(
-            key.as_bytes(),
-            &command,
-            |_| Ok(()),
-            || format!("write fields of hash '{key}'"),
-        )
-        .await
-    }
-
-    async fn hash_get(&self, key: &str, fields: &[Bytes]) -> EngineResult<Vec<Option<Bytes>>> {
-        if fields.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut command = cmd("HMGET");
-        command.arg(key);
-        for name in fields {
-            command.arg(&name[..]);
-        }
-        self.ask(key.as_bytes(), &command, reply::optional_bytes, || {
-            format!("read fields of hash '{key}'")
-        })
-        .await
-    }
-
-    async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64> {
-        self.change("HDEL", key, fields).await
-    }
-}
-
-impl RedisEngine {
-    /// A command that takes a key and items, and tells how many it changed.
-    async fn change(&self, name: &str, key: &str, items: &[Bytes]) -> EngineResult<u64> {
-        if items.is_empty() {
-            return Ok(0);
-        }
-        let mut command = cmd(name);
-        command.arg(key);
-        for item in items {
-            command.arg(&item[..]);
-        }
-        self.ask(key.as_bytes(), &command, reply::number, || {
-            format!("change '{key}' ({name})")
-        })
-        .await
-    }
-}
-
 fn understood<T>(decoded: Decoded<T>, attempted: impl Fn() -> String) -> EngineResult<T> {
     decoded.map_err(|Unexpected(what)| {
         let reason = format!("the server's answer makes no sense: expected {what}");
         EngineError::new(EngineErrorKind::Corrupt, attempted(), reason)
     })
-}
-
-fn checked(append: &Append) -> EngineResult<()> {
-    if append.fields.is_empty() {
-        let attempted = format!("append to stream '{}'", append.stream);
-        return Err(EngineError::new(
-            EngineErrorKind::InvalidInput,
-            attempted,
-            "an entry needs at least one field",
-        ));
-    }
-    Ok(())
-}
-
-fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value>) -> EngineResult<EntryId> {
-    let attempted = || format!("append to stream '{stream}'");
-    match answer {
-        Ok(Value::Nil) => Err(EngineError::new(
-            EngineErrorKind::NoStream,
-            attempted(),
-            "there is no such stream",
-        )),
-        Ok(answer) => understood(reply::id(answer), attempted),
-        Err(error) if matches!(id, NewId::AutoSequence(_)) && says(&error, "Invalid stream ID") => {
-            let reason = "the server cannot number entries within a given millisecond; Redis 7.0 can";
-            Err(EngineError::new(EngineErrorKind::Unsupported, attempted(), reason).with_source(error))
-        }
-        Err(error) => Err(engine_error(attempted(), error)),
-    }
-}
-
-/// Where the group was asked for, a missing stream is a missing group.
-fn no_group(error: EngineError) -> EngineError {
-    match error.kind() {
-        EngineErrorKind::NoStream => error.with_kind(EngineErrorKind::NoGroup),
-        _ => error,
-    }
 }
 
 fn no_such_key(error: &RedisError) -> bool {
@@ -645,9 +149,4 @@ fn no_such_key(error: &RedisError) -> bool {
 
 fn says(error: &RedisError, text: &str) -> bool {
     error.detail().is_some_and(|detail| detail.contains(text))
-}
-
-/// Whether a range holds no ID at all; the server would call its bounds invalid.
-fn is_void(start: RangeBound, end: RangeBound) -> bool {
-    start == RangeBound::Exclusive(EntryId::MAX) || end == RangeBound::Exclusive(EntryId::MIN)
 }

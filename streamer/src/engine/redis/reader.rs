@@ -13,7 +13,7 @@ use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConn
 use tokio::runtime::Handle;
 
 use super::{
-    command::millis,
+    command::{at_least_one, millis},
     error::engine_error,
     link::Link,
     reply::{self, Unexpected},
@@ -25,6 +25,8 @@ use crate::{
 
 /// How much longer than its wait a read may take before the server counts as dead.
 const GRACE: Duration = Duration::from_secs(10);
+/// Longer waits are cut to this: neither the server nor the clock takes any number.
+pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// How soon `CLIENT UNBLOCK` is sent again when it came before the read it was meant for.
 const UNBLOCK_AGAIN: Duration = Duration::from_millis(5);
 
@@ -69,9 +71,9 @@ impl ServerReader {
                 command
             }
         };
-        // COUNT 0 would be "all", BLOCK 0 "for ever".
-        command.arg("COUNT").arg(count.max(1));
+        command.arg("COUNT").arg(at_least_one(count));
         if let Some(wait) = wait {
+            // BLOCK 0 would be "for ever".
             command.arg("BLOCK").arg(millis(wait).max(1));
         }
         command.arg("STREAMS");
@@ -108,6 +110,7 @@ impl ServerReader {
 #[async_trait]
 impl Reader for ServerReader {
     async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
+        let wait = wait.map(|wait| wait.min(LONGEST_WAIT));
         let command = self.command(count, wait);
         let patience = wait.unwrap_or_default().saturating_add(GRACE);
         let waiting = Waiting::begin(&self.waits);
@@ -153,7 +156,7 @@ fn interrupter(link: Arc<Link>, client_id: Option<i64>, waits: Arc<AtomicU64>) -
     let runtime = Handle::current();
     Interrupter::new(move || {
         let this_wait = waits.load(Ordering::Acquire);
-        if this_wait % 2 == 0 {
+        if this_wait.is_multiple_of(2) {
             return;
         }
         let (link, waits) = (link.clone(), waits.clone());

@@ -45,7 +45,7 @@ fn write_digits(out: &mut Vec<u8>, shortest: &str) {
 
     if digits.is_empty() {
         out.push(b'0');
-    } else if point > MAX_INTEGER_DIGITS || point < -MAX_LEADING_ZEROS {
+    } else if !(-MAX_LEADING_ZEROS..=MAX_INTEGER_DIGITS).contains(&point) {
         out.extend_from_slice(&[digits[0], b'.']);
         out.extend_from_slice(if length == 1 { b"0" } else { &digits[1..] });
         out.extend_from_slice(if point > 0 { b"e+" } else { b"e-" });

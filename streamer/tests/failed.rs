@@ -1,0 +1,127 @@
+//! The failed list's records, in a store and out of it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use streamer::{
+    EntryId, Fields, StreamName, Streamer,
+    engine::EngineErrorKind,
+    failed::{self, FailedMessage},
+};
+use streamer_test_servers::RedisServer;
+
+async fn store() -> (RedisServer, Streamer) {
+    let server = RedisServer::start();
+    let streamer = Streamer::connect(&server.url()).await.unwrap();
+    (server, streamer)
+}
+
+fn failure(receiver: &str, error: impl AsRef<[u8]>) -> FailedMessage {
+    FailedMessage::new(EntryId::new(5, 0), &"order.placed".into(), receiver, error)
+}
+
+#[test]
+fn the_date_is_utc_in_whole_seconds_without_a_zone() {
+    let before = jiff::Timestamp::now().as_second();
+    let failed = failure("receipt", "no paper");
+    let date: jiff::civil::DateTime = failed.date.parse().unwrap();
+    let seconds = jiff::tz::TimeZone::UTC.to_timestamp(date).unwrap().as_second();
+    assert!((before..=before + 60).contains(&seconds), "{}", failed.date);
+    assert_eq!((failed.date.len(), failed.date.as_bytes()[10]), (19, b' '));
+}
+
+#[test]
+fn what_is_not_utf_8_is_recorded_all_the_same() {
+    let failed = FailedMessage::new(
+        EntryId::new(5, 0),
+        &StreamName::from(b"caf\xe9".to_vec()),
+        "r",
+        b"\xff!",
+    );
+    assert_eq!(
+        (failed.stream.as_str(), failed.error.as_str()),
+        ("caf\u{fffd}", "\u{fffd}!")
+    );
+    let start = br#"{"id":"5-0","stream":"caf\ufffd","receiver":"r","error":"\ufffd!","date":""#;
+    assert!(failed.to_member().starts_with(start));
+}
+
+#[test]
+fn a_member_without_our_keys_is_read_by_position_as_php_does() {
+    let read = |member: &str| FailedMessage::from_member(member.as_bytes());
+    let listed = read(r#"["1-0","s","r","e","2021-12-12 12:12:12"]"#).unwrap();
+    assert_eq!(
+        (listed.id.as_str(), listed.date.as_str()),
+        ("1-0", "2021-12-12 12:12:12")
+    );
+    let renamed = read(r#"{"a":"1-0","b":"s","c":"r","d":"e"}"#).unwrap();
+    assert_eq!((renamed.receiver.as_str(), renamed.date.as_str()), ("r", ""));
+    assert_eq!(read(r#"{"id":5,"stream":"s","receiver":"r"}"#).unwrap().id, "5");
+}
+
+#[test]
+fn a_member_that_is_no_record_is_an_error_that_shows_it() {
+    for member in [
+        "",
+        "no json",
+        "7",
+        "[]",
+        r#"["1-0","s","r"]"#,
+        r#"{"id":[],"stream":{},"receiver":null}"#,
+    ] {
+        let error = FailedMessage::from_member(member.as_bytes()).unwrap_err();
+        assert!(error.to_string().contains(member), "{error}");
+    }
+    assert!(FailedMessage::from_member("[".repeat(100_000).as_bytes()).is_err());
+    assert!(FailedMessage::from_member(b"\xff").is_err());
+}
+
+#[tokio::test]
+async fn a_record_is_in_the_set_that_php_reads_until_it_is_removed() {
+    let (server, streamer) = store().await;
+    let engine = streamer.engine().as_ref();
+    let failures = [failure("receipt", "no paper"), failure("audit", "no ink")];
+    failed::record(engine, &failures).await.unwrap();
+    failed::record(engine, &failures).await.unwrap();
+    failed::record(engine, &[]).await.unwrap();
+    assert_eq!(server.command(&["SCARD", "failed_stream"]).trim(), "2");
+    let member = String::from_utf8(failures[0].to_member().to_vec()).unwrap();
+    assert_eq!(server.command(&["SISMEMBER", "failed_stream", &member]).trim(), "1");
+    assert_eq!(failed::details(engine, &failures[0]).await.unwrap(), None);
+    failed::forget(engine, &[failures[0].to_member()]).await.unwrap();
+    assert_eq!(server.command(&["SCARD", "failed_stream"]).trim(), "1");
+}
+
+#[tokio::test]
+async fn the_fields_of_what_cannot_be_decoded_are_kept_beside_its_record() {
+    let (server, streamer) = store().await;
+    let engine = streamer.engine().as_ref();
+    let fields: Fields = vec![
+        ("name".into(), "order.placed".into()),
+        ("data".into(), Bytes::from_static(b"\xff\x00")),
+    ];
+    let failed = failure("receipt", "not JSON");
+    failed::record_undecodable(engine, std::slice::from_ref(&failed), &fields)
+        .await
+        .unwrap();
+    assert_eq!(server.command(&["SCARD", "failed_stream"]).trim(), "1");
+
+    let field = hex::encode(Sha256::digest(failed.to_member()));
+    assert_eq!(
+        server.command(&["HGET", "failed_stream:details", &field]).trim(),
+        r#"{"fields":[["name","order.placed"],["data",{"base64":"/wA="}]]}"#
+    );
+    assert_eq!(failed::details(engine, &failed).await.unwrap().unwrap().fields, fields);
+
+    server.command(&["HSET", "failed_stream:details", &field, "{}"]);
+    let corrupt = failed::details(engine, &failed).await.unwrap_err();
+    assert_eq!(corrupt.kind(), EngineErrorKind::Corrupt);
+
+    failed::forget(engine, &[failed.to_member()]).await.unwrap();
+    assert_eq!(
+        server
+            .command(&["EXISTS", "failed_stream", "failed_stream:details"])
+            .trim(),
+        "0"
+    );
+}
