@@ -210,6 +210,19 @@ async fn after_a_restart_the_same_engine_works_again() {
 }
 
 #[tokio::test]
+async fn a_server_that_does_not_answer_counts_as_gone_until_it_does() {
+    let server = RedisServer::start();
+    let engine = works(&server.url()).await;
+    server.freeze();
+    assert_kind(engine.append(an_append("events")).await, EngineErrorKind::Connection);
+    server.thaw();
+    append_until_it_works(&engine).await;
+    // The append that was not answered may have happened, once.
+    let entries = engine.len(&StreamName::from("events")).await.unwrap();
+    assert!((2..=3).contains(&entries), "{entries}");
+}
+
+#[tokio::test]
 async fn a_batch_that_lost_its_server_says_so_for_each_append() {
     let mut server = RedisServer::start();
     let engine = works(&server.url()).await;

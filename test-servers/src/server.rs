@@ -249,6 +249,28 @@ impl RedisServer {
         self.reap();
     }
 
+    /// Freezes the server (`SIGSTOP`): its connections stay, and nothing answers.
+    pub fn freeze(&self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets a frozen server go on.
+    pub fn thaw(&self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let (child, _) = self.child.as_ref().unwrap();
+        assert!(
+            Command::new("kill")
+                .arg(signal)
+                .arg(child.id().to_string())
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+
     /// Starts it again on the same port and directory. What it persisted is there again.
     pub fn restart(&mut self) {
         self.kill9();

@@ -13,7 +13,7 @@
 //!
 //! The words and the rules are those of Redis Streams: what a method does is what the command in its first line does.
 
-// mod embedded;
+mod embedded;
 mod error;
 mod open;
 mod redis;
@@ -24,6 +24,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use self::{
+    embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},
     open::open,
     redis::RedisEngine,

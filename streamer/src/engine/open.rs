@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError, EngineErrorKind, EngineResult, redis::RedisEngine};
+use super::{Engine, EngineError, EngineErrorKind, EngineResult, embedded::EmbeddedEngine, redis::RedisEngine};
 
 /// Opens the engine that a URL names.
 ///
@@ -25,8 +25,7 @@ pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
     match scheme {
         "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
         | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
-        // MERGE: with the embedded engine (`use super::embedded::EmbeddedEngine`).
-        // "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
         _ => Err(EngineError::new(
             EngineErrorKind::InvalidInput,
             "open the store",

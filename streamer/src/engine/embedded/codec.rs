@@ -1,0 +1,76 @@
+//! How an entry's fields lie in one blob: each name and each value as its length (LEB128) and its bytes.
+
+use bytes::Bytes;
+
+use super::failure::{Failure, Step};
+use crate::entry::Fields;
+
+pub(super) fn encode(fields: &Fields) -> Vec<u8> {
+    let size = fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
+    let mut blob = Vec::with_capacity(size);
+    for part in fields.iter().flat_map(|(name, value)| [name, value]) {
+        let mut length = part.len();
+        while length >= 0x80 {
+            blob.push(length as u8 | 0x80);
+            length >>= 7;
+        }
+        blob.push(length as u8);
+        blob.extend_from_slice(part);
+    }
+    blob
+}
+
+/// The reverse of [`encode`]. The fields share one allocation.
+pub(super) fn decode(blob: &[u8]) -> Step<Fields> {
+    let mut rest = Bytes::copy_from_slice(blob);
+    let mut fields = Fields::with_capacity(8);
+    while !rest.is_empty() {
+        fields.push((part(&mut rest)?, part(&mut rest)?));
+    }
+    Ok(fields)
+}
+
+fn part(rest: &mut Bytes) -> Step<Bytes> {
+    let mut length: usize = 0;
+    let mut shift = 0;
+    loop {
+        let damaged = || Failure::corrupt("the fields of an entry cannot be decoded");
+        let byte = *rest.first().ok_or_else(damaged)?;
+        let _ = rest.split_to(1);
+        // No blob is longer than 2^31 bytes, so no length takes more than five of these.
+        if shift > 28 {
+            return Err(damaged());
+        }
+        length |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+        if byte & 0x80 == 0 {
+            return (length <= rest.len())
+                .then(|| rest.split_to(length))
+                .ok_or_else(damaged);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn fields_come_back_as_they_went_in(
+            fields in prop::collection::vec((prop::collection::vec(any::<u8>(), 0..300), prop::collection::vec(any::<u8>(), 0..300)), 0..8)
+        ) {
+            let fields: Fields = fields.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+            prop_assert_eq!(decode(&encode(&fields)).ok(), Some(fields));
+        }
+
+        #[test]
+        fn damaged_bytes_are_an_error_and_no_panic(blob in prop::collection::vec(any::<u8>(), 0..64)) {
+            if let Ok(fields) = decode(&blob) {
+                prop_assert!(encode(&fields).len() <= blob.len());
+            }
+        }
+    }
+}

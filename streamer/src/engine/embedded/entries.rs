@@ -1,0 +1,194 @@
+//! Entries: appending, deleting, trimming, ranges.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{
+    codec,
+    failure::{Failure, Step},
+    transaction::{Stream, Transaction},
+};
+use crate::{
+    engine::{Append, EngineErrorKind},
+    entry::{Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim},
+};
+
+pub(super) fn append(transaction: &mut Transaction<'_>, append: &Append) -> Step<EntryId> {
+    if append.fields.is_empty() {
+        return Err(Failure::refused(
+            EngineErrorKind::InvalidInput,
+            "an entry needs at least one field",
+        ));
+    }
+    if append.id == NewId::Explicit(EntryId::MIN) {
+        return Err(Failure::refused(
+            EngineErrorKind::IdTooSmall,
+            "the ID of an entry must be greater than 0-0",
+        ));
+    }
+    let known = transaction.stream(&append.stream)?;
+    if known.is_none() && !append.options.create_stream {
+        return Err(Failure::refused(EngineErrorKind::NoStream, "there is no such stream"));
+    }
+    let last_id = known.map_or(EntryId::MIN, |stream| stream.last_id);
+    let id = next_id(append.id, last_id, transaction.now_ms)?;
+
+    // From here on nothing is refused.
+    let mut stream = transaction.stream_or_create(&append.stream)?;
+    transaction
+        .sql("INSERT INTO entries (stream, id, fields) VALUES (?, ?, ?)")?
+        .execute(params![stream.key, id.to_be_bytes(), codec::encode(&append.fields)])?;
+    stream.last_id = id;
+    stream.entries_added += 1;
+    stream.length += 1;
+    if let Some(trim) = append.options.trim {
+        cut(transaction, &mut stream, trim)?;
+    }
+    transaction.put_stream(&append.stream, stream);
+    transaction.tell_readers();
+    Ok(id)
+}
+
+/// The ID of a new entry, as `XADD` chooses and checks it.
+fn next_id(wanted: NewId, last: EntryId, now_ms: u64) -> Step<EntryId> {
+    let exhausted = "the stream has given its last possible ID and can take no more entries";
+    let after_last = last
+        .next()
+        .ok_or_else(|| Failure::refused(EngineErrorKind::Other, exhausted))?;
+    let id = match wanted {
+        NewId::Auto if now_ms > last.ms => EntryId::new(now_ms, 0),
+        NewId::Auto => after_last,
+        // The sequence goes on within a millisecond, and never over its end.
+        NewId::AutoSequence(ms) if ms == last.ms && after_last.ms == ms => after_last,
+        NewId::AutoSequence(ms) => EntryId::new(ms, 0),
+        NewId::Explicit(id) => id,
+    };
+    if id <= last {
+        let reason = format!("the ID {id} is not greater than the stream's last ID {last}");
+        return Err(Failure::refused(EngineErrorKind::IdTooSmall, reason));
+    }
+    Ok(id)
+}
+
+pub(super) fn delete(transaction: &mut Transaction<'_>, name: &StreamName, ids: &[EntryId]) -> Step<u64> {
+    let Some(mut stream) = transaction.stream(name)? else {
+        return Ok(0);
+    };
+    let mut deleted = 0;
+    for id in ids {
+        let gone = transaction
+            .sql("DELETE FROM entries WHERE stream = ? AND id = ?")?
+            .execute(params![stream.key, id.to_be_bytes()])?;
+        if gone > 0 {
+            deleted += 1;
+            stream.max_deleted_id = stream.max_deleted_id.max(*id);
+        }
+    }
+    stream.length = stream.length.saturating_sub(deleted);
+    transaction.put_stream(name, stream);
+    Ok(deleted)
+}
+
+pub(super) fn trim(transaction: &mut Transaction<'_>, name: &StreamName, trim: Trim) -> Step<u64> {
+    let Some(mut stream) = transaction.stream(name)? else {
+        return Ok(0);
+    };
+    let trimmed = cut(transaction, &mut stream, trim)?;
+    transaction.put_stream(name, stream);
+    Ok(trimmed)
+}
+
+/// Cuts exactly, also when asked for about that much: here the exact cut is not dearer.
+fn cut(transaction: &Transaction<'_>, stream: &mut Stream, trim: Trim) -> Step<u64> {
+    let gone = match trim.keep {
+        Keep::Newest(keep) => {
+            let excess = stream.length.saturating_sub(keep);
+            if excess == 0 {
+                return Ok(0);
+            }
+            transaction
+                .sql(
+                    "DELETE FROM entries WHERE stream = ?1 AND id IN \
+                     (SELECT id FROM entries WHERE stream = ?1 ORDER BY id LIMIT ?2)",
+                )?
+                .execute(params![stream.key, excess as i64])?
+        }
+        Keep::From(id) => transaction
+            .sql("DELETE FROM entries WHERE stream = ? AND id < ?")?
+            .execute(params![stream.key, id.to_be_bytes()])?,
+    };
+    stream.length = stream.length.saturating_sub(gone as u64);
+    Ok(gone as u64)
+}
+
+/// The smallest and the greatest ID of a range; `None` when it can hold none.
+pub(super) fn bounds(start: RangeBound, end: RangeBound) -> Option<([u8; 16], [u8; 16])> {
+    let first = match start {
+        RangeBound::Unbounded => EntryId::MIN,
+        RangeBound::Inclusive(id) => id,
+        RangeBound::Exclusive(id) => id.next()?,
+    };
+    let last = match end {
+        RangeBound::Unbounded => EntryId::MAX,
+        RangeBound::Inclusive(id) => id,
+        RangeBound::Exclusive(id) => id.previous()?,
+    };
+    Some((first.to_be_bytes(), last.to_be_bytes()))
+}
+
+/// A count as SQL takes it: at most what can be there.
+pub(super) fn limit(count: usize) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+pub(super) fn range(
+    transaction: &Transaction<'_>,
+    stream: Stream,
+    (start, end): (RangeBound, RangeBound),
+    count: Option<usize>,
+    reverse: bool,
+) -> Step<Vec<Entry>> {
+    let Some((first, last)) = bounds(start, end) else {
+        return Ok(Vec::new());
+    };
+    let sql = if reverse {
+        "SELECT id, fields FROM entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id DESC LIMIT ?"
+    } else {
+        "SELECT id, fields FROM entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
+    };
+    let mut statement = transaction.sql(sql)?;
+    let mut rows = statement.query(params![stream.key, first, last, count.map_or(i64::MAX, limit)])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        entries.push(Entry {
+            id: EntryId::from_be_bytes(row.get(0)?),
+            fields: codec::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?,
+        });
+    }
+    Ok(entries)
+}
+
+/// The entries after an ID, oldest first.
+pub(super) fn after(transaction: &Transaction<'_>, stream: Stream, after: EntryId, count: usize) -> Step<Vec<Entry>> {
+    let from = RangeBound::Exclusive(after);
+    range(transaction, stream, (from, RangeBound::Unbounded), Some(count), false)
+}
+
+/// One entry, if it was not deleted.
+pub(super) fn entry(transaction: &Transaction<'_>, stream: Stream, id: EntryId) -> Step<Option<Entry>> {
+    let exactly = RangeBound::Inclusive(id);
+    Ok(range(transaction, stream, (exactly, exactly), Some(1), false)?.pop())
+}
+
+/// The ID of the oldest entry (`reverse`: of the newest).
+pub(super) fn edge(transaction: &Transaction<'_>, stream: Stream, reverse: bool) -> Step<Option<EntryId>> {
+    let sql = if reverse {
+        "SELECT id FROM entries WHERE stream = ? ORDER BY id DESC LIMIT 1"
+    } else {
+        "SELECT id FROM entries WHERE stream = ? ORDER BY id LIMIT 1"
+    };
+    let id = transaction
+        .sql(sql)?
+        .query_row([stream.key], |row| row.get(0))
+        .optional()?;
+    Ok(id.map(EntryId::from_be_bytes))
+}

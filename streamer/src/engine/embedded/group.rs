@@ -1,0 +1,231 @@
+//! Consumer groups and their consumers, and the delivery of new entries.
+
+use rusqlite::{OptionalExtension, params};
+
+use super::{
+    entries,
+    failure::{Failure, Step},
+    lag::Progress,
+    transaction::{Stream, Transaction},
+};
+use crate::{
+    engine::{EngineErrorKind, GroupStart, StreamEntries},
+    entry::{EntryId, StreamName},
+};
+
+/// A group on a stream.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Group {
+    pub(super) id: i64,
+    pub(super) stream: Stream,
+    pub(super) last_delivered_id: EntryId,
+    pub(super) entries_read: Option<u64>,
+}
+
+/// The group; an error when it, or its stream, is not there.
+pub(super) fn group(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<Group> {
+    let no_group = || {
+        let reason = format!("there is no group '{group}' on stream '{stream}', or no such stream: create the group");
+        Failure::refused(EngineErrorKind::NoGroup, reason)
+    };
+    find(transaction, stream, group)?.ok_or_else(no_group)
+}
+
+fn find(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<Option<Group>> {
+    let Some(stream) = transaction.stream(stream)? else {
+        return Ok(None);
+    };
+    let found = transaction
+        .sql("SELECT id, last_delivered_id, entries_read FROM groups WHERE stream = ? AND name = ?")?
+        .query_row(params![stream.key, group], |row| {
+            Ok(Group {
+                id: row.get(0)?,
+                stream,
+                last_delivered_id: EntryId::from_be_bytes(row.get(1)?),
+                entries_read: row.get::<_, Option<i64>>(2)?.map(|read| read as u64),
+            })
+        })
+        .optional()?;
+    Ok(found)
+}
+
+pub(super) fn create(
+    transaction: &mut Transaction<'_>,
+    name: &StreamName,
+    group: &str,
+    start: GroupStart,
+    create_stream: bool,
+) -> Step<()> {
+    if transaction.stream(name)?.is_none() && !create_stream {
+        let reason = "there is no such stream: append to it first, or have it created with the group";
+        return Err(Failure::refused(EngineErrorKind::NoStream, reason));
+    }
+    if find(transaction, name, group)?.is_some() {
+        return Err(Failure::refused(
+            EngineErrorKind::GroupExists,
+            "there is a group of that name",
+        ));
+    }
+    let stream = transaction.stream_or_create(name)?;
+    transaction
+        .sql("INSERT INTO groups (stream, name, last_delivered_id) VALUES (?, ?, ?)")?
+        .execute(params![stream.key, group, position(stream, start).to_be_bytes()])?;
+    Ok(())
+}
+
+pub(super) fn set_position(
+    transaction: &mut Transaction<'_>,
+    name: &StreamName,
+    group_name: &str,
+    start: GroupStart,
+) -> Step<()> {
+    let group = group(transaction, name, group_name)?;
+    advance(transaction, group, position(group.stream, start), None)?;
+    transaction.tell_readers();
+    Ok(())
+}
+
+fn position(stream: Stream, start: GroupStart) -> EntryId {
+    match start {
+        GroupStart::After(id) => id,
+        GroupStart::Now => stream.last_id,
+    }
+}
+
+fn advance(transaction: &Transaction<'_>, group: Group, to: EntryId, entries_read: Option<u64>) -> Step<()> {
+    transaction
+        .sql("UPDATE groups SET last_delivered_id = ?, entries_read = ? WHERE id = ?")?
+        .execute(params![
+            to.to_be_bytes(),
+            entries_read.map(|read| read as i64),
+            group.id
+        ])?;
+    Ok(())
+}
+
+pub(super) fn destroy(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<bool> {
+    let Some(group) = find(transaction, stream, group)? else {
+        return Ok(false);
+    };
+    for sql in [
+        "DELETE FROM pending WHERE group_id = ?",
+        "DELETE FROM consumers WHERE group_id = ?",
+        "DELETE FROM groups WHERE id = ?",
+    ] {
+        transaction.sql(sql)?.execute([group.id])?;
+    }
+    transaction.tell_readers();
+    Ok(true)
+}
+
+// ----- consumers ------------------------------------------------------------------------------------------------------
+
+pub(super) fn find_consumer(transaction: &Transaction<'_>, group: Group, name: &str) -> Step<Option<i64>> {
+    let found = transaction
+        .sql("SELECT id FROM consumers WHERE group_id = ? AND name = ?")?
+        .query_row(params![group.id, name], |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
+/// The consumer, made if it is missing, seen now. `active` says that it got something.
+pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: &str, active: bool) -> Step<i64> {
+    let now = transaction.now_ms as i64;
+    let active = active.then_some(now);
+    if let Some(consumer) = find_consumer(transaction, group, name)? {
+        transaction
+            .sql("UPDATE consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) WHERE id = ?")?
+            .execute(params![now, active, consumer])?;
+        return Ok(consumer);
+    }
+    transaction
+        .sql("INSERT INTO consumers (group_id, name, seen_ms, active_ms) VALUES (?, ?, ?, ?)")?
+        .execute(params![group.id, name, now, active])?;
+    Ok(transaction.inserted())
+}
+
+/// Removes a consumer; how many entries were pending with it is `None` when it was not there. With `only_if_done` it
+/// stays when that is not zero.
+pub(super) fn remove_consumer(
+    transaction: &mut Transaction<'_>,
+    stream: &StreamName,
+    group_name: &str,
+    name: &str,
+    only_if_done: bool,
+) -> Step<Option<u64>> {
+    let group = group(transaction, stream, group_name)?;
+    let Some(consumer) = find_consumer(transaction, group, name)? else {
+        return Ok(None);
+    };
+    let pending: i64 = transaction
+        .sql("SELECT count(*) FROM pending WHERE consumer = ?")?
+        .query_row([consumer], |row| row.get(0))?;
+    if pending == 0 || !only_if_done {
+        // By way of the index: the primary key begins with the group.
+        for sql in [
+            "DELETE FROM pending WHERE consumer = ?",
+            "DELETE FROM consumers WHERE id = ?",
+        ] {
+            transaction.sql(sql)?.execute([consumer])?;
+        }
+    }
+    Ok(Some(pending as u64))
+}
+
+// ----- new entries ----------------------------------------------------------------------------------------------------
+
+/// Whether any of the streams has something that the group was not delivered yet.
+pub(super) fn has_new(transaction: &mut Transaction<'_>, streams: &[StreamName], group_name: &str) -> Step<bool> {
+    let mut found = false;
+    for stream in streams {
+        let group = group(transaction, stream, group_name)?;
+        let newest = entries::edge(transaction, group.stream, true)?;
+        found |= newest.is_some_and(|newest| newest > group.last_delivered_id);
+    }
+    Ok(found)
+}
+
+/// Delivers what the group was not delivered yet to a consumer.
+pub(super) fn deliver(
+    transaction: &mut Transaction<'_>,
+    streams: &[StreamName],
+    group_name: &str,
+    consumer: &str,
+    count: usize,
+) -> Step<Vec<StreamEntries>> {
+    // All are looked up before the first changes: a missing group refuses the whole.
+    let groups: Vec<Group> = streams
+        .iter()
+        .map(|stream| group(transaction, stream, group_name))
+        .collect::<Step<_>>()?;
+    let mut delivered = Vec::new();
+    for (name, group) in streams.iter().zip(groups) {
+        let found = entries::after(transaction, group.stream, group.last_delivered_id, count)?;
+        let Some(last) = found.last() else { continue };
+        let progress = Progress {
+            stream: group.stream,
+            first_id: entries::edge(transaction, group.stream, false)?.unwrap_or_default(),
+        };
+        let mut entries_read = group.entries_read;
+        let consumer = touch_consumer(transaction, group, consumer, true)?;
+        // A group that was moved back meets entries that are still pending: they change hands.
+        let mut insert = transaction.sql(
+            "INSERT OR REPLACE INTO pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, 1)",
+        )?;
+        for entry in &found {
+            insert.execute(params![
+                group.id,
+                entry.id.to_be_bytes(),
+                consumer,
+                transaction.now_ms as i64
+            ])?;
+            entries_read = progress.entries_read_after(entries_read, entry.id);
+        }
+        advance(transaction, group, last.id, entries_read)?;
+        delivered.push(StreamEntries {
+            stream: name.clone(),
+            entries: found,
+        });
+    }
+    Ok(delivered)
+}

@@ -1,0 +1,150 @@
+//! Reads new entries, waiting for them.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use tokio::{sync::watch, time::Instant};
+
+use super::{Shared, entries, failure::Step, group, transaction::Transaction};
+use crate::{
+    engine::{EngineResult, Interrupter, ReadMode, Reader, StreamEntries},
+    entry::{EntryId, StreamName},
+};
+
+/// Longer waits are as good as this one.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+pub(super) struct EmbeddedReader {
+    engine: Arc<Shared>,
+    mode: ReadMode,
+    interrupts: watch::Sender<()>,
+}
+
+impl EmbeddedReader {
+    pub(super) fn new(engine: Arc<Shared>, mode: ReadMode) -> Self {
+        Self {
+            engine,
+            mode,
+            interrupts: watch::Sender::new(()),
+        }
+    }
+
+    /// Reads what is there now.
+    async fn read(&mut self, count: usize) -> Step<Vec<StreamEntries>> {
+        match &mut self.mode {
+            ReadMode::Plain(positions) => {
+                let asked = positions.clone();
+                let read = self
+                    .engine
+                    .look
+                    .run(move |transaction| plain(transaction, &asked, count))
+                    .await?;
+                for StreamEntries { stream, entries } in &read {
+                    let Some(last) = entries.last() else { continue };
+                    for (_, position) in positions.iter_mut().filter(|(name, _)| name == stream) {
+                        *position = last.id;
+                    }
+                }
+                Ok(read)
+            }
+            ReadMode::Group {
+                group,
+                consumer,
+                streams,
+            } => {
+                let (group, consumer, streams) = (group.clone(), consumer.clone(), streams.clone());
+                let deliver = move |transaction: &mut Transaction<'_>| {
+                    group::deliver(transaction, &streams, &group, &consumer, count)
+                };
+                self.engine.write.run(deliver).await
+            }
+        }
+    }
+
+    /// Whether a read may find something. Looking is cheaper than delivering: it does not hold up who writes.
+    async fn worth_reading(&self) -> Step<bool> {
+        let ReadMode::Group { group, streams, .. } = &self.mode else {
+            return Ok(true);
+        };
+        let (group, streams) = (group.clone(), streams.clone());
+        self.engine
+            .look
+            .run(move |transaction| group::has_new(transaction, &streams, &group))
+            .await
+    }
+
+    async fn read_or_wait(&mut self, count: usize, wait: Option<Duration>) -> Step<Vec<StreamEntries>> {
+        let mut interrupted = self.interrupts.subscribe();
+        let read = self.read(count).await?;
+        let Some(wait) = wait.filter(|_| read.is_empty()) else {
+            return Ok(read);
+        };
+        let deadline = Instant::now() + wait.min(LONGEST);
+        let engine = self.engine.clone();
+        // Before the next look, so that no commit falls between the look and the wait.
+        let mut commits = engine.watch.wait();
+        loop {
+            if self.worth_reading().await? {
+                // Another consumer may have been faster.
+                let read = self.read(count).await?;
+                if !read.is_empty() {
+                    return Ok(read);
+                }
+            }
+            tokio::select! {
+                biased;
+                _ = interrupted.changed() => return Ok(Vec::new()),
+                () = commits.committed() => {}
+                () = tokio::time::sleep_until(deadline) => return Ok(Vec::new()),
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Reader for EmbeddedReader {
+    async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
+        let read = self.read_or_wait(count.max(1), wait).await;
+        read.map_err(|failure| failure.attempted(format!("read from {}", names(&self.mode))))
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        let interrupts = self.interrupts.clone();
+        Interrupter::new(move || interrupts.send_replace(()))
+    }
+}
+
+fn plain(
+    transaction: &mut Transaction<'_>,
+    positions: &[(StreamName, EntryId)],
+    count: usize,
+) -> Step<Vec<StreamEntries>> {
+    let mut read = Vec::new();
+    for (name, after) in positions {
+        let Some(stream) = transaction.stream(name)? else {
+            continue;
+        };
+        let entries = entries::after(transaction, stream, *after, count)?;
+        if !entries.is_empty() {
+            read.push(StreamEntries {
+                stream: name.clone(),
+                entries,
+            });
+        }
+    }
+    Ok(read)
+}
+
+/// The streams of a mode, for error texts.
+fn names(mode: &ReadMode) -> String {
+    let list = |names: &mut dyn Iterator<Item = &StreamName>| {
+        let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+        quoted.join(", ")
+    };
+    match mode {
+        ReadMode::Plain(positions) => format!("stream {}", list(&mut positions.iter().map(|(stream, _)| stream))),
+        ReadMode::Group { group, streams, .. } => {
+            format!("stream {} in group '{group}'", list(&mut streams.iter()))
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! Sets and hashes. Like in Redis, one that is empty is not there.
+
+use bytes::Bytes;
+use rusqlite::{OptionalExtension, params};
+
+use super::{
+    entries::limit,
+    failure::Step,
+    transaction::{Kind, Transaction},
+};
+
+fn key_or_create(transaction: &Transaction<'_>, name: &str, kind: Kind) -> Step<i64> {
+    match transaction.key(name.as_bytes(), kind)? {
+        Some(key) => Ok(key),
+        None => transaction.create_key(name.as_bytes(), kind),
+    }
+}
+
+/// Removes items of a key with `sql`, and the key when none is left.
+fn remove(
+    transaction: &Transaction<'_>,
+    (name, kind): (&str, Kind),
+    items: &[Bytes],
+    sql: &str,
+    any_left: &str,
+) -> Step<u64> {
+    let Some(key) = transaction.key(name.as_bytes(), kind)? else {
+        return Ok(0);
+    };
+    let mut removed = 0;
+    for item in items {
+        removed += transaction.sql(sql)?.execute(params![key, &item[..]])? as u64;
+    }
+    if !transaction.sql(any_left)?.exists([key])? {
+        transaction.sql("DELETE FROM keys WHERE id = ?")?.execute([key])?;
+    }
+    Ok(removed)
+}
+
+pub(super) fn set_add(transaction: &Transaction<'_>, name: &str, members: &[Bytes]) -> Step<u64> {
+    let key = key_or_create(transaction, name, Kind::Set)?;
+    let mut added = 0;
+    for member in members {
+        added += transaction
+            .sql("INSERT OR IGNORE INTO members (key, member) VALUES (?, ?)")?
+            .execute(params![key, &member[..]])? as u64;
+    }
+    Ok(added)
+}
+
+pub(super) fn set_remove(transaction: &Transaction<'_>, name: &str, members: &[Bytes]) -> Step<u64> {
+    remove(
+        transaction,
+        (name, Kind::Set),
+        members,
+        "DELETE FROM members WHERE key = ? AND member = ?",
+        "SELECT 1 FROM members WHERE key = ?",
+    )
+}
+
+pub(super) fn set_len(transaction: &Transaction<'_>, name: &str) -> Step<u64> {
+    let Some(key) = transaction.key(name.as_bytes(), Kind::Set)? else {
+        return Ok(0);
+    };
+    let members: i64 = transaction
+        .sql("SELECT count(*) FROM members WHERE key = ?")?
+        .query_row([key], |row| row.get(0))?;
+    Ok(members as u64)
+}
+
+pub(super) fn set_scan(
+    transaction: &Transaction<'_>,
+    name: &str,
+    cursor: u64,
+    count: usize,
+) -> Step<(u64, Vec<Bytes>)> {
+    let Some(key) = transaction.key(name.as_bytes(), Kind::Set)? else {
+        return Ok((0, Vec::new()));
+    };
+    let mut statement =
+        transaction.sql("SELECT id, member FROM members WHERE key = ? AND id > ? ORDER BY id LIMIT ?")?;
+    let after = i64::try_from(cursor).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![key, after, limit(count)])?;
+    let (mut next, mut members) = (0, Vec::new());
+    while let Some(row) = rows.next()? {
+        next = row.get::<_, i64>(0)? as u64;
+        members.push(Bytes::from(row.get::<_, Vec<u8>>(1)?));
+    }
+    // A page that is not full is the last one.
+    let next = if members.len() < count { 0 } else { next };
+    Ok((next, members))
+}
+
+pub(super) fn hash_put(transaction: &Transaction<'_>, name: &str, fields: &[(Bytes, Bytes)]) -> Step<()> {
+    let key = key_or_create(transaction, name, Kind::Hash)?;
+    for (field, value) in fields {
+        transaction
+            .sql("INSERT OR REPLACE INTO hash_fields (key, name, value) VALUES (?, ?, ?)")?
+            .execute(params![key, &field[..], &value[..]])?;
+    }
+    Ok(())
+}
+
+pub(super) fn hash_get(transaction: &Transaction<'_>, name: &str, fields: &[Bytes]) -> Step<Vec<Option<Bytes>>> {
+    let Some(key) = transaction.key(name.as_bytes(), Kind::Hash)? else {
+        return Ok(vec![None; fields.len()]);
+    };
+    let mut statement = transaction.sql("SELECT value FROM hash_fields WHERE key = ? AND name = ?")?;
+    let mut value = |field: &Bytes| {
+        let value = statement.query_row(params![key, &field[..]], |row| row.get::<_, Vec<u8>>(0));
+        Ok(value.optional()?.map(Bytes::from))
+    };
+    fields.iter().map(&mut value).collect()
+}
+
+pub(super) fn hash_remove(transaction: &Transaction<'_>, name: &str, fields: &[Bytes]) -> Step<u64> {
+    remove(
+        transaction,
+        (name, Kind::Hash),
+        fields,
+        "DELETE FROM hash_fields WHERE key = ? AND name = ?",
+        "SELECT 1 FROM hash_fields WHERE key = ?",
+    )
+}

@@ -1,0 +1,140 @@
+//! Opens the file: who may use it, how it is kept, what lies in it.
+
+use std::{
+    fs, io,
+    path::Path,
+    thread,
+    time::{Duration, Instant},
+};
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::{
+    address::Address,
+    failure::{Failure, Step},
+};
+use crate::engine::EngineErrorKind;
+
+/// Marks a file as a store of this engine (`PRAGMA application_id`): "Strm".
+const APPLICATION_ID: i32 = 0x5374_726d;
+/// The layout of `schema.sql` (`PRAGMA user_version`).
+const SCHEMA_VERSION: i32 = 1;
+/// How soon a file that another process is busy with is tried again.
+const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// The connection that writes. Makes the file and its tables where they are missing.
+pub(super) fn open_writer(address: &Address) -> Step<Connection> {
+    let mut connection = connect(address, OpenFlags::SQLITE_OPEN_CREATE)?;
+    let mut there = false;
+    if let Some(path) = &address.path {
+        if connection.is_readonly(rusqlite::MAIN_DB)? {
+            return Err(Failure::refused(
+                EngineErrorKind::Permission,
+                format!("{} is read-only: give this user the right to write it", path.display()),
+            ));
+        }
+        // Before anything is changed: the file may belong to somebody else.
+        there = patiently(address, || inspect(&connection, path))?;
+        // Two processes that create one file get in each other's way here, and SQLite itself does not wait then.
+        patiently(address, || Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
+    }
+    // With `normal` a commit is safe from the death of the process, with `full` also from that of the machine.
+    connection.pragma_update(None, "synchronous", if address.full_sync { "full" } else { "normal" })?;
+    if let Some(max_size) = address.max_size {
+        let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
+        let pages = (max_size / page_size.max(1) as u64).clamp(1, u64::from(u32::MAX) - 1);
+        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
+    }
+    if !there {
+        patiently(address, || create_tables(&mut connection, address.path.as_deref()))?;
+    }
+    Ok(connection)
+}
+
+/// A connection that only looks.
+pub(super) fn open_reader(address: &Address) -> Step<Connection> {
+    let connection = connect(address, OpenFlags::empty())?;
+    connection.busy_timeout(address.busy_timeout)?;
+    connection.pragma_update(None, "query_only", true)?;
+    Ok(connection)
+}
+
+fn connect(address: &Address, more: OpenFlags) -> Step<Connection> {
+    let connection = match &address.path {
+        None => Connection::open_in_memory()?,
+        Some(path) => {
+            // Not `SQLITE_OPEN_URI`, which would give some file names a meaning.
+            let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX | more;
+            Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, error))?
+        }
+    };
+    // The worker that owns the connection waits by itself, in shorter steps than SQLite does.
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
+
+/// SQLite says "unable to open database file" to nearly everything; the reasons are looked up here.
+fn cannot_open(path: &Path, error: rusqlite::Error) -> Failure {
+    let shown = path.display();
+    let parent = path.parent().unwrap_or(path);
+    let reason = if path.is_dir() {
+        format!("{shown} is a directory: name a file in it, such as {shown}/streams.db")
+    } else if matches!(fs::metadata(parent), Err(error) if error.kind() == io::ErrorKind::NotFound) {
+        format!("the directory {} is missing: create it", parent.display())
+    } else {
+        return Failure::from(error);
+    };
+    Failure::refused(EngineErrorKind::InvalidInput, reason)
+}
+
+/// Repeats a step until no other process is in its way, as long as the address allows.
+pub(super) fn patiently<T>(address: &Address, mut step: impl FnMut() -> Step<T>) -> Step<T> {
+    let started = Instant::now();
+    loop {
+        match step() {
+            Err(failure) if failure.is_busy() && started.elapsed() < address.busy_timeout => thread::sleep(TRY_AGAIN),
+            done => return done,
+        }
+    }
+}
+
+/// Whether the tables are there; an error when the file is not for this program.
+fn inspect(connection: &Connection, path: &Path) -> Step<bool> {
+    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
+    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
+    let refused = |kind, reason: &str| Failure::refused(kind, format!("{} {reason}", path.display()));
+    let tables = tables.map_err(|error| match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::NotADatabase) => refused(
+            EngineErrorKind::InvalidInput,
+            "is not a SQLite database: name another file; this one was left as it is",
+        ),
+        _ => Failure::from(error),
+    })?;
+    match (number("application_id")?, number("user_version")?) {
+        (0, 0) if tables == 0 => Ok(false),
+        (APPLICATION_ID, SCHEMA_VERSION) => Ok(true),
+        (APPLICATION_ID, version) => Err(refused(
+            EngineErrorKind::Unsupported,
+            &format!(
+                "was written by another version of Streamer (its layout is {version}, this program's is \
+                 {SCHEMA_VERSION}): use that version, or name another file; this one was left as it is"
+            ),
+        )),
+        _ => Err(refused(
+            EngineErrorKind::InvalidInput,
+            "is the database of another application: name another file; this one was left as it is",
+        )),
+    }
+}
+
+fn create_tables(connection: &mut Connection, path: Option<&Path>) -> Step<()> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    // Again, now that nobody else can create them.
+    if !inspect(&transaction, path.unwrap_or(Path::new("memory:")))? {
+        transaction.execute_batch(include_str!("schema.sql"))?;
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
+    }
+    Ok(transaction.commit()?)
+}

@@ -1,0 +1,168 @@
+//! One transaction, and what several of its operations need of a stream.
+//!
+//! The operations of a batch run in one transaction. What they need of a stream is read once and written back once,
+//! before the commit: nobody else can change it meanwhile.
+
+use std::collections::HashMap;
+
+use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
+
+use super::failure::{Failure, Step};
+use crate::{
+    engine::EngineErrorKind,
+    entry::{EntryId, StreamName, unix_ms},
+};
+
+/// What a key is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Stream = 0,
+    Set = 1,
+    Hash = 2,
+}
+
+/// A stream without its entries.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Stream {
+    pub(super) key: i64,
+    /// The greatest ID it ever gave.
+    pub(super) last_id: EntryId,
+    /// The greatest ID that was deleted one by one, not by trimming.
+    pub(super) max_deleted_id: EntryId,
+    pub(super) entries_added: u64,
+    pub(super) length: u64,
+}
+
+pub(super) struct Transaction<'c> {
+    connection: &'c Connection,
+    /// The time of every operation in it.
+    pub(super) now_ms: u64,
+    streams: HashMap<StreamName, (Stream, bool)>,
+    news: bool,
+}
+
+impl<'c> Transaction<'c> {
+    /// With a connection on which a transaction was begun.
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self {
+            connection,
+            now_ms: unix_ms(),
+            streams: HashMap::new(),
+            news: false,
+        }
+    }
+
+    pub(super) fn sql(&self, sql: &str) -> Step<CachedStatement<'c>> {
+        Ok(self.connection.prepare_cached(sql)?)
+    }
+
+    /// The key of that name, of that kind.
+    pub(super) fn key(&self, name: &[u8], kind: Kind) -> Step<Option<i64>> {
+        let found = self
+            .sql("SELECT id, kind FROM keys WHERE name = ?")?
+            .query_row([name], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
+            .optional()?;
+        match found {
+            Some((_, other)) if other != kind as i64 => Err(Failure::refused(
+                EngineErrorKind::WrongType,
+                format!(
+                    "the key '{}' holds another kind of value",
+                    String::from_utf8_lossy(name)
+                ),
+            )),
+            found => Ok(found.map(|(key, _)| key)),
+        }
+    }
+
+    pub(super) fn create_key(&self, name: &[u8], kind: Kind) -> Step<i64> {
+        self.sql("INSERT INTO keys (name, kind) VALUES (?, ?)")?
+            .execute(params![name, kind as i64])?;
+        Ok(self.connection.last_insert_rowid())
+    }
+
+    /// The row that was inserted last.
+    pub(super) fn inserted(&self) -> i64 {
+        self.connection.last_insert_rowid()
+    }
+
+    pub(super) fn stream(&mut self, name: &StreamName) -> Step<Option<Stream>> {
+        if let Some((stream, _)) = self.streams.get(name) {
+            return Ok(Some(*stream));
+        }
+        let Some(key) = self.key(name.as_bytes(), Kind::Stream)? else {
+            return Ok(None);
+        };
+        let stream = self
+            .sql("SELECT last_id, max_deleted_id, entries_added, length FROM streams WHERE stream = ?")?
+            .query_row([key], |row| {
+                Ok(Stream {
+                    key,
+                    last_id: EntryId::from_be_bytes(row.get(0)?),
+                    max_deleted_id: EntryId::from_be_bytes(row.get(1)?),
+                    entries_added: row.get::<_, i64>(2)? as u64,
+                    length: row.get::<_, i64>(3)? as u64,
+                })
+            })
+            .optional()?
+            .ok_or_else(|| Failure::corrupt("a stream is named but not there"))?;
+        self.streams.insert(name.clone(), (stream, false));
+        Ok(Some(stream))
+    }
+
+    /// The stream, made now if it is missing.
+    pub(super) fn stream_or_create(&mut self, name: &StreamName) -> Step<Stream> {
+        if let Some(stream) = self.stream(name)? {
+            return Ok(stream);
+        }
+        let stream = Stream {
+            key: self.create_key(name.as_bytes(), Kind::Stream)?,
+            last_id: EntryId::MIN,
+            max_deleted_id: EntryId::MIN,
+            entries_added: 0,
+            length: 0,
+        };
+        let none = EntryId::MIN.to_be_bytes();
+        self.sql(
+            "INSERT INTO streams (stream, last_id, max_deleted_id, entries_added, length) VALUES (?, ?, ?, 0, 0)",
+        )?
+        .execute(params![stream.key, none, none])?;
+        self.streams.insert(name.clone(), (stream, false));
+        Ok(stream)
+    }
+
+    /// Puts back a stream that was changed.
+    pub(super) fn put_stream(&mut self, name: &StreamName, stream: Stream) {
+        match self.streams.get_mut(name) {
+            Some(known) => *known = (stream, true),
+            None => _ = self.streams.insert(name.clone(), (stream, true)),
+        }
+    }
+
+    /// Something changed that a waiting reader may wait for.
+    pub(super) fn tell_readers(&mut self) {
+        self.news = true;
+    }
+
+    pub(super) fn has_news(&self) -> bool {
+        self.news
+    }
+
+    /// Writes back what changed; the last step before the commit.
+    pub(super) fn finish(&mut self) -> Step<()> {
+        for (stream, changed) in self.streams.values_mut().filter(|(_, changed)| *changed) {
+            self.connection
+                .prepare_cached(
+                    "UPDATE streams SET last_id = ?, max_deleted_id = ?, entries_added = ?, length = ? WHERE stream = ?",
+                )?
+                .execute(params![
+                    stream.last_id.to_be_bytes(),
+                    stream.max_deleted_id.to_be_bytes(),
+                    stream.entries_added as i64,
+                    stream.length as i64,
+                    stream.key
+                ])?;
+            *changed = false;
+        }
+        Ok(())
+    }
+}

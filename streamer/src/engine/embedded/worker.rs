@@ -1,0 +1,194 @@
+//! The threads that own the connections, and how operations share a commit.
+//!
+//! Callers pass operations over a bounded channel. The thread takes what is waiting, runs it in one transaction and
+//! answers after the commit, so that many appends at once cost one commit, and a single one waits for nobody.
+
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    thread,
+};
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{
+    address::Address,
+    failure::{Failure, Step},
+    store::patiently,
+    transaction::Transaction,
+    watch::Commits,
+};
+use crate::engine::EngineErrorKind;
+
+/// How many operations share a commit at most: the last of them waits for the first.
+const BATCH: usize = 512;
+/// How many operations may wait; after that, callers do.
+const WAITING: usize = 1024;
+
+/// A handle on such a thread. The thread ends, and closes its connection, when the last handle is gone.
+#[derive(Clone)]
+pub(super) struct Worker {
+    jobs: mpsc::Sender<Box<dyn Job>>,
+    path: Option<Arc<PathBuf>>,
+    commits: Arc<AtomicU64>,
+}
+
+impl Worker {
+    /// Starts a thread on the connection that `open` gives. `begin` begins its transactions.
+    pub(super) async fn start(
+        address: Address,
+        open: fn(&Address) -> Step<Connection>,
+        begin: &'static str,
+        readers: Commits,
+    ) -> Step<Self> {
+        let (jobs, waiting) = mpsc::channel(WAITING);
+        let (opened, open_result) = oneshot::channel();
+        let worker = Self {
+            jobs,
+            path: address.path.clone().map(Arc::new),
+            commits: Arc::default(),
+        };
+        let commits = worker.commits.clone();
+        let run = move || match open(&address) {
+            Ok(connection) => {
+                _ = opened.send(Ok(()));
+                let thread = Thread {
+                    connection,
+                    begin,
+                    address,
+                    readers,
+                    commits,
+                };
+                thread.work(waiting);
+            }
+            Err(failure) => _ = opened.send(Err(failure.at(address.path.as_deref()))),
+        };
+        let started = thread::Builder::new().name("streamer-store".to_owned()).spawn(run);
+        if let Err(error) = started {
+            let reason = format!("no thread could be started: {error}");
+            return Err(Failure::refused(EngineErrorKind::Other, reason));
+        }
+        open_result.await.unwrap_or_else(|_| Err(Failure::closed()))?;
+        Ok(worker)
+    }
+
+    /// Runs an operation and gives its result after the commit. It may be run more than once, each time on a store as
+    /// if it had not run before. A refusal must come before the first change.
+    pub(super) async fn run<T: Send + 'static>(
+        &self,
+        operation: impl FnMut(&mut Transaction<'_>) -> Step<T> + Send + 'static,
+    ) -> Step<T> {
+        let (reply, answer) = oneshot::channel();
+        let job = Asked {
+            operation,
+            result: None,
+            reply: Some(reply),
+        };
+        let path = self.path.as_ref().map(|path| path.as_path());
+        self.jobs.send(Box::new(job)).await.map_err(|_| Failure::closed())?;
+        let answer = answer.await.unwrap_or_else(|_| Err(Failure::closed()));
+        answer.map_err(|failure| failure.at(path))
+    }
+
+    /// How many transactions were committed.
+    pub(super) fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+}
+
+/// An operation that somebody waits for.
+trait Job: Send {
+    /// Runs it. An error means that it may have done half, and the transaction must go.
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Step<()>;
+    /// Answers what [`Job::run`] found, or why it came to nothing.
+    fn answer(&mut self, outcome: Step<()>);
+}
+
+struct Asked<T, F> {
+    operation: F,
+    result: Option<Step<T>>,
+    reply: Option<oneshot::Sender<Step<T>>>,
+}
+
+impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T, F> {
+    fn run(&mut self, transaction: &mut Transaction<'_>) -> Step<()> {
+        // Nobody waits any more: what is not begun is not done.
+        if self.reply.as_ref().is_none_or(oneshot::Sender::is_closed) {
+            return Ok(());
+        }
+        match (self.operation)(transaction) {
+            Err(failure) if !failure.is_refusal() => Err(failure),
+            result => {
+                self.result = Some(result);
+                Ok(())
+            }
+        }
+    }
+
+    fn answer(&mut self, outcome: Step<()>) {
+        let (Some(reply), result) = (self.reply.take(), self.result.take()) else {
+            return;
+        };
+        let answer = outcome.and_then(|()| result.unwrap_or_else(|| Err(Failure::closed())));
+        // The caller may have gone.
+        _ = reply.send(answer);
+    }
+}
+
+struct Thread {
+    connection: Connection,
+    begin: &'static str,
+    address: Address,
+    readers: Commits,
+    commits: Arc<AtomicU64>,
+}
+
+impl Thread {
+    fn work(self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(BATCH);
+        // All are taken before the transaction begins: it must see what was committed before they were asked for.
+        while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
+            match self.transaction(&mut batch) {
+                // One of them broke the transaction; alone, each comes to its own end.
+                Err(_) if batch.len() > 1 => {
+                    for job in &mut batch {
+                        let outcome = self.transaction(std::slice::from_mut(job));
+                        job.answer(outcome);
+                    }
+                }
+                outcome => batch.iter_mut().for_each(|job| job.answer(outcome.clone())),
+            }
+            batch.clear();
+        }
+    }
+
+    /// Runs jobs in one transaction: all of them happen, or none.
+    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Step<()> {
+        let begin = || Ok(self.connection.execute_batch(self.begin)?);
+        patiently(&self.address, begin)?;
+        let done = self.run_and_commit(jobs);
+        // Some errors make SQLite roll back by itself.
+        if done.is_err() && !self.connection.is_autocommit() {
+            _ = self.connection.execute_batch("ROLLBACK");
+        }
+        done
+    }
+
+    fn run_and_commit(&self, jobs: &mut [Box<dyn Job>]) -> Step<()> {
+        let mut transaction = Transaction::new(&self.connection);
+        for job in jobs {
+            job.run(&mut transaction)?;
+        }
+        transaction.finish()?;
+        self.connection.prepare_cached("COMMIT")?.execute([])?;
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        if transaction.has_news() {
+            self.readers.announce();
+        }
+        Ok(())
+    }
+}
