@@ -33,9 +33,6 @@ pub(crate) struct Ended {
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        if std::env::var_os("TEMP_REDIS").is_some() {
-            return Self::on_redis();
-        }
         let folder = TempDir::new().unwrap();
         let url = format!("sqlite://{}", folder.path().join("test.db").display());
         Self {
