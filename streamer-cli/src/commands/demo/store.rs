@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use bytes::Bytes;
 use streamer::{
-    StreamName, Streamer, Trim,
-    engine::EngineErrorKind,
+    StreamName, Streamer,
     failed::{self, FAILED_KEY, FailedMessage},
 };
 use tempfile::TempDir;
@@ -93,18 +92,11 @@ impl Store {
             return Ok(()); // it goes with the folder
         }
         let engine = self.streamer.engine();
-        let stream = StreamName::from(&self.stream);
         let members: Vec<Bytes> = self.failed_members().await?.into_iter().collect();
         if !members.is_empty() {
             failed::forget(&**engine, &members).await?;
         }
-        match engine.destroy_group(&stream, &self.group).await {
-            Err(error) if !matches!(error.kind(), EngineErrorKind::NoStream | EngineErrorKind::NoGroup) => {
-                return Err(error.into());
-            }
-            _ => {}
-        }
-        engine.trim(&stream, Trim::max_len(0).exactly()).await?;
+        engine.remove_stream(&StreamName::from(&self.stream)).await?;
         Ok(())
     }
 }
