@@ -74,6 +74,10 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// `XTRIM`: cuts the old end, and tells how many entries went.
     async fn trim(&self, stream: &StreamName, trim: Trim) -> EngineResult<u64>;
 
+    /// `DEL`: removes a stream with its entries, its groups and what is pending in them; tells whether it was there. A
+    /// key that holds something else stays: [`EngineErrorKind::WrongType`].
+    async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool>;
+
     // ----- looking ------------------------------------------------------------------------------------------------
 
     /// `XLEN`: how many entries a stream has; 0 when there is no such stream.

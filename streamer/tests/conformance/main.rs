@@ -13,6 +13,7 @@ mod info;
 mod pending;
 mod range;
 mod readers;
+mod removal;
 mod sets_and_hashes;
 mod stores;
 mod trim;
@@ -63,6 +64,10 @@ macro_rules! suite {
                     an_approximate_trim_never_cuts_too_much
                     trimming_to_nothing_keeps_the_stream_and_its_last_id
                     a_missing_stream_has_nothing_to_trim
+                }
+                removal {
+                    a_removed_stream_is_gone_with_its_groups
+                    what_is_no_stream_is_not_removed
                 }
                 groups {
                     a_group_from_the_beginning_gets_everything

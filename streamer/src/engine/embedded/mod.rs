@@ -217,6 +217,15 @@ impl Engine for EmbeddedEngine {
         .await
     }
 
+    async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool> {
+        let name = stream.clone();
+        self.write(
+            || format!("remove stream '{stream}'"),
+            move |transaction| transaction.remove_stream(&name),
+        )
+        .await
+    }
+
     async fn len(&self, stream: &StreamName) -> EngineResult<u64> {
         let name = stream.clone();
         self.look(

@@ -138,6 +138,26 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    /// Removes a stream with everything that hangs on it; tells whether it was there.
+    pub(super) fn remove_stream(&mut self, name: &StreamName) -> Step<bool> {
+        let Some(Stream { key, .. }) = self.stream(name)? else {
+            return Ok(false);
+        };
+        for sql in [
+            "DELETE FROM pending WHERE group_id IN (SELECT id FROM groups WHERE stream = ?)",
+            "DELETE FROM consumers WHERE group_id IN (SELECT id FROM groups WHERE stream = ?)",
+            "DELETE FROM groups WHERE stream = ?",
+            "DELETE FROM entries WHERE stream = ?",
+            "DELETE FROM streams WHERE stream = ?",
+            "DELETE FROM keys WHERE id = ?",
+        ] {
+            self.sql(sql)?.execute([key])?;
+        }
+        self.streams.remove(name);
+        self.tell_readers();
+        Ok(true)
+    }
+
     /// Something changed that a waiting reader may wait for.
     pub(super) fn tell_readers(&mut self) {
         self.news = true;

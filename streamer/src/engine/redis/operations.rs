@@ -102,6 +102,12 @@ impl Engine for RedisEngine {
         .await
     }
 
+    async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool> {
+        let command = eval(script::REMOVE_STREAM, stream);
+        let attempted = || format!("remove stream '{stream}'");
+        Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)
+    }
+
     async fn len(&self, stream: &StreamName) -> EngineResult<u64> {
         let command = on("XLEN", stream);
         self.ask(stream.as_bytes(), &command, reply::number, || {

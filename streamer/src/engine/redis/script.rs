@@ -18,6 +18,13 @@ for i = 4, #ARGV do
 end
 return kept";
 
+/// `KEYS`: stream. `DEL` alone would remove anything that has the name.
+pub(super) const REMOVE_STREAM: &str = "
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return 0 end
+if kind == 'stream' then return redis.call('DEL', KEYS[1]) end
+return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')";
+
 /// `KEYS`: stream. `ARGV`: group, consumer.
 pub(super) const REMOVE_CONSUMER_IF_DONE: &str = "
 if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end

@@ -1,0 +1,217 @@
+//! An application's listeners under a command line.
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{CommandFactory as _, FromArgMatches as _};
+use streamer::{Listeners, Streamer};
+
+use crate::{
+    args::{Cli, Command, Global},
+    config::{Config, Defaults, Flags, without_password},
+    exit::{Exit, Failure, Outcome},
+    logging,
+};
+
+/// The command line of an application: every command of `streamer`, with the application's own listeners.
+///
+/// ```no_run
+/// use std::process::ExitCode;
+/// use streamer::{Listeners, Payload};
+///
+/// #[derive(serde::Deserialize)]
+/// struct Order {
+///     id: u64,
+/// }
+///
+/// async fn receipt(Payload(order): Payload<Order>) {
+///     println!("a receipt for order {}", order.id);
+/// }
+///
+/// fn main() -> ExitCode {
+///     let listeners = Listeners::new().on("order.placed", "receipt", receipt);
+///     streamer_cli::App::new(listeners).name("shop").main()
+/// }
+/// ```
+#[derive(Debug)]
+pub struct App {
+    listeners: Listeners,
+    name: &'static str,
+    about: Option<&'static str>,
+    version: &'static str,
+    defaults: Defaults,
+}
+
+impl App {
+    /// An application with these listeners. Those of its `streamer.toml` are added to them.
+    pub fn new<S>(listeners: Listeners<S>) -> Self {
+        Self {
+            listeners: listeners.without_state(),
+            name: "streamer",
+            about: None,
+            version: env!("CARGO_PKG_VERSION"),
+            defaults: Defaults::default(),
+        }
+    }
+
+    /// What the program is called. Default: `streamer`.
+    #[must_use]
+    pub fn name(mut self, name: &'static str) -> Self {
+        self.name = name;
+        self
+    }
+
+    /// What the program is, in a line, for `--help`.
+    #[must_use]
+    pub fn about(mut self, about: &'static str) -> Self {
+        self.about = Some(about);
+        self
+    }
+
+    /// What `--version` says. Default: the version of `streamer-cli`.
+    #[must_use]
+    pub fn version(mut self, version: &'static str) -> Self {
+        self.version = version;
+        self
+    }
+
+    /// The domain when neither flag, environment nor file gives one. Default: empty.
+    #[must_use]
+    pub fn domain(mut self, domain: impl Into<String>) -> Self {
+        self.defaults.domain = Some(domain.into());
+        self
+    }
+
+    /// The store when neither flag, environment nor file gives one. Default: `redis://127.0.0.1:6379`.
+    #[must_use]
+    pub fn url(mut self, url: impl Into<String>) -> Self {
+        self.defaults.url = Some(url.into());
+        self
+    }
+
+    /// Does what the command line says, and gives the exit code: 0 done, 1 failed, 2 usage or configuration, 3 store
+    /// unreachable, 130 ended at once by a second signal. It makes its own Tokio runtime and sets up the log.
+    #[must_use = "return it from `main`"]
+    pub fn main(self) -> ExitCode {
+        self.run(std::env::args_os())
+    }
+
+    /// The same with given arguments, of which the first is the program's name.
+    #[must_use = "return it from `main`"]
+    pub fn run(self, arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+        let mut command = Cli::command().name(self.name).bin_name(self.name).version(self.version);
+        if let Some(about) = self.about {
+            command = command.about(about);
+        }
+        let parsed = command
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Cli::from_arg_matches(&matches));
+        let cli = match parsed {
+            Ok(cli) => cli,
+            Err(error) => {
+                // Help that was asked for goes to stdout and is no failure; a closed pipe is nobody's.
+                let _ = error.print();
+                return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+            }
+        };
+        let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+            Ok(runtime) => {
+                let outcome = runtime.block_on(self.execute(cli));
+                // A blocking call that still runs must not hold up the end.
+                runtime.shutdown_background();
+                outcome
+            }
+            Err(error) => Err(Failure::failed(format!("could not start the async runtime: {error}"))),
+        };
+        match outcome {
+            Ok(exit) => exit.into(),
+            Err(Failure { exit, text }) => {
+                if let Some(text) = text {
+                    complain(&text);
+                }
+                exit.into()
+            }
+        }
+    }
+
+    async fn execute(self, cli: Cli) -> Outcome {
+        let Cli { global, command } = cli;
+        let session = |flags: &dyn Fn(&mut Flags)| self.session(&global, flags);
+        match command {
+            Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
+            Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
+            Command::List(list) => list.run(&session(&|_| {})?),
+            Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
+            Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
+            Command::Demo(demo) => {
+                logging::init(
+                    global.log_format.unwrap_or(crate::config::LogFormat::Text),
+                    global.verbosity(),
+                );
+                demo.run(&global).await
+            }
+            Command::DemoListen(listen) => listen.run().await,
+            Command::Completions(completions) => {
+                let command = Cli::command().name(self.name).bin_name(self.name);
+                completions.run(command)
+            }
+        }
+    }
+
+    /// Reads the configuration and begins to log.
+    fn session(&self, global: &Global, more: &dyn Fn(&mut Flags)) -> Result<Session, Failure> {
+        let mut flags = global.flags();
+        more(&mut flags);
+        let known: Vec<&str> = self
+            .listeners
+            .all()
+            .flat_map(|(_, all)| all)
+            .map(streamer::RegisteredListener::name)
+            .collect();
+        let config = Config::load(global.config.as_deref(), &flags, &self.defaults, &known)?;
+        logging::init(config.settings.log_format.value, global.verbosity());
+        for name in &config.definitions.unused {
+            tracing::warn!("the listener `{name}` is defined, but `listen_and_fire` gives it no event");
+        }
+        let listeners = self.listeners.clone();
+        Ok(Session {
+            config,
+            listeners,
+            json: global.json,
+            quiet: global.quiet,
+        })
+    }
+}
+
+/// What a command works with.
+pub(crate) struct Session {
+    pub(crate) config: Config,
+    /// The listeners that the application registered by itself.
+    pub(crate) listeners: Listeners,
+    pub(crate) json: bool,
+    pub(crate) quiet: bool,
+}
+
+impl Session {
+    pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {
+        let settings = &self.config.settings;
+        let connecting = Streamer::builder()
+            .url(&settings.url.value)
+            .domain(&settings.domain.value)
+            .connect();
+        connecting.await.map_err(|error| {
+            let mut failure = Failure::from(error);
+            if failure.exit == Exit::Unreachable {
+                let url = without_password(&settings.url.value);
+                let text = format!("{failure} (the store is {url}, from {})", settings.url.source);
+                failure.text = Some(text);
+            }
+            failure
+        })
+    }
+}
+
+/// One line on stderr. `eprintln!` would panic when nobody reads it.
+fn complain(text: &str) {
+    use std::io::Write as _;
+    let _ = writeln!(std::io::stderr(), "error: {text}");
+}

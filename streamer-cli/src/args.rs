@@ -1,0 +1,92 @@
+//! The command line: what every command takes, and which commands there are.
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::{
+    commands::{completions, config, demo, emit, list, listen, tail},
+    config::{Flags, LogFormat, flag},
+};
+
+const EXIT_CODES: &str = "\
+Exit codes:
+  0    done; a listening that was stopped by a signal, or by --listen-timeout, is done too
+  1    failed: the command could not do what it was asked to
+  2    the command line or the configuration makes no sense
+  3    the store could not be reached
+  130  ended at once by a second signal (or an interrupted demo)
+
+Settings come from flags, else the environment (STREAMER_URL, STREAMER_GROUP, …), else
+streamer.toml, else defaults; `config` shows what is in force. Logs go to stderr.";
+
+/// Emit events and listen to them, over Redis Streams or over one SQLite file.
+#[derive(Debug, Parser)]
+#[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 120)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// The store: redis://, rediss://, unix://, redis-sentinel://, redis-cluster:// or sqlite:// [env: STREAMER_URL]
+    #[arg(long, global = true, value_name = "URL")]
+    pub(crate) url: Option<String>,
+    /// The configuration [env: STREAMER_CONFIG] [default: streamer.toml, if it is there]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print JSON, for programs
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Log more; twice for still more
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+    /// Print and log only what went wrong
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// How log lines are written: text or json [env: STREAMER_LOG_FORMAT]
+    #[arg(long, global = true, value_name = "FORMAT", value_parser = flag::<LogFormat>)]
+    pub(crate) log_format: Option<LogFormat>,
+}
+
+impl Global {
+    pub(crate) fn flags(&self) -> Flags {
+        Flags {
+            url: self.url.clone(),
+            log_format: self.log_format,
+            ..Flags::default()
+        }
+    }
+
+    pub(crate) fn verbosity(&self) -> i8 {
+        if self.quiet {
+            -1
+        } else {
+            i8::try_from(self.verbose).unwrap_or(i8::MAX)
+        }
+    }
+}
+
+/// The commands. The hidden aliases are what laravel-streamer calls them.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    #[command(alias = "streamer:listen")]
+    Listen(listen::Listen),
+    #[command(alias = "streamer:emit")]
+    Emit(emit::Emit),
+    #[command(alias = "streamer:list")]
+    List(list::List),
+    #[command(alias = "streamer:tail")]
+    Tail(tail::Tail),
+    #[command(alias = "streamer:config")]
+    Config(config::Show),
+    #[command(alias = "streamer:demo")]
+    Demo(demo::Demo),
+    Completions(completions::Completions),
+    #[command(hide = true)]
+    DemoListen(demo::DemoListen),
+}

@@ -1,0 +1,221 @@
+//! `emit --lines`: one event for each line, in chunks, so that a file of any size needs little memory.
+
+use std::{
+    fs::File,
+    io::{self, BufRead as _, BufReader, IsTerminal as _, Read},
+    time::{Duration, Instant},
+};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::json;
+use streamer::{DynamicEvent, EmitAllError, EntryId, StreamName, Streamer, Trim};
+
+use super::{Emit, object};
+use crate::{
+    app::Session,
+    exit::{Exit, Failure, Outcome},
+    output,
+};
+
+/// A chunk is emitted when it holds so many events …
+const CHUNK_EVENTS: usize = 512;
+/// … or so many bytes of JSON.
+const CHUNK_BYTES: usize = 1 << 20;
+/// A longer line is refused; Redis takes no value longer than 512 MB.
+const LONGEST_LINE: u64 = 512 << 20;
+
+type Input = Box<dyn io::BufRead + Send>;
+
+/// What was written so far.
+#[derive(Default)]
+struct Written {
+    events: u64,
+    ids: Option<(EntryId, EntryId)>,
+}
+
+pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
+    let (input, size, from) = open(command.payload.as_deref())?;
+    let streamer = session.connect().await?;
+    let bar = progress(size, session.quiet);
+    let began = Instant::now();
+    let mut written = Written::default();
+    let result = run(command, &streamer, input, &from, &bar, &mut written).await;
+    bar.finish_and_clear();
+    if let Err(mut failure) = result {
+        let (events, name) = (written.events, &command.name);
+        failure.text = failure
+            .text
+            .map(|text| format!("{text}; {events} events were written to '{name}' before"));
+        return Err(failure);
+    }
+    let seconds = began.elapsed().as_secs_f64();
+    let Written { events, ids } = written;
+    if session.json {
+        let (first, last) = ids.unzip();
+        output::json(&json!({"emitted": events, "first": first, "last": last, "seconds": seconds}))?;
+    } else {
+        #[allow(
+            clippy::cast_precision_loss,
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss
+        )]
+        let rate = (events as f64 / seconds.max(1e-9)) as u64;
+        let range = ids
+            .map(|(first, last)| format!(", from {first} to {last}"))
+            .unwrap_or_default();
+        output::line(format!(
+            "Emitted {events} events to '{}' in {seconds:.2} s ({rate}/s){range}.",
+            command.name
+        ))?;
+    }
+    Ok(Exit::Done)
+}
+
+async fn run(
+    command: &Emit,
+    streamer: &Streamer,
+    mut input: Input,
+    from: &str,
+    bar: &ProgressBar,
+    written: &mut Written,
+) -> Result<(), Failure> {
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    loop {
+        let mut chunk = Vec::new();
+        let mut bytes = 0;
+        let first = number + 1;
+        let mut end = None;
+        while chunk.len() < CHUNK_EVENTS && bytes < CHUNK_BYTES {
+            line.clear();
+            let read = (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line);
+            let refused = match read {
+                Ok(0) => {
+                    end = Some(Ok(()));
+                    break;
+                }
+                Ok(_) => parse(&line),
+                Err(error) => Err(format!("could not be read: {error}")),
+            };
+            number += 1;
+            bytes += line.len();
+            match refused {
+                Ok(payload) => chunk.push(DynamicEvent::new(&command.name, payload).with_kind(command.kind.clone())),
+                Err(reason) => {
+                    let quoted = output::beginning(&line, 60);
+                    end = Some(Err(Failure::failed(format!(
+                        "line {number} of {from} {reason} (`{quoted}`)"
+                    ))));
+                    break;
+                }
+            }
+        }
+        // What came before a bad line is written; the line is named, and nothing after it is written.
+        send(command, streamer, &chunk, first, from, written).await?;
+        bar.inc(bytes as u64);
+        bar.set_message(written.events.to_string());
+        if let Some(end) = end {
+            return end;
+        }
+    }
+}
+
+fn parse(line: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
+    if text.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    object(text)
+}
+
+/// Emits a chunk whose first event stands on line `first`.
+async fn send(
+    command: &Emit,
+    streamer: &Streamer,
+    chunk: &[DynamicEvent],
+    first: u64,
+    from: &str,
+    written: &mut Written,
+) -> Result<(), Failure> {
+    if chunk.is_empty() {
+        return Ok(());
+    }
+    let result = streamer.emit_all(chunk).await;
+    let (ids, broken) = match result {
+        Ok(ids) => (ids, None),
+        Err(mut error) => {
+            let ids = std::mem::take(&mut error.written)
+                .into_iter()
+                .map(|(_, id)| id)
+                .collect();
+            (ids, Some(error))
+        }
+    };
+    written.events += ids.len() as u64;
+    if let (Some(smallest), Some(greatest)) = (ids.first(), ids.last()) {
+        written.ids = Some((written.ids.map_or(*smallest, |(first, _)| first), *greatest));
+    }
+    if let Some(EmitAllError { failed, unknown, .. }) = broken {
+        let unsure = unknown.len();
+        let Some((position, error)) = failed.into_iter().chain(unknown).min_by_key(|(position, _)| *position) else {
+            return Err(Failure::failed("the batch was not written as a whole"));
+        };
+        let mut failure = super::failure(&error);
+        let line = first + position as u64;
+        let unsure = if unsure > 0 {
+            format!("; {unsure} events from this line on may have been written")
+        } else {
+            String::new()
+        };
+        failure.text = Some(format!("line {line} of {from}: {error}{unsure}"));
+        return Err(failure);
+    }
+    if let Some(entries) = command.maxlen {
+        streamer
+            .engine()
+            .trim(&StreamName::from(&command.name), Trim::max_len(entries))
+            .await?;
+    }
+    Ok(())
+}
+
+/// What to read, its size where that is known, and what to call it.
+fn open(payload: Option<&str>) -> Result<(Input, Option<u64>, String), Failure> {
+    match payload {
+        None | Some("-") => Ok((Box::new(BufReader::new(io::stdin())), None, "stdin".to_owned())),
+        Some(text) => match text.strip_prefix('@') {
+            Some(path) => {
+                let file =
+                    File::open(path).map_err(|error| Failure::failed(format!("could not open {path}: {error}")))?;
+                let size = file
+                    .metadata()
+                    .ok()
+                    .filter(std::fs::Metadata::is_file)
+                    .map(|data| data.len());
+                Ok((Box::new(BufReader::with_capacity(1 << 16, file)), size, path.to_owned()))
+            }
+            None => Err(Failure::usage(
+                "with --lines the events come from @FILE or, with `-` or nothing, from stdin",
+            )),
+        },
+    }
+}
+
+/// A bar on a terminal, nothing elsewhere.
+fn progress(size: Option<u64>, quiet: bool) -> ProgressBar {
+    if quiet || !io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let (bar, template) = match size {
+        Some(size) => (
+            ProgressBar::new(size),
+            "{bar:40} {percent}% {msg} events, {binary_bytes_per_sec}, {eta} left",
+        ),
+        None => (
+            ProgressBar::new_spinner(),
+            "{spinner} {msg} events, {binary_bytes}, {binary_bytes_per_sec}",
+        ),
+    };
+    bar.enable_steady_tick(Duration::from_millis(100));
+    bar.with_style(ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar()))
+}

@@ -1,0 +1,86 @@
+//! What is in force: flags over `STREAMER_*` environment over `streamer.toml` over defaults.
+//!
+//! - `value`: how a value is read and shown.
+//! - `file`: the file, with lines for complaints.
+//! - `settings`: every key outside the tables of listeners, and where its value came from.
+//! - `definitions`: `[listeners.NAME]` and `[listen_and_fire]`.
+//! - `secret`: URLs without their passwords.
+
+mod definitions;
+mod file;
+mod secret;
+mod settings;
+mod value;
+
+use std::path::{Path, PathBuf};
+
+pub(crate) use self::{
+    definitions::{Definition, Definitions, Mode, What},
+    secret::without_password,
+    settings::{Defaults, Flags, Row, SettingFlags, Settings},
+    value::{Limit, LogFormat, Value, flag},
+};
+use self::{
+    file::{File, Table},
+    settings::KEYS,
+};
+use crate::exit::Failure;
+
+/// The file that is read from the working directory when no other is named.
+const DEFAULT_FILE: &str = "streamer.toml";
+
+/// Everything that was configured.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// The file that was read, if there was one.
+    pub(crate) path: Option<PathBuf>,
+    pub(crate) settings: Settings,
+    pub(crate) definitions: Definitions,
+}
+
+impl Config {
+    /// Reads the configuration. `path` is that of `--config`; `known` are the listeners that the application has
+    /// registered by itself, which `[listen_and_fire]` may name too.
+    pub(crate) fn load(
+        path: Option<&Path>,
+        flags: &Flags,
+        defaults: &Defaults,
+        known: &[&str],
+    ) -> Result<Self, Failure> {
+        let named = path.map(Path::to_owned).or_else(|| {
+            std::env::var_os("STREAMER_CONFIG")
+                .filter(|path| !path.is_empty())
+                .map(PathBuf::from)
+        });
+        let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
+                let settings = Settings::resolve(flags, None, defaults)?;
+                return Ok(Self {
+                    path: None,
+                    settings,
+                    definitions: Definitions::default(),
+                });
+            }
+            Err(error) => {
+                return Err(Failure::usage(format!(
+                    "could not read the configuration {}: {error}",
+                    path.display()
+                )));
+            }
+        };
+        let file = File::new(&path, &text);
+        let entries = file.parse()?;
+        let top = Table::new(file, "", &entries);
+        let tables = ["listen_and_fire", "listeners"];
+        top.only(&KEYS.iter().map(|key| key.name).chain(tables).collect::<Vec<_>>())?;
+        let settings = Settings::resolve(flags, Some(&top), defaults)?;
+        let definitions = Definitions::read(&top, known)?;
+        Ok(Self {
+            path: Some(path),
+            settings,
+            definitions,
+        })
+    }
+}

@@ -1,0 +1,212 @@
+//! Every key outside the tables of listeners, its type, its default, and where its value came from.
+
+use std::{fmt, path::PathBuf, time::Duration};
+
+use clap::Args;
+
+use super::{Limit, LogFormat, Value, file::Table, flag, value::Count};
+use crate::exit::Failure;
+
+/// A key of the configuration. Its environment variable is `STREAMER_` and the name in capitals.
+pub(crate) struct Key {
+    pub(crate) name: &'static str,
+}
+
+macro_rules! settings {
+    ($($name:ident: $type:ty = $default:expr;)*) => {
+        /// Every key, in the order of the documentation.
+        pub(crate) const KEYS: &[Key] = &[$(Key { name: stringify!($name) }),*];
+
+        /// The values in force.
+        #[derive(Debug)]
+        pub(crate) struct Settings {
+            $(pub(crate) $name: Setting<$type>,)*
+        }
+
+        /// What the command line says; `None` where it says nothing.
+        #[derive(Clone, Debug, Default)]
+        pub(crate) struct Flags {
+            $(pub(crate) $name: Option<$type>,)*
+        }
+
+        impl Settings {
+            /// Settles every key: the first of flag, environment, file and default that has it.
+            pub(crate) fn resolve(flags: &Flags, file: Option<&Table<'_>>, defaults: &Defaults) -> Result<Self, Failure> {
+                Ok(Self {
+                    $($name: Setting::find(stringify!($name), flags.$name.clone(), file, || $default(defaults))?,)*
+                })
+            }
+
+            /// Every key with what is in force for it.
+            pub(crate) fn rows(&self) -> Vec<Row<'_>> {
+                vec![$(Row {
+                    key: stringify!($name),
+                    text: self.$name.value.show(),
+                    json: self.$name.value.json(),
+                    source: &self.$name.source,
+                }),*]
+            }
+        }
+    };
+}
+
+settings! {
+    url: String = |defaults: &Defaults| defaults.url.clone().unwrap_or_else(|| "redis://127.0.0.1:6379".to_owned());
+    domain: String = |defaults: &Defaults| defaults.domain.clone().unwrap_or_default();
+    group: Option<String> = |_| None;
+    consumer: Option<String> = |_| None;
+    reclaim: Limit = |_| Limit(Some(Duration::from_secs(60)));
+    keep_alive: bool = |_| false;
+    max_attempts: Option<Count> = |_| None;
+    workers: Count = |_| Count(1);
+    key: Option<String> = |_| None;
+    listen_timeout: Limit = |_| Limit(None);
+    always_acknowledge: bool = |_| true;
+    read_wait: Duration = |_| Duration::from_secs(2);
+    batch: Count = |_| Count(512);
+    grace: Duration = |_| Duration::from_secs(30);
+    log_format: LogFormat = |_| LogFormat::Text;
+}
+
+/// A key with what is in force for it.
+pub(crate) struct Row<'a> {
+    pub(crate) key: &'static str,
+    /// The value for people.
+    pub(crate) text: String,
+    /// The value for programs.
+    pub(crate) json: serde_json::Value,
+    pub(crate) source: &'a Source,
+}
+
+/// What an application gives instead of the built-in defaults.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Defaults {
+    pub(crate) url: Option<String>,
+    pub(crate) domain: Option<String>,
+}
+
+/// A value and where it came from.
+#[derive(Clone, Debug)]
+pub(crate) struct Setting<V> {
+    pub(crate) value: V,
+    pub(crate) source: Source,
+}
+
+/// Where a value came from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    Flag,
+    Environment(String),
+    File(PathBuf, usize),
+    Default,
+}
+
+impl fmt::Display for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Flag => f.write_str("flag"),
+            Self::Environment(name) => write!(f, "env {name}"),
+            Self::File(path, line) => write!(f, "{}:{line}", path.display()),
+            Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl<V: Value> Setting<V> {
+    fn find(
+        key: &str,
+        flag: Option<V>,
+        file: Option<&Table<'_>>,
+        default: impl FnOnce() -> V,
+    ) -> Result<Self, Failure> {
+        if let Some(value) = flag {
+            return Ok(Self {
+                value,
+                source: Source::Flag,
+            });
+        }
+        let variable = format!("STREAMER_{}", key.to_ascii_uppercase());
+        if let Some(text) = std::env::var_os(&variable).filter(|text| !text.is_empty()) {
+            let value = text.to_str().and_then(V::from_text).ok_or_else(|| {
+                // The text is not quoted: it could be a URL with a password.
+                Failure::usage(format!("the environment variable {variable} must be {}", V::EXPECTED))
+            })?;
+            return Ok(Self {
+                value,
+                source: Source::Environment(variable),
+            });
+        }
+        if let Some((table, (value, line))) = file.zip(file.map(|table| table.get(key)).transpose()?.flatten()) {
+            return Ok(Self {
+                value,
+                source: Source::File(table.file.path.to_owned(), line),
+            });
+        }
+        Ok(Self {
+            value: default(),
+            source: Source::Default,
+        })
+    }
+}
+
+/// The flags of `listen` that are settings too; `config` takes them to show what they would change.
+#[derive(Args, Clone, Debug, Default)]
+pub(crate) struct SettingFlags {
+    /// Listen as a consumer of this group: each message goes to one consumer of it
+    #[arg(long, value_name = "NAME")]
+    group: Option<String>,
+    /// The consumer's name in the group [default: the group, `-` and 16 random characters]
+    #[arg(long, value_name = "NAME")]
+    consumer: Option<String>,
+    /// Take over what other consumers left idle for so long: milliseconds, `30s`, or `off` [default: 60s]
+    #[arg(long, value_name = "MS", value_parser = flag::<Limit>)]
+    reclaim: Option<Limit>,
+    /// Go on when the store goes away and comes back
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+          alias = "keep_alive")]
+    keep_alive: Option<bool>,
+    /// With --keep-alive: give up after so many attempts in a row [default: never]
+    #[arg(long, value_name = "N", value_parser = flag::<Count>, alias = "max_attempts")]
+    max_attempts: Option<Count>,
+    /// How many messages are handled at once [default: 1, in order]
+    #[arg(long, value_name = "N", value_parser = flag::<Count>)]
+    workers: Option<Count>,
+    /// With --workers: messages with the same value here (such as `order.id`) stay in order
+    #[arg(long, value_name = "PATH")]
+    key: Option<String>,
+    /// End when no message came for so long: milliseconds or `30s` [default: never]
+    #[arg(long, value_name = "MS", value_parser = flag::<Limit>, alias = "listen_timeout")]
+    listen_timeout: Option<Limit>,
+}
+
+impl SettingFlags {
+    pub(crate) fn put_into(self, flags: &mut Flags) {
+        flags.group = self.group.map(Some);
+        flags.consumer = self.consumer.map(Some);
+        flags.reclaim = self.reclaim;
+        flags.keep_alive = self.keep_alive;
+        flags.max_attempts = self.max_attempts.map(Some);
+        flags.workers = self.workers;
+        flags.key = self.key.map(Some);
+        flags.listen_timeout = self.listen_timeout;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_is_documented() {
+        let table = include_str!("../../../docs/configuration.md");
+        for key in KEYS {
+            assert!(
+                table.contains(&format!("| `{}` |", key.name)),
+                "docs/configuration.md lacks {}",
+                key.name
+            );
+            let variable = format!("`STREAMER_{}`", key.name.to_ascii_uppercase());
+            assert!(table.contains(&variable), "docs/configuration.md lacks {variable}");
+        }
+    }
+}

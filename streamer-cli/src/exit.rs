@@ -1,0 +1,107 @@
+//! How a command ends: exit codes, and the one line that says what went wrong.
+
+use std::{fmt, io, process::ExitCode};
+
+use streamer::{
+    ListenError,
+    engine::{EngineError, EngineErrorKind},
+};
+
+/// The exit codes, as `--help` and `docs/cli.md` document them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Unreachable = 3,
+    Aborted = 130,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit as u8)
+    }
+}
+
+/// What ended a command, in words for the person who ran it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) exit: Exit,
+    /// Nothing is said when it is `None`: the reader of our output went away, or it was said already.
+    pub(crate) text: Option<String>,
+}
+
+pub(crate) type Outcome = Result<Exit, Failure>;
+
+impl Failure {
+    pub(crate) fn failed(text: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Failed,
+            text: Some(text.into()),
+        }
+    }
+
+    pub(crate) fn usage(text: impl Into<String>) -> Self {
+        Self {
+            exit: Exit::Usage,
+            text: Some(text.into()),
+        }
+    }
+
+    pub(crate) fn aborted() -> Self {
+        Self {
+            exit: Exit::Aborted,
+            text: Some("interrupted".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text.as_deref().unwrap_or_default())
+    }
+}
+
+fn exit_of(kind: EngineErrorKind) -> Exit {
+    match kind {
+        EngineErrorKind::Connection | EngineErrorKind::Unavailable => Exit::Unreachable,
+        EngineErrorKind::InvalidInput => Exit::Usage,
+        _ => Exit::Failed,
+    }
+}
+
+impl From<EngineError> for Failure {
+    fn from(error: EngineError) -> Self {
+        Self {
+            exit: exit_of(error.kind()),
+            text: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<ListenError> for Failure {
+    fn from(error: ListenError) -> Self {
+        let exit = match (&error, error.engine_kind()) {
+            (_, Some(kind)) => exit_of(kind),
+            (ListenError::InvalidOption(_), None) => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            text: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<io::Error> for Failure {
+    /// For writing to stdout. A pipe that was closed by its reader (`… | head`) is a quiet end, not an error.
+    fn from(error: io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self {
+                exit: Exit::Done,
+                text: None,
+            };
+        }
+        Self::failed(format!("could not write the output: {error}"))
+    }
+}

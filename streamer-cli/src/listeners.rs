@@ -1,0 +1,191 @@
+//! From the configuration to listeners: the application's own ones and those of `streamer.toml`, event by event.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use streamer::{Context, Listener, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
+
+use crate::{
+    config::{Definition, Definitions, Mode, What},
+    exit::Failure,
+    program::{Groups, Lines, OnePerMessage, Program},
+    webhook::Webhook,
+};
+
+/// The listeners of the application and of the configuration together, ready to listen.
+pub(crate) struct Built {
+    pub(crate) listeners: Listeners,
+    /// Programs with long-lived children, to end when listening has ended.
+    lines: Vec<Arc<Lines>>,
+    groups: Groups,
+}
+
+/// The names of each event's listeners: first those that the application registered, then those of the configuration.
+pub(crate) fn names(own: &Listeners, definitions: &Definitions) -> Vec<(String, Vec<String>)> {
+    let mut events: Vec<(String, Vec<String>)> = own
+        .all()
+        .map(|(event, listeners)| {
+            (
+                event.to_string(),
+                listeners.iter().map(|one| one.name().to_owned()).collect(),
+            )
+        })
+        .collect();
+    for (event, names) in &definitions.events {
+        let at = events.iter().position(|(known, _)| known == event).unwrap_or_else(|| {
+            events.push((event.clone(), Vec::new()));
+            events.len() - 1
+        });
+        for name in names {
+            if !events[at].1.contains(name) {
+                events[at].1.push(name.clone());
+            }
+        }
+    }
+    events
+}
+
+/// Makes the listeners of `events` (of all when empty), and finds out whether each can work.
+pub(crate) fn build(
+    own: Listeners,
+    definitions: &Definitions,
+    events: &[StreamName],
+    workers: usize,
+) -> Result<Built, Failure> {
+    let mut registered: HashMap<String, Arc<dyn Listener>> = HashMap::new();
+    for (_, listeners) in own.all() {
+        for one in listeners {
+            registered
+                .entry(one.name().to_owned())
+                .or_insert_with(|| one.listener().clone());
+        }
+    }
+    let mut built = Built {
+        listeners: own,
+        lines: Vec::new(),
+        groups: Groups::default(),
+    };
+    let mut shared: BTreeMap<&str, Arc<dyn Listener>> = BTreeMap::new();
+    for (event, names) in &definitions.events {
+        let event = StreamName::from(event);
+        if !events.is_empty() && !events.contains(&event) {
+            continue;
+        }
+        for name in names {
+            let listener = match (
+                shared.get(name.as_str()),
+                definitions.listeners.iter().find(|one| one.name == *name),
+            ) {
+                (Some(listener), _) => listener.clone(),
+                (None, Some(definition)) => built.make(definition, workers)?,
+                // The configuration was checked: what it does not define is the application's own.
+                (None, None) => match registered.get(name) {
+                    Some(listener) => listener.clone(),
+                    None => continue,
+                },
+            };
+            shared.insert(name, listener.clone());
+            built
+                .listeners
+                .add_listener(event.clone(), name, Shared(listener), None);
+        }
+    }
+    Ok(built)
+}
+
+impl Built {
+    fn make(&mut self, definition: &Definition, workers: usize) -> Result<Arc<dyn Listener>, Failure> {
+        let wrong = |text: String| {
+            Failure::usage(format!(
+                "{}: the listener `{}` cannot work: {text}",
+                definition.place, definition.name
+            ))
+        };
+        match definition.what.clone() {
+            What::Program {
+                command,
+                mode,
+                shell,
+                cwd,
+                env,
+            } => {
+                let program = Program {
+                    name: definition.name.clone(),
+                    command,
+                    shell,
+                    cwd,
+                    env,
+                    timeout: definition.timeout,
+                    groups: self.groups.clone(),
+                };
+                program.check().map_err(wrong)?;
+                if mode == Mode::Message {
+                    return Ok(Arc::new(OnePerMessage(program)));
+                }
+                let lines = Arc::new(Lines::new(program, workers));
+                self.lines.push(lines.clone());
+                Ok(lines)
+            }
+            What::Webhook { url, secret_env } => {
+                let secret = match secret_env {
+                    None => None,
+                    Some(variable) => match std::env::var(&variable) {
+                        Ok(secret) if !secret.is_empty() => Some(secret),
+                        _ => {
+                            let text = format!(
+                                "its `secret_env` names the environment variable {variable}, which is not set (or not text)"
+                            );
+                            return Err(wrong(text));
+                        }
+                    },
+                };
+                Ok(Arc::new(Webhook::new(url, secret, definition.timeout)))
+            }
+        }
+    }
+
+    /// What ends the programs; `listeners` can be given away before.
+    pub(crate) fn split(self) -> (Listeners, Programs) {
+        (
+            self.listeners,
+            Programs {
+                lines: self.lines,
+                groups: self.groups,
+            },
+        )
+    }
+}
+
+/// The programs that run for listeners.
+pub(crate) struct Programs {
+    lines: Vec<Arc<Lines>>,
+    groups: Groups,
+}
+
+impl Programs {
+    /// Ends them in good order: their input ends, they get time, then they are asked to end, then killed.
+    pub(crate) async fn end(&self) {
+        futures_util::future::join_all(self.lines.iter().map(|lines| lines.end())).await;
+    }
+
+    /// Kills them.
+    pub(crate) fn kill(&self) {
+        self.groups.kill();
+    }
+}
+
+/// One listener for several events.
+struct Shared(Arc<dyn Listener>);
+
+#[async_trait]
+impl Listener for Shared {
+    async fn handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError> {
+        self.0.handle(message, context).await
+    }
+
+    fn decodes(&self) -> bool {
+        self.0.decodes()
+    }
+}

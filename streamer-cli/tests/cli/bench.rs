@@ -1,0 +1,301 @@
+//! A folder with a store of its own in which the binary is run.
+
+use std::{
+    fs,
+    io::{BufRead as _, BufReader, Read as _, Write as _},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdout, Command, Stdio},
+    sync::mpsc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use streamer_test_servers::RedisServer;
+use tempfile::TempDir;
+
+/// Nothing here takes so long; a test that waits longer has failed.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+pub(crate) struct Bench {
+    folder: TempDir,
+    pub(crate) url: String,
+    /// The server of the store, where it is one.
+    pub(crate) redis: Option<RedisServer>,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let url = format!("sqlite://{}", folder.path().join("test.db").display());
+        Self {
+            folder,
+            url,
+            redis: None,
+        }
+    }
+
+    pub(crate) fn on_redis() -> Self {
+        let redis = RedisServer::start();
+        Self {
+            folder: TempDir::new().unwrap(),
+            url: redis.url(),
+            redis: Some(redis),
+        }
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub(crate) fn write(&self, name: &str, text: &str) -> &Self {
+        fs::write(self.path(name), text).unwrap();
+        self
+    }
+
+    pub(crate) fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// A shell script that can be run.
+    pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
+        use std::os::unix::fs::PermissionsExt as _;
+        self.write(name, &format!("#!/bin/sh\n{text}\n"));
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        self
+    }
+
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_streamer"));
+        // The environment of whoever runs the tests must not change what they see.
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("STREAMER_") {
+                command.env_remove(name);
+            }
+        }
+        command
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env("STREAMER_URL", &self.url)
+            .stdin(Stdio::null());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Ended {
+        end(self.command(arguments))
+    }
+
+    pub(crate) fn run_with_input(&self, arguments: &[&str], input: &str) -> Ended {
+        self.write("stdin", input);
+        let mut command = self.command(arguments);
+        command.stdin(fs::File::open(self.path("stdin")).unwrap());
+        end(command)
+    }
+
+    /// Runs a command that must succeed, and gives what it printed.
+    pub(crate) fn ok(&self, arguments: &[&str]) -> String {
+        let ended = self.run(arguments);
+        assert_eq!(ended.code, Some(0), "{arguments:?}: {ended:?}");
+        ended.stdout
+    }
+
+    pub(crate) fn emit(&self, name: &str, payload: &str) -> String {
+        self.ok(&["emit", name, payload]).trim().to_owned()
+    }
+
+    /// Listens to everything there is until nothing comes any more.
+    pub(crate) fn listen_all(&self, more: &[&str]) -> Ended {
+        let arguments = [&["listen", "--all", "--group", "g", "--listen-timeout", "500"], more].concat();
+        let ended = self.run(&arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    }
+
+    /// How many messages the group has not settled.
+    pub(crate) fn drained(&self, event: &str) -> bool {
+        // Whoever listens in the group now gets what is left; nothing must be.
+        self.ok(&[
+            "listen",
+            event,
+            "--group",
+            "g",
+            "--reclaim",
+            "50",
+            "--listen-timeout",
+            "300",
+        ])
+        .is_empty()
+    }
+
+    pub(crate) fn start(&self, arguments: &[&str]) -> Running {
+        Running::start(self.command(arguments))
+    }
+}
+
+fn end(mut command: Command) -> Ended {
+    let output = command.output().unwrap();
+    Ended {
+        code: output.status.code(),
+        stdout: String::from_utf8(output.stdout).unwrap(),
+        stderr: String::from_utf8(output.stderr).unwrap(),
+    }
+}
+
+/// A run that goes on. Dropping it kills it.
+pub(crate) struct Running {
+    pub(crate) child: Child,
+    stdout: mpsc::Receiver<String>,
+    stderr: Option<thread::JoinHandle<String>>,
+    seen: String,
+}
+
+impl Running {
+    pub(crate) fn start(mut command: Command) -> Self {
+        let mut child = command.spawn().unwrap();
+        let stdout = lines(child.stdout.take().unwrap());
+        let mut errors = child.stderr.take().unwrap();
+        let stderr = thread::spawn(move || {
+            let mut text = String::new();
+            let _ = errors.read_to_string(&mut text);
+            text
+        });
+        Self {
+            child,
+            stdout,
+            stderr: Some(stderr),
+            seen: String::new(),
+        }
+    }
+
+    /// Waits for a line of the output that holds `text`.
+    pub(crate) fn wait_for(&mut self, text: &str) -> String {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            match self
+                .stdout
+                .recv_timeout(until.saturating_duration_since(Instant::now()))
+            {
+                Ok(line) => {
+                    self.seen.push_str(&line);
+                    self.seen.push('\n');
+                    if line.contains(text) {
+                        return line;
+                    }
+                }
+                Err(error) => panic!("no line with {text:?} ({error}); so far:\n{}", self.seen),
+            }
+        }
+    }
+
+    /// A line, if one has come.
+    pub(crate) fn try_line(&mut self) -> Option<String> {
+        self.stdout.try_recv().ok()
+    }
+
+    pub(crate) fn signal(&self, signal: rustix::process::Signal) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, signal).unwrap();
+    }
+
+    /// Waits for the end.
+    pub(crate) fn end(mut self) -> Ended {
+        let until = Instant::now() + PATIENCE;
+        let status = wait_until(|| self.child.try_wait().unwrap());
+        while let Ok(line) = self
+            .stdout
+            .recv_timeout(until.saturating_duration_since(Instant::now()))
+        {
+            self.seen.push_str(&line);
+            self.seen.push('\n');
+        }
+        let stderr = self.stderr.take().unwrap().join().unwrap();
+        Ended {
+            code: status.code(),
+            stdout: std::mem::take(&mut self.seen),
+            stderr,
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn lines(output: ChildStdout) -> mpsc::Receiver<String> {
+    let (sender, receiver) = mpsc::channel();
+    thread::spawn(move || {
+        for line in BufReader::new(output).lines().map_while(Result::ok) {
+            if sender.send(line).is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+/// Waits until something is there.
+pub(crate) fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "it did not happen");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a process lives.
+pub(crate) fn lives(pid: &str) -> bool {
+    let stat = fs::read_to_string(Path::new("/proc").join(pid.trim()).join("stat")).unwrap_or_default();
+    // One that ended and was not yet waited for is dead all the same.
+    !stat.is_empty() && !stat.contains(") Z ")
+}
+
+/// A named pipe by which a program of a test can be held up.
+pub(crate) fn fifo(path: &Path) {
+    assert!(Command::new("mkfifo").arg(path).status().unwrap().success());
+}
+
+/// Lets a program go on that waits at a named pipe.
+pub(crate) fn open_gate(path: &Path) {
+    fs::OpenOptions::new()
+        .write(true)
+        .open(path)
+        .unwrap()
+        .write_all(b"go\n")
+        .unwrap();
+}
+
+/// What changes from run to run, made the same.
+pub(crate) fn snapshot(text: &str, check: impl FnOnce(&str)) {
+    insta::with_settings!({
+        prepend_module_to_snapshot => false,
+        snapshot_path => "snapshots",
+        filters => vec![
+            (r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"),
+            (r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d", "TIME"),
+            (r"\b\d{13}-\d+", "ID"),
+            (r"\bg-[0-9A-Za-z]{16}", "CONSUMER"),
+            (r"/[^ '|]*/\.tmp[0-9A-Za-z]+", "FOLDER"),
+            (r"[ ]+\|\n", " |\n"),
+            (r"-{5,}", "-----"),
+            (r"/[^ ]*/streamer-demo-[0-9A-Za-z]+", "FOLDER"),
+            (r"[^ ]*/debug/streamer|[^ ]*/release/streamer", "streamer"),
+            (r"[Pp]rocess \d+", "process N"),
+            (r" +\d+/s", " N/s"),
+            (r"\d+\.\d\d s", "N s"),
+        ],
+    }, { check(text) });
+}

@@ -1,0 +1,128 @@
+use crate::bench::{Bench, snapshot};
+
+/// What is on the stream, a JSON line each.
+fn stored(bench: &Bench, event: &str, count: usize) -> Vec<serde_json::Value> {
+    let mut tail = bench.start(&["tail", event, "--last-id", "0", "--json"]);
+    (0..count)
+        .map(|_| serde_json::from_str(&tail.wait_for("{")).unwrap())
+        .collect()
+}
+
+#[test]
+fn every_form_of_payload_arrives() {
+    let bench = Bench::new();
+    bench.write("order.json", r#"{"from":"file"}"#);
+    let id = bench.emit("order.placed", r#"{"from":"argument"}"#);
+    assert!(
+        id.split_once('-')
+            .is_some_and(|(ms, seq)| ms.len() == 13 && seq.parse::<u64>().is_ok()),
+        "{id}"
+    );
+    bench.emit("order.placed", "@order.json");
+    assert_eq!(
+        bench
+            .run_with_input(&["emit", "order.placed", "-"], r#"{"from":"stdin"}"#)
+            .code,
+        Some(0)
+    );
+    bench.ok(&["emit", "order.placed"]);
+    let messages = stored(&bench, "order.placed", 4);
+    let from: Vec<_> = messages.iter().map(|message| message["data"]["from"].clone()).collect();
+    assert_eq!(
+        from,
+        [
+            "argument".into(),
+            "file".into(),
+            "stdin".into(),
+            serde_json::Value::Null
+        ]
+    );
+    assert_eq!(messages[0]["id"], id);
+}
+
+#[test]
+fn type_domain_and_id_are_what_was_asked_for() {
+    let bench = Bench::new();
+    let printed = bench.ok(&[
+        "emit", "a", "{}", "--type", "command", "--domain", "shop", "--id", "5-1",
+    ]);
+    assert_eq!(printed, "5-1\n");
+    assert_eq!(bench.ok(&["emit", "a", "--json", "--id", "6"]), "{\"id\":\"6-0\"}\n");
+    let message = &stored(&bench, "a", 1)[0];
+    assert_eq!(
+        (&message["type"], &message["domain"], &message["id"]),
+        (&"command".into(), &"shop".into(), &"5-1".into())
+    );
+    let refused = bench.run(&["emit", "a", "{}", "--id", "5-1"]);
+    assert_eq!((refused.code, refused.stdout.as_str()), (Some(1), ""));
+    assert!(
+        refused.stderr.starts_with("error: could not emit event 'a'"),
+        "{refused:?}"
+    );
+}
+
+#[test]
+fn what_cannot_be_emitted_is_named() {
+    let bench = Bench::new();
+    bench.write("broken.json", "{\"a\":");
+    let mut all = String::new();
+    for arguments in [
+        &["emit", "a", "not json"][..],
+        &["emit", "a", "[1]"],
+        &["emit", "a", "@broken.json"],
+        &["emit", "a", "@missing.json"],
+        &["emit", "", "{}"],
+        &["emit", "a", "--id", "x"],
+        &["emit", "a", "{}", "--lines"],
+    ] {
+        let ended = bench.run(arguments);
+        all.push_str(&format!("{arguments:?}\nexit {:?}\n{}\n", ended.code, ended.stderr));
+    }
+    snapshot(&all, |all| insta::assert_snapshot!("emit_errors", all));
+}
+
+#[test]
+fn lines_are_emitted_in_order_from_a_file_and_from_stdin() {
+    let bench = Bench::new();
+    let lines: String = (0..2000).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+    bench.write("orders.jsonl", &lines);
+    let printed = bench.ok(&["emit", "a", "--lines", "@orders.jsonl"]);
+    assert!(printed.starts_with("Emitted 2000 events to 'a' in "), "{printed}");
+    let summary = bench.run_with_input(&["emit", "a", "--lines", "--json"], "{\"n\":2000}\n{\"n\":2001}");
+    let summary: serde_json::Value = serde_json::from_str(&summary.stdout).unwrap();
+    assert_eq!(summary["emitted"], 2);
+    let numbers: Vec<_> = stored(&bench, "a", 2002)
+        .iter()
+        .map(|message| message["data"]["n"].as_u64().unwrap())
+        .collect();
+    assert_eq!(numbers, (0..2002).collect::<Vec<_>>());
+}
+
+#[test]
+fn a_bad_line_is_named_with_what_was_written_before_it() {
+    let bench = Bench::new();
+    for (bad, reason) in [
+        ("{\"n\":", "is not JSON"),
+        ("7", "is not a JSON object"),
+        ("", "is empty"),
+    ] {
+        let lines: String = (1..700).map(|n| format!("{{\"n\":{n}}}\n")).collect();
+        bench.write("orders.jsonl", &format!("{lines}{bad}\n{{\"n\":701}}\n"));
+        let ended = bench.run(&["emit", reason, "--lines", "@orders.jsonl"]);
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(1), ""), "{ended:?}");
+        assert!(
+            ended.stderr.contains(&format!("line 700 of orders.jsonl {reason}")),
+            "{ended:?}"
+        );
+        assert!(
+            ended
+                .stderr
+                .contains(&format!("; 699 events were written to '{reason}' before")),
+            "{ended:?}"
+        );
+        let last = bench.emit(reason, "{\"n\":\"after\"}");
+        let stored = stored(&bench, reason, 700);
+        assert_eq!(stored[698]["data"]["n"], 699);
+        assert_eq!(stored[699]["id"], last, "what follows a bad line must not be written");
+    }
+}

@@ -1,0 +1,132 @@
+use crate::bench::{Bench, snapshot, wait_until};
+
+fn bench() -> Bench {
+    on(Bench::new())
+}
+
+fn on(bench: Bench) -> Bench {
+    bench.script("ok.sh", "while read -r line; do echo '{\"ok\":true}'; done");
+    bench.script("no.sh", "while read -r line; do echo '{\"error\":\"no paper\"}'; done");
+    bench.write(
+        "streamer.toml",
+        "[listen_and_fire]\na = ['ok']\nb = ['ok', 'no']\n[listeners.ok]\nprogram = ['./ok.sh']\n[listeners.no]\nprogram = ['./no.sh']\n",
+    );
+    bench
+}
+
+#[test]
+fn messages_are_reported_as_php_prints_them() {
+    let bench = bench();
+    bench.emit("b", "{}");
+    let ended = bench.listen_all(&[]);
+    snapshot(&format!("{}---\n{}", ended.stdout, ended.stderr), |text| {
+        insta::assert_snapshot!("listen", text);
+    });
+    assert!(bench.drained("b"));
+}
+
+#[test]
+fn the_same_on_redis() {
+    let bench = on(Bench::on_redis());
+    let id = bench.emit("a", "{}");
+    let printed = bench.listen_all(&[]).stdout;
+    assert_eq!(
+        printed,
+        format!("Processed message [{id}] on 'a' stream by [ok] listener.\n")
+    );
+    let pending = bench.redis.as_ref().unwrap().command(&["XPENDING", "a", "g"]);
+    assert!(pending.trim().starts_with('0'), "{pending}");
+}
+
+#[test]
+fn reports_are_json_for_programs() {
+    let bench = bench();
+    bench.emit("b", "{}");
+    let ended = bench.listen_all(&["--json"]);
+    snapshot(&ended.stdout, |text| insta::assert_snapshot!("listen_json", text));
+}
+
+#[test]
+fn quiet_prints_only_what_went_wrong() {
+    let bench = bench();
+    bench.emit("b", "{}");
+    let ended = bench.listen_all(&["-q"]);
+    assert_eq!(ended.stdout.lines().count(), 1);
+    assert!(ended.stdout.starts_with("Listener error. "));
+    assert_eq!(ended.stderr, "");
+}
+
+#[test]
+fn the_log_is_json_when_asked_for() {
+    let bench = bench();
+    let ended = bench.listen_all(&["--log-format", "json"]);
+    assert!(!ended.stderr.is_empty());
+    for line in ended.stderr.lines() {
+        let line: serde_json::Value = serde_json::from_str(line).unwrap();
+        assert!(line["message"].is_string() && line["level"].is_string(), "{line}");
+    }
+}
+
+#[test]
+fn an_event_without_listeners_is_named_and_the_others_are_listened_to() {
+    let bench = bench();
+    let id = bench.emit("a", "{}");
+    let text = "There are no local listeners associated with 'x' event in configuration.";
+    let ended = bench.run(&["listen", "x,a", "--group", "g", "--listen-timeout", "300"]);
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert!(ended.stderr.contains(text) && ended.stdout.contains(&id), "{ended:?}");
+    let ended = bench.run(&["listen", "x"]);
+    assert_eq!((ended.code, ended.stderr), (Some(1), format!("error: {text}\n")));
+}
+
+#[test]
+fn the_start_is_what_was_asked_for() {
+    let bench = bench();
+    let ids: Vec<String> = (0..3).map(|_| bench.emit("a", "{}")).collect();
+    let count = |arguments: &[&str]| {
+        let all = [&["listen", "a", "--listen-timeout", "300"], arguments].concat();
+        bench.ok(&all).lines().count()
+    };
+    assert_eq!(count(&[]), 0);
+    // laravel-streamer takes 0 for "not given".
+    assert_eq!(count(&["--last_id=0"]), 3);
+    assert_eq!(count(&["--last-id", &ids[0]]), 2);
+    assert_eq!(count(&["--group", "late", "--last-id", "now"]), 0);
+    assert_eq!(count(&["--group", "early"]), 3);
+}
+
+#[test]
+fn a_group_divides_the_work() {
+    let bench = bench();
+    let mut one = bench.start(&["listen", "a", "--group", "g", "--json"]);
+    let mut two = bench.start(&["listen", "a", "--group", "g", "--json"]);
+    one.wait_for("started");
+    two.wait_for("started");
+    let ids: std::collections::BTreeSet<String> = (0..200).map(|_| bench.emit("a", "{}")).collect();
+    let (mut by_one, mut by_two) = (Vec::new(), Vec::new());
+    wait_until(|| {
+        by_one.extend(one.try_line());
+        by_two.extend(two.try_line());
+        (by_one.len() + by_two.len() == 200).then_some(())
+    });
+    let id = |line: &String| {
+        serde_json::from_str::<serde_json::Value>(line).unwrap()["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
+    assert_eq!(
+        by_one
+            .iter()
+            .chain(&by_two)
+            .map(id)
+            .collect::<std::collections::BTreeSet<_>>(),
+        ids
+    );
+    assert!(
+        !by_one.is_empty() && !by_two.is_empty(),
+        "{} and {}",
+        by_one.len(),
+        by_two.len()
+    );
+}

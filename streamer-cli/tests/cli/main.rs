@@ -1,0 +1,14 @@
+//! What the command line promises, tried on the real binary with real processes, files and servers.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+mod bench;
+mod configuration;
+mod demo;
+mod emit;
+mod list;
+mod listen;
+mod program;
+mod shell;
+mod signals;
+mod tail;
+mod webhook;

@@ -1,0 +1,43 @@
+use rustix::process::Signal;
+
+use crate::bench::{Bench, wait_until};
+
+#[test]
+fn messages_are_watched_and_left_to_those_who_listen() {
+    let bench = Bench::new();
+    bench.script("ok.sh", "while read -r line; do echo '{\"ok\":true}'; done");
+    bench.write(
+        "streamer.toml",
+        "[listen_and_fire]\na = [\"ok\"]\n[listeners.ok]\nprogram = [\"./ok.sh\"]\n",
+    );
+    let first = bench.emit("a", r#"{"n":1}"#);
+    let mut tail = bench.start(&["tail", "a,b", "--last-id", "0"]);
+    let line = tail.wait_for(&first);
+    assert!(
+        line.starts_with(&format!("{first} 20")) && line.ends_with(" a {\"n\":1}"),
+        "{line}"
+    );
+    let second = bench.emit("b", r#"{"n":2}"#);
+    assert!(tail.wait_for(&second).ends_with(" b {\"n\":2}"));
+    // Watching took nothing away.
+    assert!(bench.listen_all(&[]).stdout.contains(&first));
+    tail.signal(Signal::INT);
+    let ended = tail.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+}
+
+#[test]
+fn without_a_start_only_what_comes_is_shown() {
+    let bench = Bench::new();
+    let old = bench.emit("a", r#"{"n":1}"#);
+    let mut tail = bench.start(&["tail", "a", "--json"]);
+    // When it has begun to watch is not known from outside; one of these comes after that.
+    let mut emitted = Vec::new();
+    let shown = wait_until(|| {
+        emitted.push(bench.emit("a", r#"{"n":2}"#));
+        tail.try_line()
+    });
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_ne!(shown["id"], old.as_str());
+    assert!(emitted.iter().any(|id| shown["id"] == id.as_str()));
+}
