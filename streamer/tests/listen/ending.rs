@@ -56,9 +56,11 @@ async fn a_listener_can_emit(store: Store) {
     assert_eq!(streamer.engine().len(&"next".into()).await.unwrap(), 50);
 }
 
+type Gate = (Seen, Arc<Semaphore>);
+
 /// A listener that waits until it is let through.
-fn gated() -> (Listeners<(Seen, Arc<Semaphore>)>, Seen, Arc<Semaphore>) {
-    async fn wait(message: ReceivedMessage, State((begun, gate)): State<(Seen, Arc<Semaphore>)>) {
+fn gated() -> (Listeners<Gate>, Seen, Arc<Semaphore>) {
+    async fn wait(message: ReceivedMessage, State((begun, gate)): State<Gate>) {
         begun.add(message);
         gate.acquire().await.unwrap().forget();
     }

@@ -29,10 +29,6 @@ impl Store {
         }
     }
 
-    pub(crate) fn url(&self) -> &str {
-        &self.url
-    }
-
     /// The server, on Redis.
     pub(crate) fn server(&mut self) -> Option<&mut RedisServer> {
         self.redis.as_mut()
