@@ -59,7 +59,7 @@ fn config() -> Config {
         config.cases = 16;
     }
     config.failure_persistence = None;
-    config.max_shrink_iters = 1000;
+    config.max_shrink_iters = 300;
     config
 }
 
