@@ -32,7 +32,7 @@ pub(crate) async fn redis_cluster() -> Store {
     }
 }
 
-/// In a new file.
+/// In a file of its own.
 pub(crate) async fn embedded_file() -> Store {
     let directory = tempfile::TempDir::new().unwrap();
     let url = format!("sqlite://{}", directory.path().join("events.db").display());
@@ -42,7 +42,7 @@ pub(crate) async fn embedded_file() -> Store {
     }
 }
 
-/// In memory.
+/// In a memory of its own.
 pub(crate) async fn embedded_memory() -> Store {
     Store {
         engine: streamer::engine::open("memory:").await.unwrap(),
