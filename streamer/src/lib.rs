@@ -10,6 +10,7 @@
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
 //! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
 //! - [`failed`]: the list of what listeners could not handle.
+//! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
 //! - `entry`: entries, their IDs and the names of streams.
 
 mod client;
@@ -18,6 +19,7 @@ pub mod engine;
 mod entry;
 mod event;
 pub mod failed;
+mod history;
 mod listen;
 pub mod message;
 pub mod stream;
@@ -27,6 +29,7 @@ pub use self::{
     emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
+    history::{ArchivedMessages, Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
         Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
         ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle, Summary,
