@@ -18,7 +18,8 @@ use futures_util::future::join_all;
 use streamer::{
     EntryId, NewId, RangeBound, StreamName, Trim,
     engine::{
-        Append, AppendOptions, EmbeddedEngine, Engine, EngineErrorKind, GroupStart, PendingFilter, ReadMode, Reader,
+        Append, AppendOptions, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, PendingFilter,
+        ReadMode, Reader,
     },
 };
 use tempfile::TempDir;
@@ -87,7 +88,7 @@ fn assert_intact(file: &Path) {
 }
 
 #[track_caller]
-fn refused(result: Result<EmbeddedEngine, streamer::engine::EngineError>, kind: EngineErrorKind, named: &[&str]) {
+fn refused(result: Result<EmbeddedEngine, EngineError>, kind: EngineErrorKind, named: &[&str]) {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     for text in named {
@@ -153,7 +154,7 @@ async fn the_other_process() {
         "read" => {
             let mut reader = consumer(&engine, "other").await;
             let mut read = Vec::new();
-            while !read.iter().any(|id| *id == EntryId::MAX) {
+            while !read.contains(&EntryId::MAX) {
                 let found = reader.next(7, Some(LONG)).await.unwrap();
                 read = found[0].entries.iter().map(|entry| entry.id).collect();
                 engine.acknowledge(&stream(), "workers", &read).await.unwrap();
@@ -288,7 +289,7 @@ async fn a_refused_operation_does_not_hurt_its_neighbours() {
     let results = join_all((0..100).map(|n| engine.append(append(n)))).await;
     let kinds = results
         .iter()
-        .filter_map(|result| result.as_ref().err().map(|error| error.kind()));
+        .filter_map(|result| result.as_ref().err().map(EngineError::kind));
     assert_eq!(kinds.collect::<Vec<_>>(), [EngineErrorKind::IdTooSmall; 50]);
     let info = engine.info(&stream()).await.unwrap().unwrap();
     assert_eq!((info.length, info.entries_added), (50, Some(50)));
