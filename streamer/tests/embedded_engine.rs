@@ -46,6 +46,19 @@ impl Place {
         format!("sqlite://{}", self.file().display())
     }
 
+    /// Waits until no process has the file open. SQLite then removes the log, whose content is in the file by then.
+    async fn closed(&self) {
+        let log = self.directory.path().join("events.db-wal");
+        let gone = async {
+            while log.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONG, gone)
+            .await
+            .expect("a connection stayed open");
+    }
+
     async fn open(&self) -> EmbeddedEngine {
         EmbeddedEngine::open(&self.url()).await.unwrap()
     }
@@ -348,15 +361,7 @@ async fn the_last_handle_closes_the_file() {
     assert_eq!(reader.next(1, None).await.unwrap().len(), 1, "a reader is a handle too");
     reader.next(1, Some(Duration::from_millis(20))).await.unwrap();
     drop(reader);
-    // SQLite removes it when the last connection of all is closed, after it has moved everything into the file.
-    let log = place.directory.path().join("events.db-wal");
-    tokio::time::timeout(LONG, async {
-        while log.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("a connection stayed open");
+    place.closed().await;
     assert_intact(&place.file());
 }
 
@@ -380,6 +385,7 @@ async fn a_database_of_another_application_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let place = Place::new();
     drop(place.open().await);
+    place.closed().await;
     let connection = rusqlite::Connection::open(place.file()).unwrap();
     connection
         .execute_batch("PRAGMA journal_mode = delete; PRAGMA user_version = 99")
@@ -427,6 +433,7 @@ async fn a_place_where_no_file_can_be_is_named() {
 async fn a_file_that_may_not_be_written_is_refused() {
     let place = Place::new();
     drop(place.open().await);
+    place.closed().await;
     // Where anybody can run it.
     let program = place.directory.path().join("program");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
