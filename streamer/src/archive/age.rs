@@ -78,6 +78,7 @@ pub struct InvalidOlderThan {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 

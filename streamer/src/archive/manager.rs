@@ -28,7 +28,7 @@ impl ArchiveManager {
     /// The drivers of this crate: `null`, `memory`, `sqlite`, and those that cargo features add.
     #[must_use]
     pub fn new() -> Self {
-        let drivers = Self(BTreeMap::new())
+        Self(BTreeMap::new())
             .driver("null", |_| async {
                 Ok(Arc::new(NullArchive) as Arc<dyn ArchiveStorage>)
             })
@@ -37,8 +37,7 @@ impl ArchiveManager {
             })
             .driver("sqlite", |url| async move {
                 Ok(Arc::new(SqliteArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
-            });
-        drivers
+            })
     }
 
     /// Adds a driver, in place of one of the same name. `open` is given the URL, which may be empty.

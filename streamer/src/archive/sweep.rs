@@ -14,6 +14,8 @@ const MOST: usize = 512;
 /// How many are read first, before it is known how large they are.
 const FIRST: usize = 32;
 
+type Tell = dyn Fn(&StreamName, EntryId, Fate) + Send + Sync;
+
 /// Moves old messages from streams to an archive, or away for good.
 ///
 /// Messages go in pages, so memory does not grow with the stream. Each page is stored, then deleted: a crash leaves a message on
@@ -39,7 +41,7 @@ pub struct Sweep {
     archive: Option<Arc<dyn ArchiveStorage>>,
     force: bool,
     dry_run: bool,
-    tell: Box<dyn Fn(&StreamName, EntryId, Fate) + Send + Sync>,
+    tell: Box<Tell>,
 }
 
 /// What becomes of a message; in a dry run, what would.

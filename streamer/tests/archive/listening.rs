@@ -67,7 +67,7 @@ async fn handled_messages_are_archived_and_told(place: Place) {
             .zip(&archived)
             .all(|(entry, message)| entry.fields == message.fields)
     );
-    let told = told.lock().unwrap();
+    let told = told.lock().unwrap().clone();
     assert_eq!(told.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
     assert_eq!(
         told[0].1,

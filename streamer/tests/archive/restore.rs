@@ -53,7 +53,10 @@ async fn a_restored_message_is_back_with_its_old_id_beside_its_new_one(place: Pl
     let back = on_stream(&place, "e").await;
     assert_eq!(
         *told.lock().unwrap(),
-        ids.iter().copied().zip(back.iter().map(|m| m.id())).collect::<Vec<_>>()
+        ids.iter()
+            .copied()
+            .zip(back.iter().map(ReceivedMessage::id))
+            .collect::<Vec<_>>()
     );
     for ((old, id), new) in before.iter().zip(&ids).zip(&back) {
         assert!(new.id() > *ids.last().unwrap());
@@ -214,7 +217,7 @@ async fn two_restores_at_once_double_nothing(place: Place) {
     let mut back = on_stream(&place, "e")
         .await
         .iter()
-        .filter_map(|m| m.original_id())
+        .filter_map(ReceivedMessage::original_id)
         .collect::<Vec<_>>();
     back.sort_unstable();
     assert_eq!(back, ids);
