@@ -50,6 +50,13 @@ impl ArchiveError {
         self
     }
 
+    /// The same error as another kind, for a caller who knows better what it means.
+    #[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
+    #[must_use]
+    pub(super) fn with_kind(self, kind: ArchiveErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// Why it happened, for programs.
     #[must_use]
     pub fn kind(&self) -> ArchiveErrorKind {

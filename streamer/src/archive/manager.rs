@@ -27,8 +27,9 @@ pub struct ArchiveManager(BTreeMap<String, Driver>);
 impl ArchiveManager {
     /// The drivers of this crate: `null`, `memory`, `sqlite`, and those that cargo features add.
     #[must_use]
+    #[allow(clippy::let_and_return, reason = "features add to them")]
     pub fn new() -> Self {
-        Self(BTreeMap::new())
+        let drivers = Self(BTreeMap::new())
             .driver("null", |_| async {
                 Ok(Arc::new(NullArchive) as Arc<dyn ArchiveStorage>)
             })
@@ -37,7 +38,12 @@ impl ArchiveManager {
             })
             .driver("sqlite", |url| async move {
                 Ok(Arc::new(SqliteArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
-            })
+            });
+        #[cfg(feature = "archive-postgres")]
+        let drivers = drivers.driver("postgres", |url| async move {
+            Ok(Arc::new(super::PostgresArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
+        });
+        drivers
     }
 
     /// Adds a driver, in place of one of the same name. `open` is given the URL, which may be empty.

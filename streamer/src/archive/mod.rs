@@ -5,7 +5,8 @@
 //! - [`ArchiveStorage`], here: the contract of what keeps archived messages. `error`: what can go wrong.
 //! - `message`: [`ArchivedMessage`], and its JSON text.
 //! - `manager`: [`ArchiveManager`], drivers by name.
-//! - `null`, `memory`, `sqlite`, and behind cargo features `postgres`, `mysql`, `object`: the drivers.
+//! - `null`, `memory`, `sqlite`, and behind cargo features `postgres`, `mysql`, `object`: the drivers. `sql`:
+//!   what the drivers for database servers have in common.
 //! - `sweep`: [`Sweep`], which archives or purges what is old enough. `age`: what that means. `needed`: which messages
 //!   some group still needs.
 //! - `restore`: [`Restore`], the way back. `origin`: which IDs a restored message had before.
@@ -25,7 +26,11 @@ mod message;
 mod needed;
 mod null;
 mod origin;
+#[cfg(feature = "archive-postgres")]
+mod postgres;
 mod restore;
+#[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
+mod sql;
 mod sqlite;
 mod sweep;
 
@@ -34,6 +39,8 @@ use std::fmt;
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
+#[cfg(feature = "archive-postgres")]
+pub use self::postgres::PostgresArchive;
 pub use self::{
     age::{InvalidOlderThan, OlderThan},
     error::{ArchiveError, ArchiveErrorKind, ArchiveResult, TransferError},

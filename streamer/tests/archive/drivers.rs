@@ -1,11 +1,16 @@
 //! The suite of `storage` on each driver, and what is special to one.
 
+#[cfg(feature = "archive-postgres")]
+use std::sync::LazyLock;
 use std::{any::Any, sync::Arc};
 
 use futures_util::TryStreamExt as _;
 use streamer::archive::{
     ArchiveErrorKind, ArchiveManager, ArchiveStorage, ArchivedMessage, MemoryArchive, NullArchive, Stored,
 };
+
+#[cfg(feature = "archive-postgres")]
+use streamer_test_servers::DatabaseServer;
 
 use crate::storage::storage_suite;
 
@@ -32,6 +37,41 @@ async fn twice(driver: &str, url: &str, keep: impl Any) -> Opened {
 
 storage_suite!(memory, crate::drivers::open_memory);
 storage_suite!(sqlite, crate::drivers::open_sqlite);
+#[cfg(feature = "archive-postgres")]
+storage_suite!(postgres, crate::drivers::open_postgres);
+
+#[cfg(feature = "archive-postgres")]
+async fn open_postgres() -> Opened {
+    twice("postgres", &postgres_database(), ()).await
+}
+
+/// A new database of a server that all cases share.
+#[cfg(feature = "archive-postgres")]
+fn postgres_database() -> String {
+    static SERVER: LazyLock<DatabaseServer> = LazyLock::new(DatabaseServer::postgres);
+    SERVER.new_database()
+}
+
+#[cfg(feature = "archive-postgres")]
+#[tokio::test]
+async fn postgres_says_when_the_table_is_missing_and_when_it_is_away() {
+    let archive = ArchiveManager::new()
+        .open("postgres", &postgres_database())
+        .await
+        .unwrap();
+    let error = archive.find(&"s".into(), "1-0".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ArchiveErrorKind::NotMigrated);
+    assert!(error.to_string().ends_with("run `archive migrate`"), "{error}");
+
+    let away = "postgres://user:secret@127.0.0.1:1/database";
+    let archive = ArchiveManager::new().open("postgres", away).await.unwrap();
+    let error = archive.find(&"s".into(), "1-0".parse().unwrap()).await.unwrap_err();
+    assert_eq!(error.kind(), ArchiveErrorKind::Unavailable, "{error}");
+    assert!(!format!("{error} {error:?} {}", archive.location()).contains("secret"));
+    let error = ArchiveManager::new().open("postgres", "secret").await.unwrap_err();
+    assert_eq!(error.kind(), ArchiveErrorKind::InvalidInput);
+    assert!(!error.to_string().contains("secret"));
+}
 
 #[tokio::test]
 async fn null_takes_everything_and_keeps_nothing() {
