@@ -43,6 +43,10 @@ impl ArchiveManager {
         let drivers = drivers.driver("postgres", |url| async move {
             Ok(Arc::new(super::PostgresArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
         });
+        #[cfg(feature = "archive-mysql")]
+        let drivers = drivers.driver("mysql", |url| async move {
+            Ok(Arc::new(super::MysqlArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
+        });
         drivers
     }
 

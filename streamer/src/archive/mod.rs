@@ -23,6 +23,8 @@ mod error;
 mod manager;
 mod memory;
 mod message;
+#[cfg(feature = "archive-mysql")]
+mod mysql;
 mod needed;
 mod null;
 mod origin;
@@ -39,6 +41,8 @@ use std::fmt;
 use async_trait::async_trait;
 use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
+#[cfg(feature = "archive-mysql")]
+pub use self::mysql::MysqlArchive;
 #[cfg(feature = "archive-postgres")]
 pub use self::postgres::PostgresArchive;
 pub use self::{

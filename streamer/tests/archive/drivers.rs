@@ -1,6 +1,6 @@
 //! The suite of `storage` on each driver, and what is special to one.
 
-#[cfg(feature = "archive-postgres")]
+#[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
 use std::sync::LazyLock;
 use std::{any::Any, sync::Arc};
 
@@ -9,7 +9,7 @@ use streamer::archive::{
     ArchiveErrorKind, ArchiveManager, ArchiveStorage, ArchivedMessage, MemoryArchive, NullArchive, Stored,
 };
 
-#[cfg(feature = "archive-postgres")]
+#[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
 use streamer_test_servers::DatabaseServer;
 
 use crate::storage::storage_suite;
@@ -39,6 +39,15 @@ storage_suite!(memory, crate::drivers::open_memory);
 storage_suite!(sqlite, crate::drivers::open_sqlite);
 #[cfg(feature = "archive-postgres")]
 storage_suite!(postgres, crate::drivers::open_postgres);
+
+#[cfg(feature = "archive-mysql")]
+storage_suite!(mysql, crate::drivers::open_mysql);
+
+#[cfg(feature = "archive-mysql")]
+async fn open_mysql() -> Opened {
+    static SERVER: LazyLock<DatabaseServer> = LazyLock::new(DatabaseServer::maria);
+    twice("mysql", &SERVER.new_database(), ()).await
+}
 
 #[cfg(feature = "archive-postgres")]
 async fn open_postgres() -> Opened {
