@@ -10,9 +10,11 @@
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
 //! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
 //! - [`failed`]: the list of what listeners could not handle.
+//! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
 //! - `entry`: entries, their IDs and the names of streams.
 
+pub mod archive;
 mod client;
 mod emit;
 pub mod engine;
@@ -29,11 +31,11 @@ pub use self::{
     emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
-    history::{ArchivedMessages, Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
+    history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
-        Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
-        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle, Summary,
-        Workers,
+        AfterSuccess, Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError,
+        Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle,
+        Summary, When, Workers,
     },
     message::{DecodeError, ReceivedMessage},
 };

@@ -1,5 +1,6 @@
 //! The commands, one a file. Each says what it takes, in its help too, and does it.
 
+pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;

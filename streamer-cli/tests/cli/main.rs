@@ -1,6 +1,7 @@
 //! What the command line promises, tried on the real binary with real processes, files and servers.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod archive;
 mod bench;
 mod configuration;
 mod demo;

@@ -1,27 +1,17 @@
 //! Where the message of a snapshot is now: on the stream, on the stream under a new ID, or in an archive.
 
-use std::error::Error as StdError;
-
-use async_trait::async_trait;
-
 use super::HistoryError;
 use crate::{
+    archive::ArchiveStorage,
     engine::Engine,
     entry::{Entry, EntryId, Fields, StreamName},
 };
-
-/// Where messages are looked for that the stream no longer holds.
-#[async_trait]
-pub trait ArchivedMessages: Send + Sync {
-    /// The fields of a message that was on `stream` with this ID; `None` when it is not there.
-    async fn find(&self, stream: &StreamName, id: EntryId) -> Result<Option<Fields>, Box<dyn StdError + Send + Sync>>;
-}
 
 /// Finds messages of one stream.
 pub(super) struct Finder<'a> {
     pub(super) engine: &'a dyn Engine,
     pub(super) stream: &'a StreamName,
-    pub(super) archive: Option<&'a dyn ArchivedMessages>,
+    pub(super) archive: Option<&'a dyn ArchiveStorage>,
 }
 
 impl Finder<'_> {
@@ -33,18 +23,19 @@ impl Finder<'_> {
     pub(super) async fn find(&self, ids: &[EntryId]) -> Result<Vec<Option<Fields>>, HistoryError> {
         let mut found = vec![None; ids.len()];
         // Positions in `found`, and the ID that each message had last as far as is known.
-        let mut wanted: Vec<(usize, EntryId)> = ids.iter().copied().enumerate().collect();
+        let mut wanted: Vec<Place> = ids.iter().copied().enumerate().collect();
         while !wanted.is_empty() {
             let last_ids: Vec<EntryId> = wanted.iter().map(|(_, id)| *id).collect();
             let entries = self.engine.get_many(self.stream, &last_ids).await?;
-            let lost = self.keep(&mut found, wanted, entries.into_iter().map(|entry| entry.map(fields)));
+            let lost = keep(&mut found, wanted, entries.into_iter().map(|entry| entry.map(fields)));
             let (mut moved, lost) = self.follow(lost).await?;
             if let Some(archive) = self.archive {
                 let mut archived = Vec::with_capacity(lost.len());
                 for (_, id) in &lost {
-                    archived.push(self.archived(archive, *id).await?);
+                    let message = archive.find(self.stream, *id).await?;
+                    archived.push(message.map(|message| message.fields));
                 }
-                let lost = self.keep(&mut found, lost, archived);
+                let lost = keep(&mut found, lost, archived);
                 moved.extend(self.follow(lost).await?.0);
             }
             wanted = moved;
@@ -52,25 +43,8 @@ impl Finder<'_> {
         Ok(found)
     }
 
-    /// Keeps what was found, and gives what was not.
-    fn keep(
-        &self,
-        found: &mut [Option<Fields>],
-        wanted: Vec<(usize, EntryId)>,
-        messages: impl IntoIterator<Item = Option<Fields>>,
-    ) -> Vec<(usize, EntryId)> {
-        let mut lost = Vec::new();
-        for ((position, id), message) in wanted.into_iter().zip(messages) {
-            match message {
-                Some(_) => found[position] = message,
-                None => lost.push((position, id)),
-            }
-        }
-        lost
-    }
-
     /// Those that were restored, with their new IDs, and the others.
-    async fn follow(&self, lost: Vec<(usize, EntryId)>) -> Result<(Vec<Place>, Vec<Place>), HistoryError> {
+    async fn follow(&self, lost: Vec<Place>) -> Result<(Vec<Place>, Vec<Place>), HistoryError> {
         if lost.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
@@ -88,15 +62,6 @@ impl Finder<'_> {
         }
         Ok((moved, others))
     }
-
-    async fn archived(&self, archive: &dyn ArchivedMessages, id: EntryId) -> Result<Option<Fields>, HistoryError> {
-        let found = archive.find(self.stream, id).await;
-        found.map_err(|source| HistoryError::Archive {
-            stream: self.stream.clone(),
-            id,
-            source,
-        })
-    }
 }
 
 /// A position in what was asked for, and an ID.
@@ -104,4 +69,20 @@ type Place = (usize, EntryId);
 
 fn fields(entry: Entry) -> Fields {
     entry.fields
+}
+
+/// Keeps what was found, and gives what was not.
+fn keep(
+    found: &mut [Option<Fields>],
+    wanted: Vec<Place>,
+    messages: impl IntoIterator<Item = Option<Fields>>,
+) -> Vec<Place> {
+    let mut lost = Vec::new();
+    for ((position, id), message) in wanted.into_iter().zip(messages) {
+        match message {
+            Some(_) => found[position] = message,
+            None => lost.push((position, id)),
+        }
+    }
+    lost
 }

@@ -4,7 +4,7 @@
 //!
 //! - `replayable`: [`Replayable`], an event that belongs to a resource.
 //! - `snapshot`: the record that is kept of each such event, to the byte as laravel-streamer writes it.
-//! - `find`: where the message of a snapshot is now. [`ArchivedMessages`]: the seam to an archive.
+//! - `find`: where the message of a snapshot is now.
 //! - `replay`: [`Replay`] puts a resource together again. `change`: [`Change`], what one message changed.
 //! - `trim`: removes snapshots whose messages are gone.
 //!
@@ -23,7 +23,6 @@ pub(crate) use self::snapshot::snapshot;
 pub use self::{
     change::Change,
     error::HistoryError,
-    find::ArchivedMessages,
     replay::{Replay, Replayed},
     replayable::Replayable,
     trim::TrimmedHistory,

@@ -6,13 +6,14 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::{
-    ArchivedMessages, Change, HistoryError, PAGE,
+    Change, HistoryError, PAGE,
     change::{as_value, merge, top_level},
     find::Finder,
     snapshot::{self, Element, Snapshot},
 };
 use crate::{
     Streamer,
+    archive::ArchiveStorage,
     entry::{Entry, EntryId, Fields, StreamName},
     message::{DecodeError, ReceivedMessage},
 };
@@ -27,7 +28,7 @@ pub struct Replay<'a> {
     event: String,
     identifier: String,
     until: Option<SystemTime>,
-    archive: Option<&'a dyn ArchivedMessages>,
+    archive: Option<&'a dyn ArchiveStorage>,
     on_change: Box<dyn FnMut(Change) + Send + 'a>,
 }
 
@@ -109,7 +110,7 @@ impl<'a> Replay<'a> {
     }
 
     /// Looks there for messages that the stream no longer holds. Default: nowhere, they are [missing](Replayed::missing).
-    pub fn archive(mut self, archive: &'a dyn ArchivedMessages) -> Self {
+    pub fn archive(mut self, archive: &'a dyn ArchiveStorage) -> Self {
         self.archive = Some(archive);
         self
     }

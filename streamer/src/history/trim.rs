@@ -1,11 +1,11 @@
 //! Removes snapshots whose messages are gone.
 
 use super::{
-    ArchivedMessages, HistoryError, PAGE,
+    HistoryError, PAGE,
     find::Finder,
     snapshot::{self, Element},
 };
-use crate::{Streamer, entry::StreamName};
+use crate::{Streamer, archive::ArchiveStorage, entry::StreamName};
 
 /// What a trim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -30,7 +30,7 @@ impl Streamer {
         &self,
         event: &str,
         identifier: &str,
-        archive: Option<&dyn ArchivedMessages>,
+        archive: Option<&dyn ArchiveStorage>,
     ) -> Result<TrimmedHistory, HistoryError> {
         let stream = StreamName::from(event);
         let list = snapshot::list(event, identifier);

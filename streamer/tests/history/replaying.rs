@@ -1,14 +1,18 @@
 //! What a replay makes of a history.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use serde_json::json;
 use streamer::{
     Change, DynamicEvent, EmitOptions, EntryId, HistoryError, StreamName,
+    archive::{ArchiveStorage, MemoryArchive, Restore, Sweep},
     engine::{Append, AppendOptions, EngineErrorKind},
 };
 
-use crate::store::{Archive, elements, emit, push, second, stores, take};
+use crate::store::{archived, elements, emit, push, second, stores, take};
 
 /// PHP's defect d: an exception.
 #[tokio::test]
@@ -118,7 +122,7 @@ async fn what_is_gone_is_reported_and_found_in_the_archive() {
         assert_eq!(replayed.missing, [first, second]);
         assert_eq!((replayed.data, replayed.messages), (json!({"city": "Oslo"}), 1));
 
-        let archive = Archive([(first, taken[0].clone())].into());
+        let archive = archived("user", [(first, taken[0].clone())]).await;
         let replayed = streamer
             .replay("user", "7")
             .archive(&archive)
@@ -127,7 +131,7 @@ async fn what_is_gone_is_reported_and_found_in_the_archive() {
             .unwrap()
             .unwrap();
         assert_eq!(replayed.missing, [second]);
-        let archive = Archive([first, second].into_iter().zip(taken).collect());
+        let archive = archived("user", [first, second].into_iter().zip(taken)).await;
         let replayed = streamer
             .replay("user", "7")
             .archive(&archive)
@@ -142,48 +146,39 @@ async fn what_is_gone_is_reported_and_found_in_the_archive() {
 
 /// PHP's defect f: empty after archive and restore.
 #[tokio::test]
-async fn a_restored_message_is_found_under_its_new_id() {
+async fn a_message_that_was_archived_and_restored_is_found_each_time() {
     for store in stores().await {
         let streamer = &store.streamer;
         let stream = StreamName::from("user");
         let first = emit(streamer, "user", "7", json!({"name": "Ann"})).await;
         let second = emit(streamer, "user", "7", json!({"name": "Bob"})).await;
-        let fields = take(streamer, &stream, &[first]).await.remove(0);
-        // Restored twice, and archived again in between.
-        let mut id = first;
-        for _ in 0..2 {
-            let append = Append {
-                stream: stream.clone(),
-                id: Default::default(),
-                fields: fields.clone(),
-                options: AppendOptions::default(),
-            };
-            let record = streamer::engine::Record::Once {
-                hash: "{user}:restored".to_owned(),
-                field: id.to_string().into(),
-            };
-            id = streamer.engine().append_recorded(append, record).await.unwrap().id;
-            let mut order = Vec::new();
-            let replay = streamer
-                .replay("user", "7")
-                .on_change(|change| order.push(change.entry));
-            let replayed = replay.run().await.unwrap().unwrap();
+        let archive: Arc<dyn ArchiveStorage> = Arc::new(MemoryArchive::default());
+        for _ in 0..3 {
+            // Something is older than nothing from its next millisecond on.
+            while streamer.engine().len(&stream).await.unwrap() > 0 {
+                let older_than = "0 seconds".parse().unwrap();
+                let sweep = Sweep::archive(streamer, archive.clone());
+                sweep.run(&stream, older_than).await.unwrap();
+            }
+            for restored in [false, true] {
+                if restored {
+                    Restore::new(streamer, archive.clone()).run(None).await.unwrap();
+                    assert_eq!(streamer.engine().len(&stream).await.unwrap(), 2);
+                }
+                let mut order = Vec::new();
+                let replay = streamer
+                    .replay("user", "7")
+                    .on_change(|change| order.push(change.entry));
+                let replayed = replay.archive(archive.as_ref()).run().await.unwrap().unwrap();
+                assert!(replayed.is_whole(), "{replayed:?}");
+                assert_eq!(replayed.data, json!({"name": "Bob"}));
+                assert_eq!(order, [first, second]);
+            }
+            // Back on the stream, no archive is needed.
+            let replayed = streamer.replay("user", "7").run().await.unwrap().unwrap();
             assert!(replayed.is_whole());
-            assert_eq!(replayed.data, json!({"name": "Bob"}));
-            assert_eq!(order, [first, second]);
-            take(streamer, &stream, &[id]).await;
+            assert_eq!(streamer.trim_history("user", "7", None).await.unwrap().removed, 0);
         }
-        let archive = Archive([(id, fields)].into());
-        let replayed = streamer
-            .replay("user", "7")
-            .archive(&archive)
-            .run()
-            .await
-            .unwrap()
-            .unwrap();
-        assert!(replayed.is_whole());
-        let replayed = streamer.replay("user", "7").run().await.unwrap().unwrap();
-        assert_eq!(replayed.missing, [first]);
     }
 }
 

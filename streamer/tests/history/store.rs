@@ -2,15 +2,14 @@
 
 use std::{
     any::Any,
-    collections::HashMap,
-    error::Error,
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use serde_json::Value;
 use streamer::{
-    ArchivedMessages, DynamicEvent, EmitOptions, EntryId, Fields, RangeBound, StreamName, Streamer, async_trait,
+    DynamicEvent, EmitOptions, EntryId, Fields, RangeBound, StreamName, Streamer,
+    archive::{ArchiveStorage as _, ArchivedMessage, MemoryArchive},
     engine::{Append, AppendOptions, Record},
 };
 use streamer_test_servers::RedisServer;
@@ -90,15 +89,18 @@ pub(crate) async fn take(streamer: &Streamer, stream: &StreamName, ids: &[EntryI
     taken
 }
 
-/// An archive in memory.
-#[derive(Default)]
-pub(crate) struct Archive(pub(crate) HashMap<EntryId, Fields>);
-
-#[async_trait]
-impl ArchivedMessages for Archive {
-    async fn find(&self, _: &StreamName, id: EntryId) -> Result<Option<Fields>, Box<dyn Error + Send + Sync>> {
-        Ok(self.0.get(&id).cloned())
-    }
+/// Messages of `stream`, as an archive has them.
+pub(crate) async fn archived(stream: &str, messages: impl IntoIterator<Item = (EntryId, Fields)>) -> MemoryArchive {
+    let archive = MemoryArchive::default();
+    let message = |(id, fields)| ArchivedMessage {
+        stream: stream.into(),
+        id,
+        original_ids: Vec::new(),
+        fields,
+    };
+    let messages: Vec<_> = messages.into_iter().map(message).collect();
+    archive.create(&messages).await.unwrap();
+    archive
 }
 
 /// An instant, in seconds since the Unix epoch.

@@ -3,7 +3,7 @@
 use serde_json::json;
 use streamer::{EntryId, Trim, TrimmedHistory};
 
-use crate::store::{Archive, elements, emit, push, stores, take};
+use crate::store::{archived, elements, emit, push, stores, take};
 
 #[tokio::test]
 async fn only_what_is_gone_everywhere_is_removed() {
@@ -13,11 +13,11 @@ async fn only_what_is_gone_everywhere_is_removed() {
         for n in 0..400 {
             ids.push(emit(streamer, "user", "7", json!({"n": n})).await);
         }
-        let (archived, purged): (Vec<(usize, EntryId)>, Vec<_>) =
+        let (kept, purged): (Vec<(usize, EntryId)>, Vec<_>) =
             ids[..300].iter().copied().enumerate().partition(|(n, _)| n % 3 == 0);
         let of = |numbered: &[(usize, EntryId)]| numbered.iter().map(|(_, id)| *id).collect::<Vec<_>>();
-        let fields = take(streamer, &"user".into(), &of(&archived)).await;
-        let archive = Archive(of(&archived).into_iter().zip(fields).collect());
+        let fields = take(streamer, &"user".into(), &of(&kept)).await;
+        let archive = archived("user", of(&kept).into_iter().zip(fields)).await;
         take(streamer, &"user".into(), &of(&purged)).await;
 
         let trimmed = streamer.trim_history("user", "7", Some(&archive)).await.unwrap();
