@@ -1,0 +1,167 @@
+//! What the testing kit promises to those who test their listeners with it.
+#![allow(clippy::unwrap_used, missing_docs)]
+
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
+
+use futures_util::FutureExt as _;
+use serde::{Deserialize, Serialize};
+use streamer::{
+    DynamicEvent, Event, Listeners, NamedEvent as _, Payload, State, StopHandle, Streamer,
+    failed::{FAILED_KEY, FailedMessage},
+    testing,
+};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
+#[event(name = "order.placed")]
+struct OrderPlaced {
+    id: u64,
+}
+
+#[derive(Serialize, Deserialize, Event)]
+#[event(name = "receipt.sent")]
+struct ReceiptSent {
+    order: u64,
+}
+
+async fn receipt(Payload(order): Payload<OrderPlaced>, streamer: Streamer) -> Result<(), streamer::EmitError> {
+    streamer.emit(&ReceiptSent { order: order.id }).await?;
+    Ok(())
+}
+
+async fn stock(Payload(order): Payload<OrderPlaced>) -> Result<(), String> {
+    Err(format!("order {} is out of stock", order.id))
+}
+
+/// What a failed test would show.
+async fn panic_text(checked: impl Future<Output = ()>) -> String {
+    let panic = AssertUnwindSafe(checked).catch_unwind().await.unwrap_err();
+    let text = panic.downcast_ref::<String>().cloned();
+    text.unwrap_or_else(|| (*panic.downcast_ref::<&str>().unwrap()).to_owned())
+}
+
+#[tokio::test]
+async fn what_was_emitted_is_seen_as_its_type_in_order() {
+    let streamer = testing::streamer().await;
+    for id in 1..=3 {
+        streamer.emit(&OrderPlaced { id }).await.unwrap();
+    }
+    let ids = testing::emitted::<OrderPlaced>(&streamer).await;
+    assert_eq!(ids, [1, 2, 3].map(|id| OrderPlaced { id }));
+    testing::assert_emitted(&streamer, |order: &OrderPlaced| order.id == 2).await;
+    testing::assert_nothing_emitted(&streamer, "receipt.sent").await;
+}
+
+#[tokio::test]
+async fn two_stores_see_nothing_of_each_other() {
+    let (one, other) = (testing::streamer().await, testing::streamer().await);
+    one.emit(&OrderPlaced { id: 1 }).await.unwrap();
+    assert_eq!(testing::messages(&one, "order.placed").await.len(), 1);
+    testing::assert_nothing_emitted(&other, "order.placed").await;
+}
+
+#[tokio::test]
+async fn a_failed_assertion_says_where_it_stands_and_shows_what_was_emitted() {
+    let streamer = testing::streamer().await;
+    let (line, missing) = (
+        line!(),
+        testing::assert_emitted(&streamer, |order: &OrderPlaced| order.id == 9),
+    );
+    let text = panic_text(missing).await;
+    assert!(
+        text.ends_with("no 'order.placed' was emitted that is as expected; none was emitted at all"),
+        "{text}"
+    );
+    let here = format!("{}:{}", file!(), line + 1);
+    assert!(text.starts_with(&here), "{text}");
+
+    let id = streamer.emit(&OrderPlaced { id: 1 }).await.unwrap();
+    let text = panic_text(testing::assert_emitted(&streamer, |order: &OrderPlaced| order.id == 9)).await;
+    assert!(
+        text.ends_with(&format!("1 was emitted:\n  {id} {{\"id\":1}}")),
+        "{text}"
+    );
+    let text = panic_text(testing::assert_nothing_emitted(&streamer, "order.placed")).await;
+    let end = format!("nothing should be emitted as 'order.placed', but 1 was emitted:\n  {id} {{\"id\":1}}");
+    assert!(text.ends_with(&end), "{text}");
+}
+
+#[tokio::test]
+async fn each_listeners_outcome_is_seen_and_what_they_emitted() {
+    let listeners = Listeners::new()
+        .on(OrderPlaced::NAME, "receipt", receipt)
+        .on(OrderPlaced::NAME, "stock", stock);
+    let delivery = testing::deliver(&listeners, &OrderPlaced { id: 7 }).await;
+    assert_eq!(delivery.outcome("receipt"), Ok(()));
+    assert_eq!(delivery.outcome("stock"), Err("order 7 is out of stock"));
+    testing::assert_emitted(delivery.streamer(), |sent: &ReceiptSent| sent.order == 7).await;
+
+    let text = panic_text(async { delivery.assert_handled() }).await;
+    assert!(text.contains("order 7 is out of stock"), "{text}");
+    let text = panic_text(async { delivery.outcome("invoice").unwrap() }).await;
+    assert!(text.contains("no listener 'invoice'"), "{text}");
+}
+
+#[tokio::test]
+async fn a_failure_is_on_the_failed_list_as_in_real_listening() {
+    let listeners = Listeners::new().on(OrderPlaced::NAME, "stock", stock);
+    let delivery = testing::deliver(&listeners, &OrderPlaced { id: 7 }).await;
+    let engine = delivery.streamer().engine();
+    let (_, members) = engine.set_scan(FAILED_KEY, 0, 10).await.unwrap();
+    let failed = FailedMessage::from_member(&members[0]).unwrap();
+    assert_eq!((members.len(), failed.id), (1, delivery.id().to_string()));
+    assert_eq!(failed.error, "order 7 is out of stock");
+}
+
+#[tokio::test]
+async fn panics_and_time_outs_are_failures_and_state_is_shared() {
+    async fn count(State(count): State<Arc<AtomicU32>>) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+    async fn hang() {
+        std::future::pending::<()>().await;
+    }
+    async fn fall() -> Result<(), String> {
+        panic!("fell over")
+    }
+    let counted = Arc::new(AtomicU32::new(0));
+    let listeners = Listeners::with_state(Arc::clone(&counted))
+        .on("tick", "count", count)
+        .on("tick", "hang", hang)
+        .on("tick", "fall", fall)
+        .timeout(Duration::from_millis(50));
+    let delivery = testing::deliver(&listeners, &DynamicEvent::new("tick", serde_json::json!({}))).await;
+    assert_eq!(delivery.outcome("count"), Ok(()));
+    assert!(delivery.outcome("hang").is_err());
+    assert!(delivery.outcome("fall").unwrap_err().contains("fell over"));
+    assert_eq!((counted.load(Ordering::Relaxed), delivery.outcomes().len()), (1, 3));
+}
+
+#[tokio::test]
+async fn a_listener_may_emit_its_own_event_or_stop_the_listening() {
+    async fn again(Payload(order): Payload<OrderPlaced>, streamer: Streamer, stop: StopHandle) {
+        stop.stop();
+        streamer.emit(&OrderPlaced { id: order.id + 1 }).await.unwrap();
+    }
+    let listeners = Listeners::new().on(OrderPlaced::NAME, "again", again);
+    let delivery = testing::deliver(&listeners, &OrderPlaced { id: 1 }).await;
+    delivery.assert_handled();
+    let orders = testing::emitted::<OrderPlaced>(delivery.streamer()).await;
+    assert_eq!(orders, [1, 2].map(|id| OrderPlaced { id }));
+}
+
+#[tokio::test]
+async fn an_event_without_a_listener_is_named() {
+    let listeners = Listeners::new().on(OrderPlaced::NAME, "stock", stock);
+    let text = panic_text(async {
+        testing::deliver(&listeners, &ReceiptSent { order: 1 }).await;
+    })
+    .await;
+    assert!(text.contains("'receipt.sent'"), "{text}");
+}
