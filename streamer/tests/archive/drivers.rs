@@ -56,7 +56,7 @@ async fn open_postgres() -> Opened {
 
 /// A new database of a server that all cases share.
 #[cfg(feature = "archive-postgres")]
-fn postgres_database() -> String {
+pub(crate) fn postgres_database() -> String {
     static SERVER: LazyLock<DatabaseServer> = LazyLock::new(DatabaseServer::postgres);
     SERVER.new_database()
 }
