@@ -18,7 +18,8 @@ use futures_util::future::join_all;
 use streamer::{
     EntryId, NewId, RangeBound, StreamName, Trim,
     engine::{
-        Append, AppendOptions, EmbeddedEngine, Engine, EngineErrorKind, GroupStart, PendingFilter, ReadMode, Reader,
+        Append, AppendOptions, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, PendingFilter,
+        ReadMode, Reader,
     },
 };
 use tempfile::TempDir;
@@ -43,6 +44,19 @@ impl Place {
 
     fn url(&self) -> String {
         format!("sqlite://{}", self.file().display())
+    }
+
+    /// Waits until no process has the file open. SQLite then removes the log, whose content is in the file by then.
+    async fn closed(&self) {
+        let log = self.directory.path().join("events.db-wal");
+        let gone = async {
+            while log.exists() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(LONG, gone)
+            .await
+            .expect("a connection stayed open");
     }
 
     async fn open(&self) -> EmbeddedEngine {
@@ -87,7 +101,7 @@ fn assert_intact(file: &Path) {
 }
 
 #[track_caller]
-fn refused(result: Result<EmbeddedEngine, streamer::engine::EngineError>, kind: EngineErrorKind, named: &[&str]) {
+fn refused(result: Result<EmbeddedEngine, EngineError>, kind: EngineErrorKind, named: &[&str]) {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
     for text in named {
@@ -153,7 +167,7 @@ async fn the_other_process() {
         "read" => {
             let mut reader = consumer(&engine, "other").await;
             let mut read = Vec::new();
-            while !read.iter().any(|id| *id == EntryId::MAX) {
+            while !read.contains(&EntryId::MAX) {
                 let found = reader.next(7, Some(LONG)).await.unwrap();
                 read = found[0].entries.iter().map(|entry| entry.id).collect();
                 engine.acknowledge(&stream(), "workers", &read).await.unwrap();
@@ -288,7 +302,7 @@ async fn a_refused_operation_does_not_hurt_its_neighbours() {
     let results = join_all((0..100).map(|n| engine.append(append(n)))).await;
     let kinds = results
         .iter()
-        .filter_map(|result| result.as_ref().err().map(|error| error.kind()));
+        .filter_map(|result| result.as_ref().err().map(EngineError::kind));
     assert_eq!(kinds.collect::<Vec<_>>(), [EngineErrorKind::IdTooSmall; 50]);
     let info = engine.info(&stream()).await.unwrap().unwrap();
     assert_eq!((info.length, info.entries_added), (50, Some(50)));
@@ -347,15 +361,7 @@ async fn the_last_handle_closes_the_file() {
     assert_eq!(reader.next(1, None).await.unwrap().len(), 1, "a reader is a handle too");
     reader.next(1, Some(Duration::from_millis(20))).await.unwrap();
     drop(reader);
-    // SQLite removes it when the last connection of all is closed, after it has moved everything into the file.
-    let log = place.directory.path().join("events.db-wal");
-    tokio::time::timeout(LONG, async {
-        while log.exists() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    })
-    .await
-    .expect("a connection stayed open");
+    place.closed().await;
     assert_intact(&place.file());
 }
 
@@ -379,6 +385,7 @@ async fn a_database_of_another_application_is_refused_and_left_as_it_is() {
 async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let place = Place::new();
     drop(place.open().await);
+    place.closed().await;
     let connection = rusqlite::Connection::open(place.file()).unwrap();
     connection
         .execute_batch("PRAGMA journal_mode = delete; PRAGMA user_version = 99")
@@ -426,6 +433,7 @@ async fn a_place_where_no_file_can_be_is_named() {
 async fn a_file_that_may_not_be_written_is_refused() {
     let place = Place::new();
     drop(place.open().await);
+    place.closed().await;
     // Where anybody can run it.
     let program = place.directory.path().join("program");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();

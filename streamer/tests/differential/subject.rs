@@ -152,7 +152,7 @@ impl Subject {
                 let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
                 let after = self.resolve(*stream, *after);
                 let read = engine.read_pending(&name(stream), group, consumer, after, *count).await;
-                told(read, |read| self.redelivery(*stream, read))
+                told(read, |read| self.redelivery(*stream, &read))
             }
             Op::CreateGroup(stream, group, start, create) => {
                 let start = self.start(*stream, *start);
@@ -193,7 +193,7 @@ impl Subject {
             Op::Claim(stream, group, consumer, idle, which) => {
                 let (group, consumer, ids) = (GROUPS[*group], CONSUMERS[*consumer], ids(stream, which));
                 let claimed = engine.claim(&name(stream), group, consumer, long_if(*idle), &ids).await;
-                told(claimed, |claimed| self.redelivery(*stream, claimed))
+                told(claimed, |claimed| self.redelivery(*stream, &claimed))
             }
             Op::AutoClaim(stream, group, consumer, idle, from, count) => {
                 let (group, consumer, from) = (GROUPS[*group], CONSUMERS[*consumer], self.resolve(*stream, *from));
@@ -201,7 +201,7 @@ impl Subject {
                 let claimed = engine
                     .auto_claim(&name(stream), group, consumer, min_idle, from, *count)
                     .await;
-                told(claimed, |claimed| self.redelivery(*stream, claimed))
+                told(claimed, |claimed| self.redelivery(*stream, &claimed))
             }
             Op::SetIdle(stream, group, consumer, which, idle) => {
                 let (group, consumer, ids) = (GROUPS[*group], CONSUMERS[*consumer], ids(stream, which));
@@ -356,7 +356,7 @@ impl Subject {
         read.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 
-    fn redelivery(&self, stream: Stream, redelivery: Redelivery) -> String {
+    fn redelivery(&self, stream: Stream, redelivery: &Redelivery) -> String {
         let entries = redelivery.entries.iter();
         let entries = entries.map(|again| format!("{}x{}", self.entry(stream, &again.entry), again.deliveries));
         let (entries, deleted) = (entries.collect::<Vec<_>>(), self.ids(stream, &redelivery.deleted));
