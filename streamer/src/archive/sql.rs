@@ -27,7 +27,7 @@ pub(super) fn explain(location: &str, attempted: &str, missing_table: &str, erro
     let attempted = format!("{attempted} the archive {location}");
     let code = error
         .as_database_error()
-        .and_then(|error| error.code())
+        .and_then(sqlx::error::DatabaseError::code)
         .unwrap_or_default();
     let kind = match &error {
         _ if !missing_table.is_empty() && code == missing_table => {

@@ -21,7 +21,7 @@ impl Streamer {
     /// meanwhile keeps its snapshot.
     ///
     /// Without the archive that the messages went to, the snapshots of archived messages go too: their resource can no
-    /// longer be replayed from there.
+    /// longer be replayed from there. A message that laravel-streamer restored counts as gone: nothing tells its new ID.
     ///
     /// # Errors
     ///

@@ -36,6 +36,20 @@ mod memory {
     /// A million in a release build; a debug build takes too long for so many.
     const MANY: u64 = if cfg!(debug_assertions) { 100_000 } else { 1_000_000 };
 
+    #[cfg(feature = "archive-postgres")]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_large_stream_is_archived_to_postgres_in_bounded_memory() {
+        let mut place = Place::redis().await;
+        place.archive_driver = "postgres";
+        place.archive_url = crate::drivers::postgres_database();
+        let archive = ArchiveManager::new()
+            .open("postgres", &place.archive_url)
+            .await
+            .unwrap();
+        archive.migrate().await.unwrap();
+        a_large_stream_is_archived_in_bounded_memory(place).await;
+    }
+
     async fn a_large_stream_is_archived_in_bounded_memory(place: Place) {
         for _ in 0..10 {
             place.emit("e", MANY / 10).await;
@@ -56,6 +70,7 @@ fn start_child(place: &Place, what: &str) -> Child {
         .env("CHILD", what)
         .env("STORE", &place.url)
         .env("ARCHIVE", &place.archive_url)
+        .env("DRIVER", place.archive_driver)
         .env("NOTE", place.folder.path().join("note"));
     command.stdout(Stdio::null()).spawn().unwrap()
 }
@@ -67,7 +82,7 @@ async fn child() {
     let variable = |name: &str| std::env::var(name).unwrap();
     let streamer = Streamer::connect(&variable("STORE")).await.unwrap();
     let archive = ArchiveManager::new()
-        .open("sqlite", &variable("ARCHIVE"))
+        .open(&variable("DRIVER"), &variable("ARCHIVE"))
         .await
         .unwrap();
     match variable("CHILD").as_str() {

@@ -47,6 +47,7 @@ struct Place {
     archive: Arc<dyn ArchiveStorage>,
     url: String,
     archive_url: String,
+    archive_driver: &'static str,
     folder: TempDir,
     _server: Option<RedisServer>,
 }
@@ -71,6 +72,7 @@ impl Place {
             archive: Arc::new(SqliteArchive::open(&archive_url).await.unwrap()),
             url,
             archive_url,
+            archive_driver: "sqlite",
             folder,
             _server: server,
         }

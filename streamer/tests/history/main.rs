@@ -4,6 +4,7 @@
 mod cost;
 mod emitting;
 mod golden;
+mod killed;
 mod replaying;
 mod store;
 mod trimming;

@@ -17,6 +17,7 @@ use streamer_test_servers::RedisServer;
 /// A store and what must live as long as it.
 pub(crate) struct Store {
     pub(crate) streamer: Streamer,
+    pub(crate) url: String,
     _keep: Box<dyn Any>,
 }
 
@@ -30,10 +31,12 @@ pub(crate) async fn stores() -> Vec<Store> {
     vec![
         Store {
             streamer: redis.with_domain("shop"),
+            url: server.url(),
             _keep: Box::new(server),
         },
         Store {
             streamer: embedded.with_domain("shop"),
+            url: sqlite,
             _keep: Box::new(file),
         },
     ]
