@@ -65,7 +65,6 @@ pub struct Delivery {
 
 impl Delivery {
     /// Each listener's name with its outcome (the error as it stands in the failed list), in the order they ended.
-    #[must_use]
     pub fn outcomes(&self) -> &[(String, Result<(), String>)] {
         &self.outcomes
     }
