@@ -29,8 +29,8 @@ pub use self::{
     event::{DynamicEvent, Event, NamedEvent},
     listen::{
         Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
-        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle, Summary,
-        Workers,
+        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, RetryPolicy, Start, State,
+        StopHandle, Summary, Workers,
     },
     message::{DecodeError, ReceivedMessage},
 };
