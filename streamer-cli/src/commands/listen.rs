@@ -113,23 +113,20 @@ impl Listen {
             .map(|event| event.trim())
             .filter(|event| !event.is_empty());
         let (with, without): (Vec<&str>, Vec<&str>) = events.partition(|event| has(event));
-        let mut missing = without
-            .iter()
-            .map(|event| format!("There are no local listeners associated with '{event}' event in configuration."));
+        let text =
+            |event: &&str| format!("There are no local listeners associated with '{event}' event in configuration.");
         if with.is_empty() {
-            let text = missing.collect::<Vec<_>>().join("\n");
+            let text = without.iter().map(text).collect::<Vec<_>>().join("\n");
             return Err(if text.is_empty() {
                 Failure::usage("no event is named")
             } else {
                 Failure::failed(text)
             });
         }
-        missing
-            .try_for_each(|text| {
-                tracing::warn!("{text}");
-                Ok(())
-            })
-            .map(|()| with.into_iter().map(StreamName::from).collect())
+        for event in &without {
+            tracing::warn!("{}", text(event));
+        }
+        Ok(with.into_iter().map(StreamName::from).collect())
     }
 }
 
@@ -150,8 +147,10 @@ async fn finish(
     // A second signal cuts this short as well.
     tokio::select! {
         () = programs.end() => {}
-        () = stop.aborted() => programs.kill(),
+        () = stop.aborted() => {}
     }
+    // Programs that are still at work belong to listeners that were given up, and nobody else would end them.
+    programs.kill();
     let summary = ended?;
     if summary.ended == Ended::Aborted {
         tracing::warn!("the grace period ran out; what was not finished stays pending");

@@ -290,6 +290,20 @@ pub enum ReadMode {
     },
 }
 
+/// The streams of a mode, for error texts.
+fn names(mode: &ReadMode) -> String {
+    let list = |names: &mut dyn Iterator<Item = &StreamName>| {
+        let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
+        quoted.join(", ")
+    };
+    match mode {
+        ReadMode::Plain(positions) => format!("stream {}", list(&mut positions.iter().map(|(stream, _)| stream))),
+        ReadMode::Group { group, streams, .. } => {
+            format!("stream {} in group '{group}'", list(&mut streams.iter()))
+        }
+    }
+}
+
 /// Entries of one stream.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StreamEntries {

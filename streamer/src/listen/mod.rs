@@ -141,7 +141,8 @@ impl Listening {
     }
 
     /// The most messages read at once, of all streams together. At most three times as many are in memory.
-    /// Default: 512. Fewer are read when they are large (about 8 MiB at once).
+    /// Default: 512. Fewer are read when they are large (about 8 MiB at once), or when their listeners are slow (about a
+    /// quarter of a second's work at once, so that other consumers of the group get their share).
     pub fn batch(mut self, messages: usize) -> Self {
         self.options.batch = messages;
         self

@@ -19,7 +19,10 @@ use super::{
     waiting::{Due, Kept},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery},
+    engine::{
+        EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery,
+        StreamEntries,
+    },
     entry::{Entry, EntryId},
     message::ReceivedMessage,
 };
@@ -401,7 +404,7 @@ impl Reading {
     async fn read_new(&mut self, reader: &mut dyn Reader, wait: Duration) -> EngineResult<()> {
         let found = reader.next(self.appetite.count(), Some(wait)).await?;
         let mut jobs = Vec::new();
-        self.appetite.learn(&found);
+        self.appetite.found(&found);
         for batch in found {
             let Some(stream) = self
                 .shared
@@ -418,7 +421,9 @@ impl Reading {
         }
         if !jobs.is_empty() {
             self.last_message = Instant::now();
+            let (messages, began) = (jobs.len(), Instant::now());
             self.hand_over.send(jobs).await;
+            self.appetite.handed_over(messages, began.elapsed());
         }
         Ok(())
     }
@@ -442,20 +447,34 @@ impl Reading {
     }
 }
 
-/// How many messages to ask for, so that neither many streams nor large messages make a batch large.
+/// How much work to take in hand at once: small enough to be shared with other consumers and to be given back.
+const WORK_AT_ONCE: Duration = Duration::from_millis(250);
+
+/// A hand-over that waited for less than this found the workers idle.
+const HARDLY_WAITED: Duration = Duration::from_millis(2);
+
+/// How many messages to ask for, so that neither many streams nor large messages nor slow listeners make a batch of
+/// more than can be held, or handled, at once.
 struct Appetite {
     most: usize,
     most_bytes: usize,
+    /// How many messages are worth [`WORK_AT_ONCE`], as far as is known.
+    pace: usize,
     count: usize,
+    /// When the last batch was taken over, and how large it was.
+    handed: (Instant, usize),
 }
 
 impl Appetite {
-    /// Begins small: how large messages are is not known yet.
+    /// Begins small: how large messages are, and how long they take, is not known yet.
     fn new(most: usize, most_bytes: usize) -> Self {
+        let most = most.max(1);
         Self {
-            most: most.max(1),
+            most,
             most_bytes,
-            count: most.clamp(1, 16),
+            pace: 16,
+            count: most.min(16),
+            handed: (Instant::now(), 0),
         }
     }
 
@@ -464,20 +483,83 @@ impl Appetite {
         self.count
     }
 
-    fn learn(&mut self, found: &[crate::engine::StreamEntries]) {
+    /// Learns how large messages are, and how many streams have some.
+    fn found(&mut self, found: &[StreamEntries]) {
         let entries = found.iter().map(|batch| batch.entries.len()).sum::<usize>();
         if entries == 0 {
             return;
         }
-        let sizes = found
+        let fields = found
             .iter()
             .flat_map(|batch| &batch.entries)
             .flat_map(|entry| &entry.fields);
-        let bytes = sizes
+        let bytes = fields
             .map(|(name, value)| name.len() + value.len())
             .sum::<usize>()
             .max(1);
-        let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most) / found.len();
-        self.count = fits.clamp(1, self.count.saturating_mul(4));
+        let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most);
+        self.count = (fits.min(self.pace) / found.len()).max(1);
+    }
+
+    /// Learns how fast messages are handled: a batch was handed over, after waiting for the one before to be begun.
+    fn handed_over(&mut self, messages: usize, waited: Duration) {
+        let (before, earlier) = std::mem::replace(&mut self.handed, (Instant::now(), messages));
+        self.pace = if waited < HARDLY_WAITED {
+            self.pace.saturating_mul(2).min(self.most)
+        } else {
+            let per_second = earlier as f64 / before.elapsed().as_secs_f64();
+            ((per_second * WORK_AT_ONCE.as_secs_f64()) as usize).clamp(1, self.most)
+        };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn found(streams: usize, entries: usize, bytes: usize) -> Vec<StreamEntries> {
+        let entry = Entry {
+            id: EntryId::MIN,
+            fields: vec![("data".into(), vec![0; bytes].into())],
+        };
+        vec![
+            StreamEntries {
+                stream: "e".into(),
+                entries: vec![entry; entries]
+            };
+            streams
+        ]
+    }
+
+    #[test]
+    fn batches_grow_while_listeners_are_quick_and_shrink_when_they_are_slow() {
+        let mut appetite = Appetite::new(512, 8 << 20);
+        for _ in 0..10 {
+            appetite.handed_over(appetite.count(), Duration::ZERO);
+            appetite.found(&found(1, 10, 200));
+        }
+        assert_eq!(appetite.count(), 512);
+        appetite.handed = (Instant::now() - Duration::from_secs(5), 500);
+        appetite.handed_over(512, Duration::from_secs(5));
+        appetite.found(&found(1, 10, 200));
+        assert!(
+            (20..=26).contains(&appetite.count()),
+            "100 a second: {}",
+            appetite.count()
+        );
+    }
+
+    #[test]
+    fn large_messages_and_many_streams_make_batches_small() {
+        let mut appetite = Appetite {
+            pace: 512,
+            ..Appetite::new(512, 8 << 20)
+        };
+        appetite.found(&found(1, 1, 1 << 20));
+        assert_eq!(appetite.count(), 7);
+        appetite.found(&found(100, 1, 200));
+        assert_eq!(appetite.count(), 5);
+        appetite.found(&found(1, 1, 100 << 20));
+        assert_eq!(appetite.count(), 1);
     }
 }

@@ -161,6 +161,5 @@ macro_rules! suite {
 
 suite!(redis);
 suite!(redis_cluster);
-// MERGE: with the embedded engine.
-// suite!(embedded_file);
-// suite!(embedded_memory);
+suite!(embedded_file);
+suite!(embedded_memory);

@@ -32,13 +32,20 @@ pub(crate) async fn redis_cluster() -> Store {
     }
 }
 
-// MERGE: with the embedded engine.
-// pub(crate) async fn embedded_file() -> Store {
-//     let directory = tempfile::TempDir::new().unwrap();
-//     let url = format!("sqlite://{}", directory.path().join("events.db").display());
-//     Store { engine: streamer::engine::open(&url).await.unwrap(), _keep: Box::new(directory) }
-// }
-//
-// pub(crate) async fn embedded_memory() -> Store {
-//     Store { engine: streamer::engine::open("memory:").await.unwrap(), _keep: Box::new(()) }
-// }
+/// In a file of its own.
+pub(crate) async fn embedded_file() -> Store {
+    let directory = tempfile::TempDir::new().unwrap();
+    let url = format!("sqlite://{}", directory.path().join("events.db").display());
+    Store {
+        engine: streamer::engine::open(&url).await.unwrap(),
+        _keep: Box::new(directory),
+    }
+}
+
+/// In a memory of its own.
+pub(crate) async fn embedded_memory() -> Store {
+    Store {
+        engine: streamer::engine::open("memory:").await.unwrap(),
+        _keep: Box::new(()),
+    }
+}

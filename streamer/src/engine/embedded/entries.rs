@@ -57,8 +57,12 @@ fn next_id(wanted: NewId, last: EntryId, now_ms: u64) -> Step<EntryId> {
     let id = match wanted {
         NewId::Auto if now_ms > last.ms => EntryId::new(now_ms, 0),
         NewId::Auto => after_last,
-        // The sequence goes on within a millisecond, and never over its end.
         NewId::AutoSequence(ms) if ms == last.ms && after_last.ms == ms => after_last,
+        // Redis has no word of its own for it either.
+        NewId::AutoSequence(ms) if ms == last.ms => {
+            let reason = format!("millisecond {ms} has no sequence number left");
+            return Err(Failure::refused(EngineErrorKind::Other, reason));
+        }
         NewId::AutoSequence(ms) => EntryId::new(ms, 0),
         NewId::Explicit(id) => id,
     };

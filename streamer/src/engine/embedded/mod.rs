@@ -47,7 +47,7 @@ use crate::entry::{Entry, EntryId, RangeBound, StreamName, Trim};
 /// Streams in one SQLite file, or in memory, with no server.
 ///
 /// Any number of processes may emit and listen on one file at once. A handle is cheap to clone; when the last one and
-/// the last reader are dropped, the file is closed.
+/// the last reader are dropped, the file is closed soon after; nothing that was answered depends on that.
 ///
 /// ```
 /// use streamer::engine::{Append, AppendOptions, EmbeddedEngine, Engine};

@@ -120,10 +120,10 @@ pub(super) fn list(
     group_name: &str,
     filter: PendingFilter<'_>,
 ) -> Step<Vec<PendingEntry>> {
-    let group = group(transaction, stream, group_name)?;
     let Some((first, last)) = bounds(filter.start, filter.end) else {
         return Ok(Vec::new());
     };
+    let group = group(transaction, stream, group_name)?;
     let now = transaction.now_ms;
     // `consumer` is looked up by its own index, which a clause for "any" would not use.
     let (whose, consumer) = match filter.consumer {

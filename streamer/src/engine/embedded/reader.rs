@@ -7,7 +7,7 @@ use tokio::{sync::watch, time::Instant};
 
 use super::{Shared, entries, failure::Step, group, transaction::Transaction};
 use crate::{
-    engine::{EngineResult, Interrupter, ReadMode, Reader, StreamEntries},
+    engine::{EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names},
     entry::{EntryId, StreamName},
 };
 
@@ -133,18 +133,4 @@ fn plain(
         }
     }
     Ok(read)
-}
-
-/// The streams of a mode, for error texts.
-fn names(mode: &ReadMode) -> String {
-    let list = |names: &mut dyn Iterator<Item = &StreamName>| {
-        let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
-        quoted.join(", ")
-    };
-    match mode {
-        ReadMode::Plain(positions) => format!("stream {}", list(&mut positions.iter().map(|(stream, _)| stream))),
-        ReadMode::Group { group, streams, .. } => {
-            format!("stream {} in group '{group}'", list(&mut streams.iter()))
-        }
-    }
 }

@@ -1,13 +1,16 @@
 //! Wakes readers when something was committed, by this process or by another.
 //!
-//! Within the process the worker announces its commits. For commits of other processes one thread asks SQLite for the
-//! file's `data_version`, which changes with each of them; it does so only while a reader waits, and the longer nothing
-//! happens, the less often.
+//! Within the process the worker announces its commits. For commits of other processes one thread looks, only while a
+//! reader waits. SQLite tells of each of them by the file's `data_version`; but that question, asked by a thread that
+//! has just woken, costs twice what it costs to see whether the log file was written to. So in quiet times the thread
+//! does that, and only now and then asks SQLite. A file's time is coarse: two writes may share one. Therefore SQLite is
+//! asked for a while after each change.
 
 use std::{
+    path::PathBuf,
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use rusqlite::Connection;
@@ -20,6 +23,8 @@ const SOON: Duration = Duration::from_millis(2);
 const RECENTLY: Duration = Duration::from_millis(200);
 /// How often to look otherwise. Readers of other processes wake within this and what the system takes.
 const LATER: Duration = Duration::from_millis(8);
+/// How often to ask SQLite in quiet times, should a file system not keep the times of files.
+const SURELY: Duration = Duration::from_millis(200);
 
 /// Announces commits.
 #[derive(Clone)]
@@ -136,26 +141,68 @@ impl Shared {
 }
 
 fn watch(shared: &Shared, commits: &Commits, address: &Address) {
-    let mut connection: Option<Connection> = None;
-    let mut seen = None;
+    let mut file = Watched::new(address);
     let mut last_change = Instant::now();
     while shared.until_somebody_waits() {
-        if connection.is_none() {
-            connection = store::open_reader(address).ok();
-        }
-        let version = connection.as_ref().and_then(data_version);
-        if version.is_none() {
-            // Perhaps the file is gone. Readers look by themselves then, and get the error.
-            connection = None;
-        }
-        // Also the first time, and after a pause: what was committed meanwhile shows as a change here.
-        if version.is_none() || version != seen {
+        if file.changed(last_change.elapsed() < RECENTLY) {
             commits.announce();
             last_change = Instant::now();
-            seen = version;
         }
-        let recently = version.is_some() && last_change.elapsed() < RECENTLY;
+        let recently = last_change.elapsed() < RECENTLY;
         thread::sleep(if recently { SOON } else { LATER });
+    }
+}
+
+/// The file as it was seen last.
+struct Watched<'a> {
+    address: &'a Address,
+    log: Option<PathBuf>,
+    connection: Option<Connection>,
+    version: Option<i64>,
+    log_written: Option<SystemTime>,
+    asked: Instant,
+}
+
+impl<'a> Watched<'a> {
+    fn new(address: &'a Address) -> Self {
+        let log = address.path.as_ref().map(|path| {
+            let mut log = path.clone().into_os_string();
+            log.push("-wal");
+            PathBuf::from(log)
+        });
+        Self {
+            address,
+            log,
+            connection: None,
+            version: None,
+            log_written: None,
+            asked: Instant::now(),
+        }
+    }
+
+    /// Whether something was committed since the last call; also true the first time.
+    fn changed(&mut self, recently: bool) -> bool {
+        // Before SQLite is asked: what is written after this shows the next time.
+        let written = self.log.as_ref().and_then(|log| log.metadata().ok()?.modified().ok());
+        let touched = written != self.log_written;
+        let told = written.is_some() && self.asked.elapsed() < SURELY;
+        if told && !touched && !recently {
+            return false;
+        }
+        self.log_written = written;
+        self.asked = Instant::now();
+        if self.connection.is_none() {
+            self.connection = store::open_reader(self.address).ok();
+        }
+        let version = self.connection.as_ref().and_then(data_version);
+        if version.is_none() {
+            // Perhaps the file is gone. The next look opens it anew.
+            self.connection = None;
+        }
+        // A log that was written to has a commit that is about to be seen.
+        let changed = touched || version != self.version;
+        self.version = version;
+        changed
     }
 }
 

@@ -17,9 +17,9 @@ use tokio::{
 use super::{
     cluster::{self, Cluster},
     error::engine_error,
-    reader::{LONGEST_WAIT, ServerReader, names, partition},
+    reader::{LONGEST_WAIT, ServerReader, partition},
 };
-use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries};
+use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names};
 
 /// Reads streams of any slots.
 pub(super) struct ClusterReader {

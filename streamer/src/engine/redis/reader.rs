@@ -19,7 +19,7 @@ use super::{
     reply::{self, Unexpected},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries},
+    engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names},
     entry::{EntryId, StreamName},
 };
 
@@ -177,20 +177,6 @@ async fn run(connection: &mut MultiplexedConnection, command: &Cmd, patience: Du
         Ok(Ok(Value::ServerError(error))) => Err(error.into()),
         Ok(answer) => answer,
         Err(_) => Err(RedisError::from((ErrorKind::Io, "the server did not answer in time"))),
-    }
-}
-
-/// The streams of a mode, for error texts.
-pub(super) fn names(mode: &ReadMode) -> String {
-    let list = |names: &mut dyn Iterator<Item = &StreamName>| {
-        let quoted: Vec<String> = names.map(|name| format!("'{name}'")).collect();
-        quoted.join(", ")
-    };
-    match mode {
-        ReadMode::Plain(positions) => format!("stream {}", list(&mut positions.iter().map(|(stream, _)| stream))),
-        ReadMode::Group { group, streams, .. } => {
-            format!("stream {} in group '{group}'", list(&mut streams.iter()))
-        }
     }
 }
 

@@ -1,0 +1,414 @@
+//! An engine that operations are applied to, and its answers as text that can be compared.
+//!
+//! Left out are idle times, which are the clock's. IDs that the engine took from its clock are told by their place
+//! among all that were given.
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use streamer::{
+    Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim,
+    engine::{
+        Append, AppendOptions, ConsumerInfo, Engine, EngineResult, GroupInfo, GroupStart, PendingEntry, PendingFilter,
+        ReadMode, Reader, Redelivery, StreamEntries,
+    },
+};
+
+use crate::operation::{Addition, Bound, Cut, Id, New, Operation, Stream};
+
+pub(crate) const STREAMS: [&str; 2] = ["orders", "users"];
+pub(crate) const GROUPS: [&str; 2] = ["workers", "audit"];
+pub(crate) const CONSUMERS: [&str; 3] = ["anna", "ben", "carl"];
+/// Longer than the test takes.
+const LONG: Duration = Duration::from_secs(3600);
+/// IDs with more milliseconds than this come from a clock.
+const CLOCK: u64 = 1_000_000_000;
+
+pub(crate) struct Subject {
+    engine: Arc<dyn Engine>,
+    streams: Vec<StreamName>,
+    /// The key of a set, and that of a hash.
+    records: [String; 2],
+    /// All IDs that were given, by stream, in their order.
+    given: Vec<Vec<EntryId>>,
+    plain: Option<Box<dyn Reader>>,
+    consumers: HashMap<String, Box<dyn Reader>>,
+}
+
+impl Subject {
+    /// An engine whose streams are seen under names that begin with `prefix`.
+    pub(crate) fn new(engine: Arc<dyn Engine>, prefix: &str) -> Self {
+        Self {
+            engine,
+            streams: STREAMS
+                .iter()
+                .map(|name| StreamName::from(format!("{prefix}{name}")))
+                .collect(),
+            records: ["set", "hash"].map(|name| format!("{prefix}{name}")),
+            given: vec![Vec::new(); STREAMS.len()],
+            plain: None,
+            consumers: HashMap::new(),
+        }
+    }
+
+    /// Applies an operation and tells the answer, and what the groups then look like.
+    pub(crate) async fn apply(&mut self, operation: &Operation) -> String {
+        let answer = self.answer(operation).await;
+        let mut groups = String::new();
+        for stream in 0..STREAMS.len() {
+            let listed = self.engine.groups(&self.streams[stream]).await;
+            groups += &told(listed, |listed| self.groups(stream, listed));
+        }
+        format!("{answer}\n    groups: {groups}")
+    }
+
+    /// All there is.
+    pub(crate) async fn everything(&mut self) -> String {
+        let mut all = String::new();
+        for stream in 0..STREAMS.len() {
+            let name = self.streams[stream].clone();
+            all += &told(self.engine.info(&name).await, |info| {
+                info.map_or("nothing".to_owned(), |info| {
+                    let edges =
+                        [info.first_entry, info.last_entry].map(|edge| edge.map(|entry| self.entry(stream, &entry)));
+                    let deleted = info.max_deleted_id.map(|id| self.id(stream, id));
+                    let last = self.id(stream, info.last_id);
+                    let (length, added, groups) = (info.length, info.entries_added, info.groups);
+                    format!("{length} {added:?} {groups} {last} {deleted:?} {edges:?}\n")
+                })
+            });
+            all += &self.answer(&Operation::FullInfo(stream, 10_000)).await;
+            all += &told(self.engine.len(&name).await, |len| len.to_string());
+            for group in 0..GROUPS.len() {
+                all += &self.answer(&Operation::Summary(stream, group)).await;
+            }
+        }
+        let [set, hash] = self.records.clone();
+        let names: Vec<Bytes> = (0..9_u8).map(one_byte).collect();
+        all += &told(self.engine.hash_get(&hash, &names).await, |values| {
+            format!("{values:?}\n")
+        });
+        let (mut members, mut cursor) = (Vec::new(), 0);
+        loop {
+            let (next, page) = self.engine.set_scan(&set, cursor, 3).await.unwrap();
+            members.extend(page);
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        members.sort();
+        members.dedup();
+        all += &told(self.engine.set_len(&set).await, |len| format!("{len} {members:?}"));
+        all
+    }
+
+    async fn answer(&mut self, operation: &Operation) -> String {
+        use Operation as Op;
+        let engine = self.engine.clone();
+        let name = |stream: &Stream| self.streams[*stream].clone();
+        let ids = |stream: &Stream, ids: &[Id]| ids.iter().map(|id| self.resolve(*stream, *id)).collect::<Vec<_>>();
+        match operation {
+            Op::Append(addition) => {
+                let answer = engine.append(self.append(addition)).await;
+                self.note(addition.stream, &answer);
+                told(answer, |id| self.id(addition.stream, id))
+            }
+            Op::AppendMany(additions) => {
+                let appends = additions.iter().map(|addition| self.append(addition)).collect();
+                let results = match engine.append_many(appends).await {
+                    Ok(ids) => ids.into_iter().map(Ok).collect(),
+                    Err(error) => error.results,
+                };
+                for (addition, result) in additions.iter().zip(&results) {
+                    self.note(addition.stream, result);
+                }
+                let one = |(addition, result): (&Addition, _)| told(result, |id| self.id(addition.stream, id));
+                additions.iter().zip(results).map(one).collect::<Vec<_>>().join(" ")
+            }
+            Op::Delete(stream, which) => number(engine.delete(&name(stream), &ids(stream, which)).await),
+            Op::Trim(stream, cut) => number(engine.trim(&name(stream), self.trim(*stream, *cut)).await),
+            Op::Range(stream, start, end, count, reverse) => {
+                let (start, end) = (self.bound(*stream, *start), self.bound(*stream, *end));
+                let range = engine.range(&name(stream), start, end, *count, *reverse).await;
+                told(range, |entries| self.entries(*stream, &entries))
+            }
+            Op::LastId(stream) => told(engine.last_id(&name(stream)).await, |id| self.id(*stream, id)),
+            Op::FullInfo(stream, count) => told(engine.full_info(&name(stream), *count).await, |info| {
+                let Some(info) = info else { return "nothing".to_owned() };
+                let group = |group: streamer::engine::FullGroupInfo| {
+                    let pending = self.pending(*stream, group.pending);
+                    let consumers = consumers(group.consumers);
+                    format!("{} {pending} {consumers}\n", self.groups(*stream, vec![group.group]))
+                };
+                let groups: Vec<String> = info.groups.into_iter().map(group).collect();
+                let (last, entries) = (self.id(*stream, info.last_id), self.entries(*stream, &info.entries));
+                format!("{} {last} {entries}\n{}", info.length, groups.concat())
+            }),
+            Op::Consumers(stream, group) => told(engine.consumers(&name(stream), GROUPS[*group]).await, consumers),
+            Op::ReadPlain(count) => self.read_plain(*count).await,
+            Op::ReadGroup(streams, group, consumer, count) => self.read_group(streams, *group, *consumer, *count).await,
+            Op::ReadPending(stream, group, consumer, after, count) => {
+                let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
+                let after = self.resolve(*stream, *after);
+                let read = engine.read_pending(&name(stream), group, consumer, after, *count).await;
+                told(read, |read| self.redelivery(*stream, &read))
+            }
+            Op::CreateGroup(stream, group, start, create) => {
+                let start = self.start(*stream, *start);
+                let created = engine.create_group(&name(stream), GROUPS[*group], start, *create).await;
+                told(created, |()| "done".to_owned())
+            }
+            Op::SetPosition(stream, group, start) => {
+                let start = self.start(*stream, *start);
+                let moved = engine.set_group_position(&name(stream), GROUPS[*group], start).await;
+                told(moved, |()| "done".to_owned())
+            }
+            Op::Destroy(stream, group) => told(engine.destroy_group(&name(stream), GROUPS[*group]).await, |was| {
+                was.to_string()
+            }),
+            Op::Acknowledge(stream, group, which) => {
+                let ids = ids(stream, which);
+                number(engine.acknowledge(&name(stream), GROUPS[*group], &ids).await)
+            }
+            Op::Summary(stream, group) => {
+                told(engine.pending_summary(&name(stream), GROUPS[*group]).await, |summary| {
+                    let range = summary
+                        .range
+                        .map(|(first, last)| (self.id(*stream, first), self.id(*stream, last)));
+                    format!("{} {range:?} {:?}", summary.count, summary.consumers)
+                })
+            }
+            Op::Pending(stream, group, start, end, count, consumer, idle) => {
+                let filter = PendingFilter {
+                    start: self.bound(*stream, *start),
+                    end: self.bound(*stream, *end),
+                    count: *count,
+                    consumer: consumer.map(|consumer| CONSUMERS[consumer]),
+                    min_idle: long_if(*idle),
+                };
+                let listed = engine.pending(&name(stream), GROUPS[*group], filter).await;
+                told(listed, |listed| self.pending(*stream, listed))
+            }
+            Op::Claim(stream, group, consumer, idle, which) => {
+                let (group, consumer, ids) = (GROUPS[*group], CONSUMERS[*consumer], ids(stream, which));
+                let claimed = engine.claim(&name(stream), group, consumer, long_if(*idle), &ids).await;
+                told(claimed, |claimed| self.redelivery(*stream, &claimed))
+            }
+            Op::AutoClaim(stream, group, consumer, idle, from, count) => {
+                let (group, consumer, from) = (GROUPS[*group], CONSUMERS[*consumer], self.resolve(*stream, *from));
+                let min_idle = long_if(*idle);
+                let claimed = engine
+                    .auto_claim(&name(stream), group, consumer, min_idle, from, *count)
+                    .await;
+                told(claimed, |claimed| self.redelivery(*stream, &claimed))
+            }
+            Op::SetIdle(stream, group, consumer, which, idle) => {
+                let (group, consumer, ids) = (GROUPS[*group], CONSUMERS[*consumer], ids(stream, which));
+                let idle = long_if(*idle) * 2;
+                let kept = engine.set_idle(&name(stream), group, consumer, &ids, idle).await;
+                told(kept, |kept| format!("{:?}", self.ids(*stream, &kept)))
+            }
+            Op::RemoveConsumerIfDone(stream, group, consumer) => {
+                let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
+                let removed = engine.remove_consumer_if_done(&name(stream), group, consumer).await;
+                told(removed, |removed| removed.to_string())
+            }
+            Op::DeleteConsumer(stream, group, consumer) => {
+                let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
+                number(engine.delete_consumer(&name(stream), group, consumer).await)
+            }
+            Op::SetAdd(members) => number(engine.set_add(&self.records[0], &bytes(members)).await),
+            Op::SetRemove(members) => number(engine.set_remove(&self.records[0], &bytes(members)).await),
+            Op::HashPut(name, value) => {
+                let field = (one_byte(*name), one_byte(*value));
+                told(engine.hash_put(&self.records[1], &[field]).await, |()| {
+                    "done".to_owned()
+                })
+            }
+            Op::HashRemove(names) => number(engine.hash_remove(&self.records[1], &bytes(names)).await),
+        }
+    }
+
+    async fn read_plain(&mut self, count: usize) -> String {
+        if self.plain.is_none() {
+            let positions = self.streams.iter().map(|stream| (stream.clone(), EntryId::MIN));
+            self.plain = Some(self.engine.reader(ReadMode::Plain(positions.collect())).await.unwrap());
+        }
+        let read = self.plain.as_mut().unwrap().next(count, None).await;
+        told(read, |read| self.read(&read))
+    }
+
+    async fn read_group(&mut self, streams: &[Stream], group: usize, consumer: usize, count: usize) -> String {
+        let mode = ReadMode::Group {
+            group: GROUPS[group].to_owned(),
+            consumer: CONSUMERS[consumer].to_owned(),
+            streams: streams.iter().map(|stream| self.streams[*stream].clone()).collect(),
+        };
+        let who = format!("{mode:?}");
+        let mut reader = match self.consumers.remove(&who) {
+            Some(reader) => reader,
+            None => self.engine.reader(mode).await.unwrap(),
+        };
+        let read = reader.next(count, None).await;
+        // A reader that returned an error is spent.
+        if read.is_ok() {
+            self.consumers.insert(who, reader);
+        }
+        told(read, |read| self.read(&read))
+    }
+
+    // ----- from what operations say to what engines take --------------------------------------------------------------
+
+    fn resolve(&self, stream: Stream, id: Id) -> EntryId {
+        let given = &self.given[stream];
+        match id {
+            Id::Small(ms, seq) => EntryId::new(ms, seq),
+            Id::Given(_) if given.is_empty() => EntryId::MIN,
+            Id::Given(n) => given[n % given.len()],
+            Id::Beyond(ms, seq) => {
+                let last = given.last().copied().unwrap_or_default();
+                if last.ms > CLOCK {
+                    // Farther than the clocks of the engines are apart, so that it is beyond on each.
+                    EntryId::new(last.ms.saturating_add((ms + 1) * CLOCK), seq)
+                } else if ms == 0 {
+                    EntryId::new(last.ms, last.seq.saturating_add(seq))
+                } else {
+                    EntryId::new(last.ms + ms, seq)
+                }
+            }
+        }
+    }
+
+    fn append(&self, addition: &Addition) -> Append {
+        let field = |n: usize| (Bytes::from(format!("field{n}")), Bytes::from(vec![n as u8; n * 7]));
+        Append {
+            stream: self.streams[addition.stream].clone(),
+            id: match addition.id {
+                New::Auto => NewId::Auto,
+                New::Sequence(ms) => NewId::AutoSequence(ms),
+                New::Explicit(id) => NewId::Explicit(self.resolve(addition.stream, id)),
+            },
+            fields: (0..addition.fields).map(field).collect(),
+            options: AppendOptions {
+                trim: addition.trim.map(|cut| self.trim(addition.stream, cut)),
+                create_stream: addition.create_stream,
+            },
+        }
+    }
+
+    fn trim(&self, stream: Stream, cut: Cut) -> Trim {
+        match cut {
+            Cut::Newest(count) => Trim::max_len(count).exactly(),
+            Cut::From(id) => Trim {
+                keep: Keep::From(self.resolve(stream, id)),
+                exact: true,
+            },
+        }
+    }
+
+    fn bound(&self, stream: Stream, bound: Bound) -> RangeBound {
+        match bound {
+            Bound::Open => RangeBound::Unbounded,
+            Bound::Including(id) => RangeBound::Inclusive(self.resolve(stream, id)),
+            Bound::Excluding(id) => RangeBound::Exclusive(self.resolve(stream, id)),
+        }
+    }
+
+    fn start(&self, stream: Stream, start: Option<Id>) -> GroupStart {
+        start.map_or(GroupStart::Now, |id| GroupStart::After(self.resolve(stream, id)))
+    }
+
+    fn note(&mut self, stream: Stream, answer: &EngineResult<EntryId>) {
+        if let Ok(id) = answer {
+            self.given[stream].push(*id);
+        }
+    }
+
+    // ----- from what engines answer to text ---------------------------------------------------------------------------
+
+    fn id(&self, stream: Stream, id: EntryId) -> String {
+        match self.given[stream].binary_search(&id) {
+            Ok(place) => format!("#{place}"),
+            Err(_) if id.ms > CLOCK => "#beyond".to_owned(),
+            Err(_) => id.to_string(),
+        }
+    }
+
+    fn ids(&self, stream: Stream, ids: &[EntryId]) -> Vec<String> {
+        ids.iter().map(|id| self.id(stream, *id)).collect()
+    }
+
+    fn entry(&self, stream: Stream, entry: &Entry) -> String {
+        format!("{}{:?}", self.id(stream, entry.id), entry.fields)
+    }
+
+    fn entries(&self, stream: Stream, entries: &[Entry]) -> String {
+        let entries = entries.iter().map(|entry| self.entry(stream, entry));
+        entries.collect::<Vec<_>>().join(" ")
+    }
+
+    fn read(&self, read: &[StreamEntries]) -> String {
+        let one = |read: &StreamEntries| {
+            let stream = self.streams.iter().position(|name| *name == read.stream).unwrap();
+            format!("{}: {}", STREAMS[stream], self.entries(stream, &read.entries))
+        };
+        read.iter().map(one).collect::<Vec<_>>().join("; ")
+    }
+
+    fn redelivery(&self, stream: Stream, redelivery: &Redelivery) -> String {
+        let entries = redelivery.entries.iter();
+        let entries = entries.map(|again| format!("{}x{}", self.entry(stream, &again.entry), again.deliveries));
+        let (entries, deleted) = (entries.collect::<Vec<_>>(), self.ids(stream, &redelivery.deleted));
+        format!(
+            "{entries:?} deleted {deleted:?} next {}",
+            self.id(stream, redelivery.next)
+        )
+    }
+
+    fn pending(&self, stream: Stream, pending: Vec<PendingEntry>) -> String {
+        let one = |pending: PendingEntry| {
+            let id = self.id(stream, pending.id);
+            format!("{id} {} x{}", pending.consumer, pending.deliveries)
+        };
+        pending.into_iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    fn groups(&self, stream: Stream, groups: Vec<GroupInfo>) -> String {
+        let one = |group: GroupInfo| {
+            let last = self.id(stream, group.last_delivered_id);
+            let (read, lag) = (group.entries_read, group.lag);
+            let (name, consumers, pending) = (group.name, group.consumers, group.pending);
+            format!("{name}: {consumers} consumers, {pending} pending, at {last}, read {read:?}, lag {lag:?}; ")
+        };
+        groups.into_iter().map(one).collect()
+    }
+}
+
+fn consumers(consumers: Vec<ConsumerInfo>) -> String {
+    let one = |consumer: ConsumerInfo| format!("{} has {}; ", consumer.name, consumer.pending);
+    consumers.into_iter().map(one).collect()
+}
+
+fn told<T>(answer: EngineResult<T>, tell: impl FnOnce(T) -> String) -> String {
+    match answer {
+        Ok(answer) => tell(answer),
+        Err(error) => format!("error {:?}", error.kind()),
+    }
+}
+
+fn number(answer: EngineResult<u64>) -> String {
+    told(answer, |number| number.to_string())
+}
+
+fn long_if(long: bool) -> Duration {
+    if long { LONG } else { Duration::ZERO }
+}
+
+fn one_byte(byte: u8) -> Bytes {
+    Bytes::copy_from_slice(&[byte])
+}
+
+fn bytes(items: &[u8]) -> Vec<Bytes> {
+    items.iter().copied().map(one_byte).collect()
+}
