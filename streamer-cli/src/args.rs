@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{completions, config, demo, emit, list, listen, tail},
+    commands::{archive, completions, config, demo, emit, failed, list, listen, tail},
     config::{Flags, LogFormat, flag},
 };
 
@@ -86,6 +86,19 @@ pub(crate) enum Command {
     Config(config::Show),
     #[command(alias = "streamer:demo")]
     Demo(demo::Demo),
+    #[command(alias = "streamer:archive")]
+    Archive(archive::Archive),
+    #[command(alias = "streamer:purge")]
+    Purge(archive::sweep::Purge),
+    #[command(name = "streamer:archive:restore", hide = true)]
+    ArchiveRestore(archive::restore::Restore),
+    Failed(failed::Failed),
+    #[command(name = "streamer:failed:list", hide = true)]
+    FailedList(failed::List),
+    #[command(name = "streamer:failed:retry", hide = true)]
+    FailedRetry(failed::Retry),
+    #[command(name = "streamer:failed:flush", hide = true)]
+    FailedFlush(failed::Flush),
     Completions(completions::Completions),
     #[command(hide = true)]
     DemoListen(demo::DemoListen),

@@ -10,8 +10,10 @@
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
 //! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
 //! - [`failed`]: the list of what listeners could not handle.
+//! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - `entry`: entries, their IDs and the names of streams.
 
+pub mod archive;
 mod client;
 mod emit;
 pub mod engine;
@@ -28,9 +30,9 @@ pub use self::{
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
     listen::{
-        Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError, Listener,
-        ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, RetryPolicy, Start, State,
-        StopHandle, Summary, Workers,
+        AfterSuccess, Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError,
+        Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, RetryPolicy, Start, State,
+        StopHandle, Summary, When, Workers,
     },
     message::{DecodeError, ReceivedMessage},
 };

@@ -44,7 +44,7 @@ impl Show {
             source,
         } in config.settings.rows()
         {
-            if key == "url" {
+            if ["url", "archive_url"].contains(&key) {
                 text = without_password(&text);
                 json = text.clone().into();
             }
@@ -62,6 +62,9 @@ impl Show {
                 json!(names),
                 file.clone(),
             ));
+        }
+        if let Some(retry) = &config.definitions.retry {
+            rows.push(("retry".to_owned(), retry.show(), retry.show().into(), file.clone()));
         }
         for definition in &config.definitions.listeners {
             let text = describe(definition);
@@ -122,5 +125,8 @@ fn describe(definition: &Definition) -> String {
         }
     };
     text = format!("{text}, timeout {}", Limit(definition.timeout).show());
+    if let Some(retry) = &definition.retry {
+        text = format!("{text}, retry {}", retry.show());
+    }
     text
 }

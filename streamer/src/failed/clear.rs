@@ -5,10 +5,11 @@ use std::{
     sync::Arc,
 };
 
-use super::{FailedFilter, Listing, MessageArchive, RetryReport, RetrySummary, find};
+use super::{FailedFilter, Listing, RetryReport, RetrySummary, find};
 use crate::{
+    archive::{self, ArchiveStorage, TransferError},
     engine::{Engine, EngineResult},
-    entry::{EntryId, StreamName},
+    entry::{Entry, EntryId, StreamName},
 };
 
 /// What becomes of a message.
@@ -35,7 +36,7 @@ impl Clear {
         mut self,
         engine: &Arc<dyn Engine>,
         after: After,
-        archive: Option<&dyn MessageArchive>,
+        archive: Option<&dyn ArchiveStorage>,
         tell: &(dyn Fn(&RetryReport<'_>) + Send + Sync),
         summary: &mut RetrySummary,
     ) -> EngineResult<()> {
@@ -83,7 +84,7 @@ async fn purge(
 /// Archived first, deleted after: a crash in between leaves the message in both places, never in neither.
 async fn to_archive(
     engine: &dyn Engine,
-    archive: &dyn MessageArchive,
+    archive: &dyn ArchiveStorage,
     stream: &StreamName,
     id: EntryId,
     tell: &(dyn Fn(&RetryReport<'_>) + Send + Sync),
@@ -92,11 +93,14 @@ async fn to_archive(
     let Some(entry) = find::on_stream(engine, stream, id).await? else {
         return Ok(());
     };
-    match archive.keep(stream, &entry).await {
-        Ok(()) => {
-            engine.delete(stream, &[id]).await?;
+    match try_to_archive(engine, archive, stream, entry).await {
+        Ok(true) => {
             summary.archived += 1;
             tell(&RetryReport::Archived { stream, id });
+        }
+        Ok(false) => {
+            let error = "the archive has another message under this stream and ID";
+            tell(&RetryReport::NotArchived { stream, id, error });
         }
         Err(error) => {
             let error = &*error.to_string();
@@ -104,4 +108,21 @@ async fn to_archive(
         }
     }
     Ok(())
+}
+
+async fn try_to_archive(
+    engine: &dyn Engine,
+    archive: &dyn ArchiveStorage,
+    stream: &StreamName,
+    entry: Entry,
+) -> Result<bool, TransferError> {
+    let id = entry.id;
+    let messages = archive::to_archive(engine, stream, vec![entry]).await?;
+    let stored = archive::store(archive, messages).await?;
+    if stored.messages.is_empty() {
+        return Ok(false);
+    }
+    engine.delete(stream, &[id]).await?;
+    archive::forget_origins(engine, archive, &stored.messages).await?;
+    Ok(true)
 }

@@ -1,7 +1,7 @@
 //! What is known of a failure beyond the five fields that PHP knows. It stands beside the record, never in it.
 
 use bytes::Bytes;
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
 #[non_exhaustive]
 pub struct Details {
     /// The raw fields of a message that could not be decoded; empty for others.
-    #[serde(skip)]
+    #[serde(serialize_with = "as_pairs", skip_serializing_if = "Vec::is_empty")]
     pub fields: Fields,
     /// How often the listener tried. Default: 1.
     pub attempts: u64,
@@ -24,6 +24,10 @@ pub struct Details {
     /// The groups in which the message is pending because of this failure
     /// ([`always_acknowledge`](crate::Listening::always_acknowledge) off).
     pub groups: Vec<String>,
+}
+
+fn as_pairs<S: Serializer>(fields: &Fields, serializer: S) -> Result<S::Ok, S::Error> {
+    fields_as_json(fields).serialize(serializer)
 }
 
 impl Default for Details {

@@ -1,30 +1,16 @@
 //! Where the message of a failure is by now.
 
-use std::{error::Error as StdError, fmt};
-
-use async_trait::async_trait;
-
 use super::{Details, Skipped};
 use crate::{
+    archive::ArchiveStorage,
     engine::{Engine, EngineResult},
     entry::{Entry, EntryId, RangeBound, StreamName},
 };
 
-/// Where messages are kept that left their streams: what a retry needs of an archive.
-#[async_trait]
-pub trait MessageArchive: Send + Sync + fmt::Debug {
-    /// The message that had this ID on this stream; `None` when the archive does not have it.
-    async fn find(&self, stream: &StreamName, id: EntryId) -> Result<Option<Entry>, Box<dyn StdError + Send + Sync>>;
-
-    /// Keeps a message. When it returns, the message is in the archive: it is deleted from its stream only then. Keeping
-    /// one that is there already does nothing.
-    async fn keep(&self, stream: &StreamName, entry: &Entry) -> Result<(), Box<dyn StdError + Send + Sync>>;
-}
-
 /// The entry of a failure: from its stream, else from the archive, else from what is kept beside the failure.
 pub(super) async fn find(
     engine: &dyn Engine,
-    archive: Option<&dyn MessageArchive>,
+    archive: Option<&dyn ArchiveStorage>,
     stream: &StreamName,
     id: EntryId,
     details: &Details,
@@ -34,7 +20,10 @@ pub(super) async fn find(
     }
     if let Some(archive) = archive {
         match archive.find(stream, id).await {
-            Ok(Some(entry)) => return Ok(Ok(Entry { id, ..entry })),
+            Ok(Some(message)) => {
+                let fields = message.fields;
+                return Ok(Ok(Entry { id, fields }));
+            }
             Ok(None) => {}
             Err(error) => return Ok(Err(Skipped::Archive(error.to_string()))),
         }

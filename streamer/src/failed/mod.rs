@@ -21,7 +21,6 @@ mod store;
 
 pub use self::{
     details::Details,
-    find::MessageArchive,
     list::{FailedFilter, Listed, Listing},
     record::{FailedMessage, InvalidFailedMessage},
     report::{RetryReport, RetrySummary, Skipped},

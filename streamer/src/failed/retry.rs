@@ -9,11 +9,12 @@ use std::{collections::HashSet, fmt, sync::Arc};
 use sha2::{Digest, Sha256};
 
 use super::{
-    Details, FailedFilter, FailedMessage, Listed, Listing, MessageArchive, RetryReport, RetrySummary, Skipped,
+    Details, FailedFilter, FailedMessage, Listed, Listing, RetryReport, RetrySummary, Skipped,
     clear::{After, Clear},
     find, store,
 };
 use crate::{
+    archive::ArchiveStorage,
     client::Streamer,
     engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, StreamName},
@@ -27,7 +28,7 @@ pub struct Retry {
     context: Context,
     filter: FailedFilter,
     listeners: Listeners,
-    archive: Option<Arc<dyn MessageArchive>>,
+    archive: Option<Arc<dyn ArchiveStorage>>,
     after: After,
     tell: Box<dyn Fn(&RetryReport<'_>) + Send + Sync>,
 }
@@ -69,7 +70,7 @@ impl Retry {
     }
 
     /// Looks for messages here that are no longer on their streams. Default: nowhere.
-    pub fn archive(mut self, archive: Arc<dyn MessageArchive>) -> Self {
+    pub fn archive(mut self, archive: Arc<dyn ArchiveStorage>) -> Self {
         self.archive = Some(archive);
         self
     }

@@ -9,6 +9,7 @@
 //! - `queue`: hands messages to workers, in order, at once, or in order per key.
 //! - `work`: runs the listeners of a message (`attempt`: one of them) and collects the outcome.
 //! - `settle`: records failures, *then* acknowledges, in batches.
+//! - `after`: what becomes of a message that was handled: it stays, or is archived or purged.
 //! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
 //! - `waiting`: messages whose listener failed and is tried again later; `progress`: what they achieved so far.
 //! - `run`: puts these together, and ends them in order.
@@ -16,6 +17,7 @@
 //! Beside them what an application touches: `listener`, `handler` and `extract` (what a listener is), `registry`
 //! (which event has which), `retry` (when to try again), `options`, `stop`, `report`, `error`.
 
+mod after;
 mod attempt;
 mod error;
 mod extract;
@@ -38,6 +40,7 @@ mod work;
 use std::time::Duration;
 
 pub use self::{
+    after::{AfterSuccess, When},
     error::ListenError,
     extract::{FromMessage, FromRef, Payload, State},
     handler::{Handler, IntoOutcome},
@@ -177,6 +180,13 @@ impl Listening {
     /// How long to wait at the end for listeners that run. Default: 30 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
+        self
+    }
+
+    /// What becomes of a message after all its listeners handled it. Default: it stays on the stream. A message that any
+    /// listener failed on stays in any case.
+    pub fn after_success(mut self, after: AfterSuccess) -> Self {
+        self.options.after_success = Some(after);
         self
     }
 

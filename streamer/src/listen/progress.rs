@@ -85,6 +85,11 @@ impl Progress {
         first.or_insert_with(|| now.to_owned()).clone()
     }
 
+    /// Whether failures of any listeners are listed.
+    pub(super) fn has_failures(&self) -> bool {
+        !self.failed.is_empty()
+    }
+
     /// Whether this listener's failure is listed.
     pub(super) fn has_failed(&self, listener: &str) -> bool {
         self.failed

@@ -1,7 +1,8 @@
 //! Settles messages in the background: records what failed, and only then acknowledges.
 //!
 //! The order is the promise. A crash before the failure is recorded, or between the record and the acknowledgement,
-//! leaves the message pending: somebody will handle it again.
+//! leaves the message pending: somebody will handle it again. What is to be archived is stored before, and deleted
+//! after, the acknowledgement; `after` says why.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -16,6 +17,7 @@ use super::{
     waiting::{self, Due, Kept},
 };
 use crate::{
+    archive::ArchivedMessage,
     engine::{EngineErrorKind, EngineResult},
     entry::{EntryId, unix_ms},
     failed::{self, Details, FailedMessage},
@@ -44,6 +46,8 @@ pub(super) struct Outcome {
     stored: bool,
     /// Members of the failed list that this delivery made obsolete.
     obsolete: Vec<Bytes>,
+    /// A message that every listener handled, where something is to become of it.
+    handled: Option<ReceivedMessage>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +74,7 @@ impl Outcome {
             stored: !earlier.is_empty(),
             progress: earlier,
             obsolete: Vec::new(),
+            handled: None,
         }
     }
 
@@ -128,7 +133,9 @@ impl Outcome {
 
     /// All listeners were tried.
     pub(super) fn finish(mut self, shared: &Shared, message: ReceivedMessage) -> Self {
+        let leaves = shared.options.after_success.is_some();
         if self.failures.is_empty() && self.delay.is_none() && !self.stored {
+            self.handled = Some(message).filter(|_| leaves);
             return self;
         }
         let latest = self.failures.iter().map(|(failure, _)| failure.to_member());
@@ -147,6 +154,8 @@ impl Outcome {
             self.message = Some(message).filter(|_| shared.group.is_none());
         } else if shared.keeps_failed_pending() && listeners.any(|one| self.progress.has_failed(one.name())) {
             self.verdict = Verdict::KeptPending;
+        } else if !self.progress.has_failures() {
+            self.handled = Some(message).filter(|_| leaves);
         }
         self
     }
@@ -178,6 +187,7 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
     {
         persistently(shared, || keep_progress(shared, outcome)).await?;
     }
+    let leaving = before_acknowledging(shared, batch).await?;
     let mut streams = vec![(Vec::new(), Vec::new()); shared.streams.len()];
     for outcome in batch {
         let (settled, let_go) = &mut streams[outcome.stream];
@@ -199,6 +209,12 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
     }
     for (stream, (_, let_go)) in streams.iter().enumerate() {
         shared.in_hand.let_go(stream, let_go);
+    }
+    if let Some(after) = &shared.options.after_success {
+        for (stream, messages) in leaving.iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
+            let name = &shared.streams[stream].name;
+            persistently(shared, || after.delete(shared, name, messages)).await?;
+        }
     }
     // Only now: the reader passes over what is in hand.
     for outcome in batch {
@@ -238,6 +254,24 @@ pub(super) async fn give_up_waiting(shared: &Shared) -> Result<(), ListenError> 
     Ok(())
 }
 
+/// Stores what is to be archived; returns, for each stream, what is to be deleted after it was acknowledged.
+async fn before_acknowledging(shared: &Shared, batch: &[Outcome]) -> Result<Vec<Vec<ArchivedMessage>>, ListenError> {
+    let mut leaving = vec![Vec::new(); shared.streams.len()];
+    let Some(after) = &shared.options.after_success else {
+        return Ok(leaving);
+    };
+    for (stream, leaving) in leaving.iter_mut().enumerate() {
+        let handled = batch.iter().filter(|outcome| outcome.stream == stream);
+        let handled = handled
+            .filter_map(|outcome| outcome.handled.clone())
+            .collect::<Vec<_>>();
+        if !handled.is_empty() {
+            *leaving = persistently(shared, || after.before_acknowledging(shared, stream, &handled)).await?;
+        }
+    }
+    Ok(leaving)
+}
+
 /// Brings the stored progress of a message, and the failed list, to where they stand now.
 async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
     let Some(member) = &shared.group else { return Ok(()) };
@@ -258,7 +292,7 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
 }
 
 /// Repeats a step that changes nothing by being repeated, while the store is away and keep-alive is on.
-async fn persistently<T, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
+pub(super) async fn persistently<T, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
 where
     F: Future<Output = EngineResult<T>>,
 {

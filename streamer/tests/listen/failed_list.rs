@@ -8,9 +8,10 @@ use std::sync::{
 use bytes::Bytes;
 use serde_json::Value;
 use streamer::{
-    Entry, EntryId, ListenerError, Listeners, NewId, ReceivedMessage, State, StreamName, Streamer, async_trait,
+    EntryId, ListenerError, Listeners, NewId, ReceivedMessage, State, Streamer,
+    archive::{ArchiveStorage, ArchivedMessage, MemoryArchive},
     engine::{Append, AppendOptions},
-    failed::{self, FAILED_KEY, FailedFilter, FailedMessage, Listed, MessageArchive, RetryReport, RetrySummary},
+    failed::{self, FAILED_KEY, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary},
 };
 
 use crate::{emit, on_each_engine, store::Store};
@@ -262,28 +263,6 @@ async fn what_is_gone_or_has_no_listener_here_is_reported_and_kept(store: Store)
     assert_eq!(streamer.failed().count().await.unwrap(), 1);
 }
 
-/// An archive in memory.
-#[derive(Debug, Default)]
-struct Shelf(Mutex<Vec<(StreamName, Entry)>>);
-
-#[async_trait]
-impl MessageArchive for Shelf {
-    async fn find(
-        &self,
-        stream: &StreamName,
-        id: EntryId,
-    ) -> Result<Option<Entry>, Box<dyn std::error::Error + Send + Sync>> {
-        let kept = self.0.lock().unwrap();
-        let found = kept.iter().find(|(name, entry)| name == stream && entry.id == id);
-        Ok(found.map(|(_, entry)| entry.clone()))
-    }
-
-    async fn keep(&self, stream: &StreamName, entry: &Entry) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        self.0.lock().unwrap().push((stream.clone(), entry.clone()));
-        Ok(())
-    }
-}
-
 async fn a_message_that_left_its_stream_is_looked_for_in_the_archive(store: Store) {
     let streamer = store.connect().await;
     let id = emit(&streamer, "e", 7..8).await[0];
@@ -295,7 +274,14 @@ async fn a_message_that_left_its_stream_is_looked_for_in_the_archive(store: Stor
         .remove(0);
     streamer.engine().delete(&"e".into(), &[id]).await.unwrap();
     fail(&streamer, id, "e", "note", "e").await;
-    let shelf = Arc::new(Shelf(Mutex::new(vec![("e".into(), entry)])));
+    let shelf = Arc::new(MemoryArchive::default());
+    let message = ArchivedMessage {
+        stream: "e".into(),
+        id,
+        original_ids: Vec::new(),
+        fields: entry.fields,
+    };
+    shelf.create(&[message]).await.unwrap();
     let seen = crate::Seen::default();
     let retry = streamer.failed().retry(FailedFilter::all(), seen.listener("e"));
     let (summary, _) = told(retry.archive(shelf).purge_after()).await;
@@ -332,11 +318,11 @@ async fn a_message_is_archived_with_its_last_failure(store: Store) {
     };
     let refused = retry().run().await.unwrap_err();
     assert_eq!(refused.kind(), streamer::engine::EngineErrorKind::InvalidInput);
-    let shelf = Arc::new(Shelf::default());
+    let shelf = Arc::new(MemoryArchive::default());
     let (summary, told) = told(retry().archive(shelf.clone())).await;
     assert_eq!((summary.retried, summary.archived, summary.purged), (1, 1, 0));
     assert!(told.contains(&format!("Message [{id}] has been archived from the 'e' stream.")));
-    assert_eq!(shelf.0.lock().unwrap()[0].1.id, id);
+    assert!(shelf.find(&"e".into(), id).await.unwrap().is_some());
     assert_eq!(streamer.engine().len(&"e".into()).await.unwrap(), 0);
 }
 
