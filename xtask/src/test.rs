@@ -5,7 +5,12 @@ use std::process::Command;
 use anyhow::{Context, Result, ensure};
 
 /// The drivers that bring a client library of their own, which nothing else compiles.
-const ARCHIVES: [&str; 4] = ["-p", "streamer-events", "--features", "archive-postgres,archive-mysql"];
+const ARCHIVES: [&str; 4] = [
+    "-p",
+    "streamer-events",
+    "--features",
+    "archive-postgres,archive-mysql,archive-object",
+];
 
 /// Formatting, lints, documentation.
 pub(crate) fn check() -> Result<()> {

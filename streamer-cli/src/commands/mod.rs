@@ -6,6 +6,8 @@ pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod emit;
 pub(crate) mod failed;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
+pub(crate) mod replay;
 pub(crate) mod tail;

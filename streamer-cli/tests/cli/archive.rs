@@ -102,7 +102,7 @@ fn messages_are_archived_looked_at_and_restored() {
             insta::with_settings!({
             prepend_module_to_snapshot => false,
             filters => vec![(r"created: \d+", "created: SECONDS"), (r"hash: [0-9a-f]{64}", "hash: HASH")],
-        }, { insta::assert_snapshot!("archive", text) })
+        }, { insta::assert_snapshot!("archive", text) });
         });
     }
 }

@@ -10,6 +10,7 @@ mod failed;
 mod list;
 mod listen;
 mod program;
+mod replay;
 mod shell;
 mod signals;
 mod tail;

@@ -47,6 +47,10 @@ impl ArchiveManager {
         let drivers = drivers.driver("mysql", |url| async move {
             Ok(Arc::new(super::MysqlArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
         });
+        #[cfg(feature = "archive-object")]
+        let drivers = drivers.driver("object", |url| async move {
+            Ok(Arc::new(super::ObjectArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
+        });
         drivers
     }
 

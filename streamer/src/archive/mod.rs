@@ -27,6 +27,10 @@ mod message;
 mod mysql;
 mod needed;
 mod null;
+#[cfg(feature = "archive-object")]
+mod object;
+#[cfg(feature = "archive-object")]
+mod object_names;
 mod origin;
 #[cfg(feature = "archive-postgres")]
 mod postgres;
@@ -43,6 +47,8 @@ use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
 
 #[cfg(feature = "archive-mysql")]
 pub use self::mysql::MysqlArchive;
+#[cfg(feature = "archive-object")]
+pub use self::object::ObjectArchive;
 #[cfg(feature = "archive-postgres")]
 pub use self::postgres::PostgresArchive;
 pub use self::{
@@ -95,7 +101,7 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
     }
 
     /// Stores messages, and tells each one's lot in their order. Idempotent by stream and ID: a message that is there is
-    /// left as it is, also when two processes store it at once. The caller bounds the size of a batch.
+    /// left as it is, also when two processes store it at once (it may be `New` to both then). The caller bounds the size of a batch.
     async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>>;
 
     /// One message.

@@ -105,6 +105,9 @@ pub enum Skipped {
     /// What the record has for an ID is none.
     #[error("its ID is not an entry ID; forget the failure")]
     InvalidId,
+    /// The store has something else where the message should be.
+    #[error("the message cannot be read: {0}")]
+    Unreadable(String),
     /// The archive could not be asked.
     #[error("the archive could not be searched: {0}")]
     Archive(String),

@@ -194,16 +194,19 @@ impl Retry {
         let Ok(id) = failed.id.parse::<EntryId>() else {
             return Ok(Outcome::Skipped(Skipped::InvalidId));
         };
-        let entry = match find::find(engine, self.archive.as_deref(), &stream, id, &details).await? {
-            Ok(entry) => entry,
-            Err(reason) => return Ok(Outcome::Skipped(reason)),
+        let entry = match find::find(engine, self.archive.as_deref(), &stream, id, &details).await {
+            Ok(Ok(entry)) => entry,
+            Ok(Err(reason)) => return Ok(Outcome::Skipped(reason)),
+            // This message's trouble, and no reason to give up the others.
+            Err(error) if is_local(&error) => return Ok(Outcome::Skipped(Skipped::Unreadable(error.to_string()))),
+            Err(error) => return Err(error),
         };
         let attempts = details.attempts.saturating_add(1);
         let message = ReceivedMessage::new(stream.clone(), entry, attempts);
         let Err(error) = listener.try_handle(&message, &self.context).await else {
             // First, so that a crash in between leaves the record, which knows the groups.
             for group in &details.groups {
-                progress::retried(engine, group, &stream, id, &failed.receiver, member).await?;
+                pass_over(progress::retried(engine, group, &stream, id, &failed.receiver, member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;
             return Ok(Outcome::Retried(stream, id));
@@ -227,11 +230,30 @@ impl Retry {
         // The same error in the same second is the same member: it stays.
         if again_member != *member {
             for group in &groups {
-                progress::failed_again(engine, group, &stream, id, member, &again_member).await?;
+                pass_over(progress::failed_again(engine, group, &stream, id, member, &again_member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;
         }
         Ok(Outcome::FailedAgain(error))
+    }
+}
+
+/// Whether an error is about one key, not about the store.
+fn is_local(error: &EngineError) -> bool {
+    matches!(
+        error.kind(),
+        EngineErrorKind::WrongType | EngineErrorKind::Corrupt | EngineErrorKind::InvalidInput
+    )
+}
+
+/// What a message's group has on it cannot be brought up to date when it makes no sense; the message comes again then.
+fn pass_over(done: EngineResult<()>) -> EngineResult<()> {
+    match done {
+        Err(error) if is_local(&error) => {
+            tracing::warn!("{error}");
+            Ok(())
+        }
+        done => done,
     }
 }
 

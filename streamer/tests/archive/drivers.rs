@@ -40,6 +40,49 @@ storage_suite!(sqlite, crate::drivers::open_sqlite);
 #[cfg(feature = "archive-postgres")]
 storage_suite!(postgres, crate::drivers::open_postgres);
 
+#[cfg(feature = "archive-object")]
+storage_suite!(object, crate::drivers::open_object);
+
+#[cfg(feature = "archive-object")]
+async fn open_object() -> Opened {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/an archive", folder.path().display());
+    twice("object", &url, folder).await
+}
+
+#[cfg(feature = "archive-object")]
+#[tokio::test]
+async fn objects_lie_by_stream_and_day_and_go_with_their_last_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let archive = ArchiveManager::new()
+        .open("object", &format!("file://{}", folder.path().display()))
+        .await
+        .unwrap();
+    let message = |id: &str| ArchivedMessage {
+        stream: "order.placed".into(),
+        id: id.parse().unwrap(),
+        original_ids: Vec::new(),
+        fields: vec![("data".into(), "{}".into())],
+    };
+    let messages = ["1795407980936-0", "1795407980936-1", "1795500000000-0"].map(message);
+    archive.create(&messages).await.unwrap();
+    let day = folder.path().join("order.placed/2026-11-23");
+    let names = || {
+        std::fs::read_dir(&day)
+            .unwrap()
+            .map(|file| file.unwrap().path())
+            .collect::<Vec<_>>()
+    };
+    let packed = std::fs::read(&names()[0]).unwrap();
+    let lines = String::from_utf8(zstd::decode_all(&packed[..]).unwrap()).unwrap();
+    assert_eq!(lines, format!("{}\n{}\n", messages[0].to_json(), messages[1].to_json()));
+    assert!(folder.path().join("order.placed/2026-11-24").is_dir());
+    for (message, left) in messages.iter().zip([2, 0]) {
+        assert!(archive.delete(&message.stream, message.id).await.unwrap());
+        assert_eq!(names().len(), left);
+    }
+}
+
 #[cfg(feature = "archive-mysql")]
 storage_suite!(mysql, crate::drivers::open_mysql);
 

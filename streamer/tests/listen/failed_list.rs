@@ -22,6 +22,7 @@ on_each_engine!(
     a_member_that_cannot_be_read_is_reported_and_stays,
     a_retry_that_fails_again_in_the_same_second_with_the_same_error_stays_listed,
     a_listener_that_panics_stays_listed_and_holds_up_no_other,
+    a_stream_that_is_none_holds_up_no_other_failure,
     what_is_gone_or_has_no_listener_here_is_reported_and_kept,
     a_message_that_left_its_stream_is_looked_for_in_the_archive,
     a_message_is_purged_with_its_last_failure_only,
@@ -230,6 +231,18 @@ async fn a_listener_that_panics_stays_listed_and_holds_up_no_other(store: Store)
     assert_eq!((listed.len(), &failed.id), (1, &ids[1].to_string()));
     assert_eq!(failed.error, "panicked: with a value that is no text");
     assert!(listed[0].details.first_failure.is_some());
+}
+
+async fn a_stream_that_is_none_holds_up_no_other_failure(store: Store) {
+    let streamer = store.connect().await;
+    let id = emit(&streamer, "e", 0..1).await[0];
+    streamer.engine().set_add("odd", &["member".into()]).await.unwrap();
+    fail(&streamer, id, "odd", "x", "e").await;
+    fail(&streamer, id, "e", "x", "e").await;
+    let listeners = Listeners::new().on("odd", "x", works).on("e", "x", works);
+    let (summary, told) = retry(&streamer, listeners).await;
+    assert_eq!((summary.retried, summary.skipped), (1, 1), "{told:?}");
+    assert_eq!(streamer.failed().count().await.unwrap(), 1);
 }
 
 async fn what_is_gone_or_has_no_listener_here_is_reported_and_kept(store: Store) {
