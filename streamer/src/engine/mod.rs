@@ -408,10 +408,21 @@ pub struct Appended {
 }
 
 /// A batch of appends of which not all succeeded.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{} of {} entries were not appended; the first: {}", self.failures().count(), self.results.len(), self.first())]
 pub struct AppendManyError {
     /// The lot of each append, in order.
     pub results: Vec<EngineResult<EntryId>>,
+}
+
+impl AppendManyError {
+    fn failures(&self) -> impl Iterator<Item = &EngineError> {
+        self.results.iter().filter_map(|result| result.as_ref().err())
+    }
+
+    fn first(&self) -> String {
+        self.failures().next().map(ToString::to_string).unwrap_or_default()
+    }
 }
 
 /// Where a group begins.

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{EntryId, Event, Listeners, Report, Start, Streamer};
 
-/// Gives an event to its listeners, as a listening would, and tells each one's outcome.
+/// Gives an event to its listeners, as a listening would, and tells each one's outcome. A listener that is tried
+/// again ([`RetryPolicy`](crate::RetryPolicy)) is waited for.
 ///
 /// The event is emitted to a store of its own, and the listeners are called by a [`Listening`](crate::Listening) in a
 /// group: time-outs hold, a panic is a failure, failures are on the store's failed list.
