@@ -49,7 +49,11 @@ pub mod __private {
     pub use serde::Serialize;
 }
 
-/// The README's examples compile.
+/// The examples of the README and the guides compile, and run where they can.
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
-struct Readme;
+#[doc = include_str!("../../docs/emit.md")]
+#[doc = include_str!("../../docs/laravel.md")]
+#[doc = include_str!("../../docs/listen.md")]
+#[doc = include_str!("../../docs/testing.md")]
+struct Guides;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
+    path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -10,12 +11,13 @@ use std::{
 use serde::Serialize;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, ReceivedMessage, Report, Start, State,
-    StopHandle, Streamer, Summary,
-    engine::EngineErrorKind,
+    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, Payload, ReceivedMessage, Report, Start,
+    State, StopHandle, Streamer, Summary,
+    archive::{ArchiveStorage, MemoryArchive, OlderThan, Restore, Sweep},
+    engine::{EngineErrorKind, GroupStart},
     failed::{FAILED_KEY, FailedFilter},
 };
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Options, RedisServer};
 
 type Seen = Arc<Mutex<Vec<ReceivedMessage>>>;
 
@@ -325,7 +327,8 @@ async fn after_an_interruption_listening_goes_on_where_it_was_and_not_at_its_sta
     });
     let listening = tokio::spawn(listening.run());
     assert_eq!(happens.recv().await, Some("processed"));
-    server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    let killed = server.command(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]);
+    assert!(killed.trim().parse::<u32>().unwrap() > 0, "{killed}");
     php_emits(&server, "*", r#"{"n":2}"#);
     while happens.recv().await != Some("processed") {}
     stop.stop();
@@ -349,4 +352,112 @@ async fn keys_are_those_that_were_named_and_no_other() {
     let mut keys = lines(&answer);
     keys.sort_unstable();
     assert_eq!(keys, ["a.b", "user", "user-u1"]);
+}
+
+#[tokio::test]
+async fn last_id_0_is_the_beginning() {
+    let server = RedisServer::start();
+    php_emits(&server, "*", r#"{"n":1}"#);
+    let (streamer, seen) = (connect(&server).await, Seen::default());
+    let start = Start::After("0".parse().unwrap());
+    let listening = streamer.listen(notes(&seen)).start(start);
+    listening
+        .listen_timeout(Duration::from_millis(200))
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(numbers(&seen), [1]);
+}
+
+/// Every source file of the tests under a folder, as one text.
+fn sources(folder: &Path, text: &mut String) {
+    for entry in folder.read_dir().unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, text);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            text.push_str(&std::fs::read_to_string(path).unwrap());
+        }
+    }
+}
+
+#[test]
+fn every_test_that_the_guide_names_is_there() {
+    let mut tests = String::new();
+    for folder in ["tests", "../streamer-cli/tests"] {
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join(folder), &mut tests);
+    }
+    let guide = include_str!("../../docs/laravel.md");
+    let (_, table) = guide.split_once("## What is different on purpose").unwrap();
+    let rows = table.lines().filter(|line| line.starts_with("| ")).skip(2);
+    let mut named = 0;
+    for row in rows {
+        let cell = row.trim_end_matches(" |").rsplit(" | ").next().unwrap();
+        for test in cell.split(", ") {
+            let test = test.trim_matches('`');
+            assert!(tests.contains(&format!("fn {test}(")), "no test is called {test}");
+            named += 1;
+        }
+    }
+    assert!(named >= 30, "{named}");
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_guide_are_enough() {
+    let guide = include_str!("../../docs/production.md");
+    let rules = guide.lines().find_map(|line| line.strip_prefix("    user ")).unwrap();
+    let server = Options::default().user(rules).start();
+    let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
+    let streamer = Streamer::connect(&url).await.unwrap();
+    assert_eq!(streamer.engine().warnings().await.unwrap(), Vec::<String>::new());
+
+    async fn fails(Payload(number): Payload<Value>) -> Result<(), String> {
+        if number["n"] == 1 {
+            Err("not the first".to_owned())
+        } else {
+            Ok(())
+        }
+    }
+    async fn works() {}
+    for n in 1..=3 {
+        streamer
+            .emit(&DynamicEvent::new("a.b", json!({ "n": n })))
+            .await
+            .unwrap();
+    }
+    let user = UserChanged {
+        id: "u1".to_owned(),
+        city: "Oslo",
+    };
+    streamer.emit_replayable(&user).await.unwrap();
+    assert!(streamer.replay("user", "u1").run().await.unwrap().unwrap().is_whole());
+    let _ = streamer.trim_history("user", "u1", None).await.unwrap();
+
+    let stream = streamer.stream("a.b");
+    stream
+        .create_group("g", GroupStart::After(EntryId::MIN), true)
+        .await
+        .unwrap();
+    stream.consumer("g", "dead").read_new(1, None).await.unwrap();
+    let listeners = Listeners::with_state(Seen::default()).on("a.b", "numbers", fails);
+    let summary = drain(&streamer, listeners, "c1", Duration::from_millis(20)).await;
+    assert_eq!((summary.processed, summary.failed), (2, 1));
+    let listeners = Listeners::new().on("a.b", "numbers", works);
+    let retried = streamer
+        .failed()
+        .retry(FailedFilter::all(), listeners)
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(retried.retried, 1);
+
+    let archive: Arc<dyn ArchiveStorage> = Arc::new(MemoryArchive::default());
+    let swept = Sweep::archive(&streamer, archive.clone())
+        .run(&"a.b".into(), OlderThan::now())
+        .await
+        .unwrap();
+    assert_eq!(swept.removed, 3);
+    Restore::new(&streamer, archive).run(None).await.unwrap();
+    assert_eq!(stream.len().await.unwrap(), 3);
+    stream.full_info(10).await.unwrap();
 }
