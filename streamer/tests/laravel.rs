@@ -3,21 +3,23 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use std::{
+    collections::BTreeSet,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
+use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, Payload, ReceivedMessage, Report, Start,
-    State, StopHandle, Streamer, Summary,
-    archive::{ArchiveStorage, MemoryArchive, OlderThan, Restore, Sweep},
+    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, ReceivedMessage, Report, Start, State,
+    StopHandle, StreamName, Streamer, Summary,
     engine::{EngineErrorKind, GroupStart},
     failed::{FAILED_KEY, FailedFilter},
 };
-use streamer_test_servers::{Options, RedisServer};
+use streamer_test_servers::RedisServer;
 
 type Seen = Arc<Mutex<Vec<ReceivedMessage>>>;
 
@@ -109,6 +111,58 @@ async fn what_a_php_consumer_left_pending_is_taken_over_in_the_same_group() {
     let taken = seen.lock().unwrap().iter().map(ReceivedMessage::attempt).max();
     assert_eq!(taken, Some(2), "the delivery to c1 counts");
     assert_eq!(lines(&server.command(&["XPENDING", "a.b", "g"]))[0], "0");
+}
+
+/// A capture's bytes; what is not UTF-8 is `{"base64": "…"}`.
+fn bytes(value: &Value) -> Bytes {
+    match value {
+        Value::String(text) => text.clone().into(),
+        other => BASE64.decode(other["base64"].as_str().unwrap()).unwrap().into(),
+    }
+}
+
+#[tokio::test]
+async fn every_message_that_php_wrote_is_taken_over_from_its_dead_consumer() {
+    async fn note(message: ReceivedMessage, State(seen): State<Seen>) {
+        seen.lock().unwrap().push(message);
+    }
+    let server = RedisServer::start();
+    let (streamer, seen) = (connect(&server).await, Seen::default());
+    let records: Vec<Value> = serde_json::from_str(include_str!("golden/events.json")).unwrap();
+    let mut written = BTreeSet::new();
+    let mut listeners = Listeners::with_state(Arc::clone(&seen));
+    for stored in records.iter().filter_map(|record| record.get("stored")) {
+        let stream = StreamName::from(bytes(&stored["stream"]));
+        let pairs = stored["fields"].as_array().unwrap();
+        let fields = pairs.iter().map(|pair| (bytes(&pair[0]), bytes(&pair[1]))).collect();
+        // Some captures began with an empty stream, so their IDs do not follow each other.
+        let id = streamer.stream(&stream).add(fields).await.unwrap();
+        listeners = listeners.on(&stream, "note", note);
+        written.insert((stream, id));
+    }
+    assert_eq!(written.len(), 49);
+    let streams: BTreeSet<_> = written.iter().map(|(stream, _)| stream.clone()).collect();
+    for stream in streams.iter().map(|name| streamer.stream(name)) {
+        stream
+            .create_group("g", GroupStart::After(EntryId::MIN), true)
+            .await
+            .unwrap();
+        assert!(!stream.consumer("g", "c1").read_new(100, None).await.unwrap().is_empty());
+    }
+    let summary = drain(&streamer, listeners, "rust-1", Duration::from_millis(20)).await;
+    assert_eq!(summary.messages, 49);
+    let handled: BTreeSet<_> = seen
+        .lock()
+        .unwrap()
+        .iter()
+        .map(|seen| (seen.stream().clone(), seen.id()))
+        .collect();
+    // The one that PHP's own reader refuses, too: it nests as deep as can be written, and no deeper can be read.
+    let failed = written.difference(&handled).count() as u64;
+    assert_eq!((failed, streamer.failed().count().await.unwrap()), (1, 1));
+    for stream in &streams {
+        assert_eq!(streamer.stream(stream).pending_summary("g").await.unwrap().count, 0);
+    }
 }
 
 #[tokio::test]
@@ -400,64 +454,4 @@ fn every_test_that_the_guide_names_is_there() {
         }
     }
     assert!(named >= 30, "{named}");
-}
-
-#[tokio::test]
-async fn the_permissions_of_the_guide_are_enough() {
-    let guide = include_str!("../../docs/production.md");
-    let rules = guide.lines().find_map(|line| line.strip_prefix("    user ")).unwrap();
-    let server = Options::default().user(rules).start();
-    let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
-    let streamer = Streamer::connect(&url).await.unwrap();
-    assert_eq!(streamer.engine().warnings().await.unwrap(), Vec::<String>::new());
-
-    async fn fails(Payload(number): Payload<Value>) -> Result<(), String> {
-        if number["n"] == 1 {
-            Err("not the first".to_owned())
-        } else {
-            Ok(())
-        }
-    }
-    async fn works() {}
-    for n in 1..=3 {
-        streamer
-            .emit(&DynamicEvent::new("a.b", json!({ "n": n })))
-            .await
-            .unwrap();
-    }
-    let user = UserChanged {
-        id: "u1".to_owned(),
-        city: "Oslo",
-    };
-    streamer.emit_replayable(&user).await.unwrap();
-    assert!(streamer.replay("user", "u1").run().await.unwrap().unwrap().is_whole());
-    let _ = streamer.trim_history("user", "u1", None).await.unwrap();
-
-    let stream = streamer.stream("a.b");
-    stream
-        .create_group("g", GroupStart::After(EntryId::MIN), true)
-        .await
-        .unwrap();
-    stream.consumer("g", "dead").read_new(1, None).await.unwrap();
-    let listeners = Listeners::with_state(Seen::default()).on("a.b", "numbers", fails);
-    let summary = drain(&streamer, listeners, "c1", Duration::from_millis(20)).await;
-    assert_eq!((summary.processed, summary.failed), (2, 1));
-    let listeners = Listeners::new().on("a.b", "numbers", works);
-    let retried = streamer
-        .failed()
-        .retry(FailedFilter::all(), listeners)
-        .run()
-        .await
-        .unwrap();
-    assert_eq!(retried.retried, 1);
-
-    let archive: Arc<dyn ArchiveStorage> = Arc::new(MemoryArchive::default());
-    let swept = Sweep::archive(&streamer, archive.clone())
-        .run(&"a.b".into(), OlderThan::now())
-        .await
-        .unwrap();
-    assert_eq!(swept.removed, 3);
-    Restore::new(&streamer, archive).run(None).await.unwrap();
-    assert_eq!(stream.len().await.unwrap(), 3);
-    stream.full_info(10).await.unwrap();
 }
