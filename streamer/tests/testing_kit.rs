@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use streamer::{
-    DynamicEvent, Event, Listeners, NamedEvent as _, Payload, State, StopHandle, Streamer,
+    DynamicEvent, Event, Listeners, NamedEvent as _, Payload, RetryPolicy, State, StopHandle, Streamer,
     failed::{FAILED_KEY, FailedMessage},
     testing,
 };
@@ -164,4 +164,24 @@ async fn an_event_without_a_listener_is_named() {
     })
     .await;
     assert!(text.contains("'receipt.sent'"), "{text}");
+}
+
+#[tokio::test]
+async fn a_listener_that_is_tried_again_is_waited_for() {
+    async fn second_time(State(tries): State<Arc<AtomicU32>>) -> Result<(), &'static str> {
+        match tries.fetch_add(1, Ordering::Relaxed) {
+            0 => Err("not yet"),
+            _ => Ok(()),
+        }
+    }
+    let tries = Arc::new(AtomicU32::new(0));
+    let policy = RetryPolicy::exponential(3, Duration::from_millis(20), Duration::from_millis(20));
+    let listeners = Listeners::with_state(Arc::clone(&tries))
+        .on("tick", "second_time", second_time)
+        .retry(&policy);
+    let delivery = testing::deliver(&listeners, &DynamicEvent::new("tick", serde_json::json!({}))).await;
+    assert_eq!(
+        (delivery.outcome("second_time"), tries.load(Ordering::Relaxed)),
+        (Ok(()), 2)
+    );
 }
