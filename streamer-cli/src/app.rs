@@ -1,9 +1,12 @@
 //! An application's listeners under a command line.
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, process::ExitCode, sync::Arc};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
-use streamer::{Listeners, Streamer};
+use streamer::{
+    Listeners, Streamer,
+    archive::{ArchiveManager, ArchiveStorage},
+};
 
 use crate::{
     args::{Cli, Command, Global},
@@ -39,6 +42,7 @@ pub struct App {
     about: Option<&'static str>,
     version: &'static str,
     defaults: Defaults,
+    archives: ArchiveManager,
 }
 
 impl App {
@@ -50,6 +54,7 @@ impl App {
             about: None,
             version: env!("CARGO_PKG_VERSION"),
             defaults: Defaults::default(),
+            archives: ArchiveManager::new(),
         }
     }
 
@@ -85,6 +90,13 @@ impl App {
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
         self.defaults.url = Some(url.into());
+        self
+    }
+
+    /// The archive drivers that `archive_driver` may name. Default: those of the library.
+    #[must_use]
+    pub fn archives(mut self, archives: ArchiveManager) -> Self {
+        self.archives = archives;
         self
     }
 
@@ -141,6 +153,11 @@ impl App {
             Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
             Command::List(list) => list.run(&session(&|_| {})?),
             Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
+            Command::Archive(archive) => archive.run(&session(&|_| {})?).await,
+            Command::Purge(purge) => purge.run(&session(&|_| {})?).await,
+            Command::ArchiveRestore(restore) => restore.run(&session(&|_| {})?).await,
+            Command::Replay(replay) => replay.run(&session(&|_| {})?).await,
+            Command::History(history) => history.run(&session(&|_| {})?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
             Command::Demo(demo) => {
                 logging::init(
@@ -176,6 +193,7 @@ impl App {
         Ok(Session {
             config,
             listeners,
+            archives: self.archives.clone(),
             json: global.json,
             quiet: global.quiet,
         })
@@ -187,11 +205,21 @@ pub(crate) struct Session {
     pub(crate) config: Config,
     /// The listeners that the application registered by itself.
     pub(crate) listeners: Listeners,
+    archives: ArchiveManager,
     pub(crate) json: bool,
     pub(crate) quiet: bool,
 }
 
 impl Session {
+    /// Opens the archive.
+    pub(crate) async fn archive(&self) -> Result<Arc<dyn ArchiveStorage>, Failure> {
+        let settings = &self.config.settings;
+        let opening = self
+            .archives
+            .open(&settings.archive_driver.value, &settings.archive_url.value);
+        Ok(opening.await?)
+    }
+
     pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {
         let settings = &self.config.settings;
         let connecting = Streamer::builder()

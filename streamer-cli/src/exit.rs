@@ -4,6 +4,7 @@ use std::{fmt, io, process::ExitCode};
 
 use streamer::{
     ListenError,
+    archive::{ArchiveError, ArchiveErrorKind, TransferError},
     engine::{EngineError, EngineErrorKind},
 };
 
@@ -75,6 +76,30 @@ impl From<EngineError> for Failure {
         Self {
             exit: exit_of(error.kind()),
             text: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Self {
+        let exit = match error.kind() {
+            ArchiveErrorKind::Unavailable => Exit::Unreachable,
+            ArchiveErrorKind::InvalidInput => Exit::Usage,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
+            text: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<TransferError> for Failure {
+    fn from(error: TransferError) -> Self {
+        match error {
+            TransferError::Engine(error) => error.into(),
+            TransferError::Archive(error) => error.into(),
+            other => Self::failed(other.to_string()),
         }
     }
 }

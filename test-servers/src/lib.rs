@@ -1,4 +1,4 @@
-//! Real Redis servers for tests. Each has a temporary directory and free ports of its own, and dies with its value, or
+//! Real servers for tests: Redis, and databases. Each has a temporary directory and free ports of its own, and dies with its value, or
 //! with the test process at the latest, so that a `static` may hold one.
 //!
 //! # Layout
@@ -6,6 +6,7 @@
 //! - `server`: one server: [`RedisServer`], and [`Options`] for how it is started.
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
+//! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
 //! - `certificates`: for TLS.
 //! - `client`: the few lines of protocol that starting and steering servers needs.
 //!
@@ -16,11 +17,13 @@
 mod certificates;
 mod client;
 mod cluster;
+mod database;
 mod sentinel;
 mod server;
 
 pub use self::{
     cluster::RedisCluster,
+    database::DatabaseServer,
     sentinel::SentinelSetup,
     server::{Options, RedisServer},
 };

@@ -162,13 +162,14 @@ pub struct RedisServer {
 /// Kills the server and removes its directory when this process ends without dropping it: because it was killed, or
 /// because the server is in a `static`. It waits for the end of its input, which the system closes in any case.
 #[derive(Debug)]
-struct Watchdog(Child);
+pub(crate) struct Watchdog(Child);
 
 impl Watchdog {
-    fn watch(server: &Child, directory: &Path) -> Self {
+    /// `signal` ends the server.
+    pub(crate) fn watch(server: &Child, directory: &Path, signal: &str) -> Self {
         let mut command = Command::new("sh");
-        command.args(["-c", "read _; kill -9 \"$1\"; rm -rf \"$2\"", "sh"]);
-        command.arg(server.id().to_string()).arg(directory);
+        command.args(["-c", "read _; kill \"$3\" \"$1\"; rm -rf \"$2\"", "sh"]);
+        command.arg(server.id().to_string()).arg(directory).arg(signal);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
@@ -306,7 +307,7 @@ impl RedisServer {
                  the binary in STREAMER_TEST_REDIS_SERVER"
             )
         });
-        let watchdog = Watchdog::watch(&child, &self.directory);
+        let watchdog = Watchdog::watch(&child, &self.directory, "-KILL");
         let mut ended = false;
         let port = self.port;
         wait_until("the server answers", || {
@@ -336,7 +337,7 @@ fn is_ready(port: u16) -> bool {
 }
 
 /// A port that nobody uses now, and that this process did not give out before.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {

@@ -9,29 +9,57 @@ struct Prerequisite {
     program: String,
     package: &'static str,
     why: &'static str,
+    elsewhere: &'static str,
+}
+
+impl Prerequisite {
+    /// Debian keeps the programs of PostgreSQL beside the `PATH`, and other servers where only root looks.
+    fn is_there(&self) -> bool {
+        let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+        let mut folders = versions
+            .map(|version| version.path().join("bin"))
+            .chain(["/usr/sbin".into()]);
+        starts(&self.program) || folders.any(|folder| folder.join(&self.program).exists())
+    }
 }
 
 /// Installs what is missing where `apt-get` can, and says exactly what is missing elsewhere.
 pub(crate) fn install() -> Result<()> {
     let redis = std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
-    let needed = [Prerequisite {
-        program: redis,
-        package: "redis-server",
-        why: "tests start Redis servers of their own",
-    }];
-    let missing = needed
-        .iter()
-        .filter(|needed| !starts(&needed.program))
-        .collect::<Vec<_>>();
+    let needed = [
+        Prerequisite {
+            program: redis,
+            package: "redis-server",
+            why: "tests start Redis servers of their own",
+            elsewhere: "Homebrew and Fedora: redis; or name another with STREAMER_TEST_REDIS_SERVER",
+        },
+        Prerequisite {
+            program: "initdb".into(),
+            package: "postgresql",
+            why: "tests of the archive start PostgreSQL servers of their own",
+            elsewhere: "Homebrew: postgresql; Fedora: postgresql-server",
+        },
+        Prerequisite {
+            program: "mariadbd".into(),
+            package: "mariadb-server",
+            why: "tests of the archive start MariaDB servers of their own",
+            elsewhere: "Homebrew: mariadb; Fedora: mariadb-server",
+        },
+    ];
+    let missing = needed.iter().filter(|needed| !needed.is_there()).collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
     if !starts("apt-get") {
-        for needed in &missing {
-            let Prerequisite { program, package, why } = needed;
+        for Prerequisite {
+            program,
+            package,
+            why,
+            elsewhere,
+        } in &missing
+        {
             crate::complain(&format!(
-                "missing: `{program}` ({why}). Install it (Debian package {package}; Homebrew and Fedora: redis), or name \
-                 another with STREAMER_TEST_REDIS_SERVER.\n"
+                "missing: `{program}` ({why}). Install it (Debian package {package}; {elsewhere}).\n"
             ));
         }
         bail!(
@@ -44,7 +72,7 @@ pub(crate) fn install() -> Result<()> {
     apt_get(&[&["install", "--yes", "--no-install-recommends"], packages.as_slice()].concat())?;
     for needed in missing {
         ensure!(
-            starts(&needed.program),
+            needed.is_there(),
             "`{}` is still missing after its package was installed",
             needed.program
         );

@@ -44,7 +44,7 @@ impl Show {
             source,
         } in config.settings.rows()
         {
-            if key == "url" {
+            if ["url", "archive_url"].contains(&key) {
                 text = without_password(&text);
                 json = text.clone().into();
             }

@@ -5,11 +5,12 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use streamer::{
-    Ended, EntryId, KeepAlive, Key, Listeners, Report, Start, StopHandle, StreamName, Streamer, Summary, Workers,
+    AfterSuccess, Ended, EntryId, KeepAlive, Key, Listeners, Report, Start, StopHandle, StreamName, Streamer, Summary,
+    When, Workers,
 };
 
 use crate::{
@@ -50,6 +51,22 @@ pub(crate) struct Listen {
     /// [default: now; a new group: 0]
     #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
     last_id: Option<Start>,
+    /// Move messages to the archive when all their listeners have handled them
+    #[arg(long)]
+    archive: bool,
+    /// Delete messages when all their listeners have handled them
+    #[arg(long, conflicts_with = "archive")]
+    purge: bool,
+    /// With --archive or --purge: at once, or when every group of the stream has acknowledged the message
+    #[arg(long, value_name = "WHEN", default_value = "at-once")]
+    when: WhenArg,
+}
+
+/// When a handled message leaves its stream.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum WhenArg {
+    AtOnce,
+    AllGroupsAcked,
 }
 
 impl Listen {
@@ -74,6 +91,10 @@ impl Listen {
         let printer = Printer::new(session.json, session.quiet);
         let listening = listening(&streamer, listeners, settings).events(events);
         let listening = self.last_id.into_iter().fold(listening, streamer::Listening::start);
+        let listening = match self.after_success(session).await? {
+            Some(after) => listening.after_success(after),
+            None => listening,
+        };
         let stop = listening.stop_handle();
         stop.on_signals()
             .map_err(|error| Failure::failed(format!("could not listen to signals: {error}")))?;
@@ -83,6 +104,19 @@ impl Listen {
             .run()
             .await;
         finish(ended, &stop, &programs, &printer).await
+    }
+
+    /// What becomes of messages that were handled.
+    async fn after_success(&self, session: &Session) -> Result<Option<AfterSuccess>, Failure> {
+        let after = match (self.archive, self.purge) {
+            (true, _) => AfterSuccess::archive(session.archive().await?),
+            (_, true) => AfterSuccess::purge(),
+            _ => return Ok(None),
+        };
+        Ok(Some(after.when(match self.when {
+            WhenArg::AtOnce => When::AtOnce,
+            WhenArg::AllGroupsAcked => When::AllGroupsAcknowledged,
+        })))
     }
 
     /// The events that have a listener. As in PHP, those that have none are named, and only when none is left it is an
@@ -230,14 +264,16 @@ impl Printer {
     /// Prints a report, and ends the listening when that cannot be done.
     pub(super) fn tell(&self, report: &Report<'_>, stop: &StopHandle) {
         let printed = match report {
-            Report::Processed { .. } if self.quiet => Ok(()),
+            Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } if self.quiet => Ok(()),
             _ if self.json => output::json(&as_json(report)),
-            Report::Processed { .. } => output::line(report.to_string()),
+            Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => {
+                output::line(report.to_string())
+            }
             Report::Failed { .. } => output::line(output::styled(&report.to_string(), "31")),
             _ => Ok(()),
         };
         match report {
-            Report::Processed { .. } | Report::Failed { .. } => {}
+            Report::Processed { .. } | Report::Failed { .. } | Report::Archived { .. } | Report::Purged { .. } => {}
             Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => tracing::warn!("{report}"),
             _ => tracing::info!("{report}"),
         }
@@ -285,6 +321,8 @@ fn as_json(report: &Report<'_>) -> Value {
         Report::Recovered { stream, count, claimed } => {
             json!({"report": "recovered", "stream": stream, "count": count, "claimed": claimed})
         }
+        Report::Archived { stream, id } => json!({"report": "archived", "stream": stream, "id": id}),
+        Report::Purged { stream, id } => json!({"report": "purged", "stream": stream, "id": id}),
         Report::Gone { stream, ids } => json!({"report": "gone", "stream": stream, "ids": ids}),
         Report::LeaseLost { stream, ids } => json!({"report": "lease_lost", "stream": stream, "ids": ids}),
         Report::Interrupted { error, attempt, delay } => json!({

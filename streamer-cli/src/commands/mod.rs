@@ -1,9 +1,12 @@
 //! The commands, one a file. Each says what it takes, in its help too, and does it.
 
+pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod emit;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
+pub(crate) mod replay;
 pub(crate) mod tail;

@@ -65,6 +65,8 @@ settings! {
     read_wait: Duration = |_| Duration::from_secs(2);
     batch: Count = |_| Count(512);
     grace: Duration = |_| Duration::from_secs(30);
+    archive_driver: String = |_| "sqlite".to_owned();
+    archive_url: String = |_| "sqlite://archive.db".to_owned();
     log_format: LogFormat = |_| LogFormat::Text;
 }
 

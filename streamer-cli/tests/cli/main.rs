@@ -1,6 +1,7 @@
 //! What the command line promises, tried on the real binary with real processes, files and servers.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod archive;
 mod bench;
 mod configuration;
 mod demo;
@@ -8,6 +9,7 @@ mod emit;
 mod list;
 mod listen;
 mod program;
+mod replay;
 mod shell;
 mod signals;
 mod tail;

@@ -68,6 +68,14 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// The caller bounds the size of a batch.
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError>;
 
+    /// Appends an entry and writes a record of it beside the stream, in one atomic step: there is never one without the
+    /// other, whoever dies. Nothing is written when either key holds another kind of value
+    /// ([`EngineErrorKind::WrongType`]), nor when [`Engine::append`] would refuse the entry.
+    ///
+    /// On a Redis Cluster both keys must be in one slot, else [`EngineErrorKind::Unsupported`]: give them the same hash
+    /// tag, `{…}`.
+    async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended>;
+
     /// `XDEL`: deletes entries, and tells how many were there.
     async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64>;
 
@@ -93,6 +101,10 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
         count: Option<usize>,
         reverse: bool,
     ) -> EngineResult<Vec<Entry>>;
+
+    /// The entries with these IDs, in the order of the IDs, in one round trip; `None` for one that is not there. The
+    /// caller bounds their number.
+    async fn get_many(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<Vec<Option<Entry>>>;
 
     /// The greatest ID that the stream ever gave (`last-generated-id`), even if that entry is gone; `0-0` when there is
     /// no such stream. This is what "now" means.
@@ -229,6 +241,16 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
 
     /// `HDEL`: removes fields; tells how many were there.
     async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64>;
+
+    /// `LRANGE` from the tail: at most `count` elements of a list, oldest first, after passing over the `start` oldest.
+    /// [`Record::Push`] adds at the other end, so that a position keeps its meaning while others push.
+    async fn list_range(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>>;
+
+    /// `LLEN`: how many elements a list has; 0 when there is no such list.
+    async fn list_len(&self, list: &StreamName) -> EngineResult<u64>;
+
+    /// `LREM key 0`: removes every element that equals one of these; tells how many there were.
+    async fn list_remove(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64>;
 }
 
 /// Reads new entries, waiting for them if asked to. It remembers how far it came.
@@ -342,6 +364,47 @@ impl Default for AppendOptions {
             create_stream: true,
         }
     }
+}
+
+/// What [`Engine::append_recorded`] writes beside the entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// `LPUSH`: a new head of a list, made of the ID's text between two others.
+    Push {
+        /// The list.
+        list: StreamName,
+        /// What comes before the ID.
+        before: Bytes,
+        /// What comes after it.
+        after: Bytes,
+    },
+    /// `HSET` of the ID's text, once: if the hash has that field already, nothing is written.
+    Once {
+        /// The hash.
+        hash: String,
+        /// Its field.
+        field: Bytes,
+    },
+}
+
+impl Record {
+    /// The key that it is written to.
+    #[must_use]
+    pub fn key(&self) -> &[u8] {
+        match self {
+            Self::Push { list, .. } => list.as_bytes(),
+            Self::Once { hash, .. } => hash.as_bytes(),
+        }
+    }
+}
+
+/// What [`Engine::append_recorded`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Appended {
+    /// The ID of the entry.
+    pub id: EntryId,
+    /// Whether it was appended now. `false`: [`Record::Once`] was there, the ID is the one that it holds.
+    pub fresh: bool,
 }
 
 /// A batch of appends of which not all succeeded.

@@ -9,12 +9,14 @@
 //! - `queue`: hands messages to workers, in order, at once, or in order per key.
 //! - `work`: runs the listeners of a message and collects the outcome.
 //! - `settle`: records failures, *then* acknowledges, in batches.
+//! - `after`: what becomes of a message that was handled: it stays, or is archived or purged.
 //! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
 //! - `run`: puts these together, and ends them in order.
 //!
 //! Beside them what an application touches: `listener`, `handler` and `extract` (what a listener is), `registry`
 //! (which event has which), `options`, `stop`, `report`, `error`.
 
+mod after;
 mod error;
 mod extract;
 mod handler;
@@ -34,6 +36,7 @@ mod work;
 use std::time::Duration;
 
 pub use self::{
+    after::{AfterSuccess, When},
     error::ListenError,
     extract::{FromMessage, FromRef, Payload, State},
     handler::{Handler, IntoOutcome},
@@ -172,6 +175,13 @@ impl Listening {
     /// How long to wait at the end for listeners that run. Default: 30 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
+        self
+    }
+
+    /// What becomes of a message after all its listeners handled it. Default: it stays on the stream. A message that any
+    /// listener failed on stays in any case.
+    pub fn after_success(mut self, after: AfterSuccess) -> Self {
+        self.options.after_success = Some(after);
         self
     }
 

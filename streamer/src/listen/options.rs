@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::AfterSuccess;
 use crate::{entry::EntryId, message::ReceivedMessage};
 
 /// Where listening begins: without a group always, with a group when the group does not exist yet.
@@ -120,6 +121,7 @@ pub(super) struct Options {
     pub(super) keep_alive: Option<KeepAlive>,
     pub(super) always_acknowledge: bool,
     pub(super) grace: Duration,
+    pub(super) after_success: Option<AfterSuccess>,
 }
 
 impl Default for Options {
@@ -137,6 +139,7 @@ impl Default for Options {
             keep_alive: None,
             always_acknowledge: true,
             grace: Duration::from_secs(30),
+            after_success: None,
         }
     }
 }

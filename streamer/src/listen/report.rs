@@ -60,6 +60,20 @@ pub enum Report<'a> {
         /// Their IDs.
         ids: &'a [EntryId],
     },
+    /// A message that was handled is in the archive and no longer on its stream.
+    Archived {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Its ID.
+        id: EntryId,
+    },
+    /// A message that was handled is no longer on its stream.
+    Purged {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Its ID.
+        id: EntryId,
+    },
     /// The store could not be reached or refused; there will be a new attempt.
     Interrupted {
         /// Why.
@@ -94,7 +108,7 @@ impl fmt::Display for Report<'_> {
                     None => write!(f, "Listening to {streams}."),
                 }
             }
-            // The wording of these two is laravel-streamer's, which people search their logs for.
+            // The wording of these four is laravel-streamer's, which people search their logs for.
             Self::Processed { message, listener } => write!(
                 f,
                 "Processed message [{}] on '{}' stream by [{listener}] listener.",
@@ -111,6 +125,10 @@ impl fmt::Display for Report<'_> {
                 message.id(),
                 message.stream()
             ),
+            Self::Archived { stream, id } => {
+                write!(f, "Message [{id}] has been archived from the '{stream}' stream.")
+            }
+            Self::Purged { stream, id } => write!(f, "Message [{id}] has been purged from the '{stream}' stream."),
             Self::Recovered {
                 stream,
                 count,
@@ -194,7 +212,7 @@ impl Default for Reporter {
     /// Tells the log.
     fn default() -> Self {
         Self::new(|report| match report {
-            Report::Processed { .. } => tracing::trace!("{report}"),
+            Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => tracing::trace!("{report}"),
             Report::Failed { .. } | Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => {
                 tracing::warn!("{report}");
             }

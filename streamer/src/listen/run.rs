@@ -11,13 +11,13 @@ use std::{
 
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
-    Context, Ended, ListenError, Listening, RegisteredListener, Report, Summary,
+    Context, Ended, ListenError, Listening, RegisteredListener, Report, Summary, When, after,
     lease::{self, InHand},
     options::Options,
     queue, read,
@@ -107,7 +107,19 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
         stages.spawn(work::work(Arc::clone(&shared), queue, outcomes.clone()));
     }
     drop(outcomes);
-    stages.spawn(settle::settle(Arc::clone(&shared), settled));
+    let (all_settled, sweep_on) = oneshot::channel::<()>();
+    let settling = settle::settle(Arc::clone(&shared), settled);
+    stages.spawn(async move {
+        settling.await;
+        drop(all_settled);
+    });
+    let after = &shared.options.after_success;
+    if after
+        .as_ref()
+        .is_some_and(|after| after.when == When::AllGroupsAcknowledged)
+    {
+        stages.spawn(after::sweep_until(Arc::clone(&shared), sweep_on));
+    }
     let mut leases = JoinSet::new();
     leases.spawn(lease::renew(Arc::clone(&shared)));
 

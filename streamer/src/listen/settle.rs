@@ -1,7 +1,8 @@
 //! Settles messages in the background: records what failed, and only then acknowledges.
 //!
 //! The order is the promise. A crash before the failure is recorded, or between the record and the acknowledgement,
-//! leaves the message pending: somebody will handle it again.
+//! leaves the message pending: somebody will handle it again. What is to be archived is stored before, and deleted
+//! after, the acknowledgement; `after` says why.
 
 use std::{future::Future, sync::Arc};
 
@@ -15,6 +16,7 @@ use super::{
     run::Shared,
 };
 use crate::{
+    archive::ArchivedMessage,
     engine::{EngineErrorKind, EngineResult},
     entry::EntryId,
     failed::{self, FailedMessage},
@@ -37,6 +39,8 @@ pub(super) struct Outcome {
     stored: bool,
     /// Members of the failed list that this delivery made obsolete.
     obsolete: Vec<Bytes>,
+    /// A message that every listener handled, where something is to become of it.
+    handled: Option<ReceivedMessage>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +62,7 @@ impl Outcome {
             stored: !earlier.is_empty(),
             progress: earlier,
             obsolete: Vec::new(),
+            handled: None,
         }
     }
 
@@ -74,7 +79,10 @@ impl Outcome {
     }
 
     /// All listeners were tried.
-    pub(super) fn finish(mut self, keep_failed_pending: bool, message: ReceivedMessage) -> Self {
+    pub(super) fn finish(mut self, shared: &Shared, message: ReceivedMessage) -> Self {
+        if self.failures.is_empty() && shared.options.after_success.is_some() {
+            self.handled = Some(message.clone());
+        }
         if self.failures.is_empty() && !self.stored {
             return self;
         }
@@ -83,7 +91,7 @@ impl Outcome {
         // The same failure in the same second is the same member: it must stay.
         self.obsolete = earlier.into_iter().filter(|member| !latest.contains(member)).collect();
         if !self.failures.is_empty() {
-            if keep_failed_pending {
+            if shared.keeps_failed_pending() {
                 self.verdict = Verdict::KeptPending;
             }
             if message.check().is_err() {
@@ -126,6 +134,7 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
     {
         persistently(shared, || keep_progress(shared, outcome)).await?;
     }
+    let leaving = before_acknowledging(shared, batch).await?;
     let mut streams = vec![(Vec::new(), Vec::new()); shared.streams.len()];
     for outcome in batch {
         let (settled, let_go) = &mut streams[outcome.stream];
@@ -148,7 +157,31 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
     for (stream, (_, let_go)) in streams.iter().enumerate() {
         shared.in_hand.let_go(stream, let_go);
     }
+    if let Some(after) = &shared.options.after_success {
+        for (stream, messages) in leaving.iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
+            let name = &shared.streams[stream].name;
+            persistently(shared, || after.delete(shared, name, messages)).await?;
+        }
+    }
     Ok(())
+}
+
+/// Stores what is to be archived; returns, for each stream, what is to be deleted after it was acknowledged.
+async fn before_acknowledging(shared: &Shared, batch: &[Outcome]) -> Result<Vec<Vec<ArchivedMessage>>, ListenError> {
+    let mut leaving = vec![Vec::new(); shared.streams.len()];
+    let Some(after) = &shared.options.after_success else {
+        return Ok(leaving);
+    };
+    for (stream, leaving) in leaving.iter_mut().enumerate() {
+        let handled = batch.iter().filter(|outcome| outcome.stream == stream);
+        let handled = handled
+            .filter_map(|outcome| outcome.handled.clone())
+            .collect::<Vec<_>>();
+        if !handled.is_empty() {
+            *leaving = persistently(shared, || after.before_acknowledging(shared, stream, &handled)).await?;
+        }
+    }
+    Ok(leaving)
 }
 
 /// Brings the stored progress of a message, and the failed list, to where they stand now.
@@ -171,7 +204,7 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
 }
 
 /// Repeats a step that changes nothing by being repeated, while the store is away and keep-alive is on.
-async fn persistently<T, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
+pub(super) async fn persistently<T, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
 where
     F: Future<Output = EngineResult<T>>,
 {

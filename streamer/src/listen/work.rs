@@ -142,7 +142,7 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
             }
         }
     }
-    outcome.finish(shared.keeps_failed_pending(), message)
+    outcome.finish(shared, message)
 }
 
 /// Runs one listener: its error, its panic and its time-out are all its failure.

@@ -45,7 +45,7 @@ impl Envelope {
     /// The fields, in the order in which `laravel-streamer` 4.6 stores them.
     #[must_use]
     pub fn encode(self) -> Fields {
-        let hash = self.hash();
+        let hash = hash([&self.kind, &self.name, &self.domain, &self.data]);
         let mut fields = Vec::with_capacity(9);
         let mut put = |name: &'static str, value| fields.push((Bytes::from_static(name.as_bytes()), value));
         // The package stores the ID that it asked for, even when it asked for a certain one: always this.
@@ -62,13 +62,13 @@ impl Envelope {
         put("hash", hash);
         fields
     }
+}
 
-    /// SHA-256 of type, name, domain and data, joined without a separator, in lower-case hex.
-    fn hash(&self) -> Bytes {
-        let mut sha = Sha256::new();
-        for part in [&self.kind, &self.name, &self.domain, &self.data] {
-            sha.update(part);
-        }
-        Bytes::from(hex::encode(sha.finalize()))
+/// SHA-256 of type, name, domain and data, joined without a separator, in lower-case hex.
+pub(crate) fn hash(parts: [&[u8]; 4]) -> Bytes {
+    let mut sha = Sha256::new();
+    for part in parts {
+        sha.update(part);
     }
+    Bytes::from(hex::encode(sha.finalize()))
 }

@@ -16,5 +16,8 @@ mod lookup;
 pub mod php_json;
 mod received;
 
-pub(crate) use self::decode::{fields_as_json, fields_from_json};
 pub use self::{decode::DecodeError, encode::Envelope, received::ReceivedMessage};
+pub(crate) use self::{
+    decode::{fields_as_json, fields_from_json},
+    encode::hash,
+};

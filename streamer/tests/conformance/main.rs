@@ -13,6 +13,7 @@ mod info;
 mod pending;
 mod range;
 mod readers;
+mod recorded;
 mod removal;
 mod sets_and_hashes;
 mod stores;
@@ -145,6 +146,17 @@ macro_rules! suite {
                     a_missing_set_is_empty
                     a_hash_gives_values_in_the_order_asked
                     a_hash_counts_what_was_removed
+                }
+                recorded {
+                    an_entry_and_its_record_hold_the_same_id
+                    what_is_recorded_once_is_appended_once
+                    many_tasks_append_once
+                    a_record_that_cannot_be_written_keeps_the_entry_away
+                    an_entry_that_is_refused_leaves_no_record
+                    a_list_is_read_in_pages_from_its_oldest_element
+                    elements_are_removed_by_their_bytes
+                    a_missing_list_is_empty_and_a_stream_is_none
+                    entries_are_found_by_their_ids_in_the_order_asked
                 }
                 bytes {
                     any_bytes_come_back_as_they_went_in

@@ -17,14 +17,14 @@ fn key_or_create(transaction: &Transaction<'_>, name: &str, kind: Kind) -> Step<
 }
 
 /// Removes items of a key with `sql`, and the key when none is left.
-fn remove(
+pub(super) fn remove(
     transaction: &Transaction<'_>,
-    (name, kind): (&str, Kind),
+    (name, kind): (&[u8], Kind),
     items: &[Bytes],
     sql: &str,
     any_left: &str,
 ) -> Step<u64> {
-    let Some(key) = transaction.key(name.as_bytes(), kind)? else {
+    let Some(key) = transaction.key(name, kind)? else {
         return Ok(0);
     };
     let mut removed = 0;
@@ -51,7 +51,7 @@ pub(super) fn set_add(transaction: &Transaction<'_>, name: &str, members: &[Byte
 pub(super) fn set_remove(transaction: &Transaction<'_>, name: &str, members: &[Bytes]) -> Step<u64> {
     remove(
         transaction,
-        (name, Kind::Set),
+        (name.as_bytes(), Kind::Set),
         members,
         "DELETE FROM members WHERE key = ? AND member = ?",
         "SELECT 1 FROM members WHERE key = ?",
@@ -116,7 +116,7 @@ pub(super) fn hash_get(transaction: &Transaction<'_>, name: &str, fields: &[Byte
 pub(super) fn hash_remove(transaction: &Transaction<'_>, name: &str, fields: &[Bytes]) -> Step<u64> {
     remove(
         transaction,
-        (name, Kind::Hash),
+        (name.as_bytes(), Kind::Hash),
         fields,
         "DELETE FROM hash_fields WHERE key = ? AND name = ?",
         "SELECT 1 FROM hash_fields WHERE key = ?",

@@ -1,4 +1,4 @@
--- Every key that is there. One name is one kind of thing, as in Redis: 0 is a stream, 1 a set, 2 a hash.
+-- Every key that is there. One name is one kind of thing, as in Redis: 0 is a stream, 1 a set, 2 a hash, 3 a list.
 CREATE TABLE keys (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,
@@ -65,3 +65,11 @@ CREATE TABLE hash_fields (
     value BLOB NOT NULL,
     PRIMARY KEY (key, name)
 ) STRICT, WITHOUT ROWID;
+
+-- The newest element has the greatest `id`.
+CREATE TABLE elements (
+    id INTEGER PRIMARY KEY,
+    key INTEGER NOT NULL,
+    element BLOB NOT NULL
+) STRICT;
+CREATE INDEX elements_of_key ON elements (key, id);

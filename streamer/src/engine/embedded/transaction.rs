@@ -19,6 +19,7 @@ pub(super) enum Kind {
     Stream = 0,
     Set = 1,
     Hash = 2,
+    List = 3,
 }
 
 /// A stream without its entries.

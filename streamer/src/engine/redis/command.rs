@@ -22,11 +22,17 @@ pub(super) fn xadd(append: &Append) -> Cmd {
         .sum::<usize>();
     let mut command = Cmd::with_capacity(8 + 2 * append.fields.len(), 64 + size);
     command.arg("XADD").arg(append.stream.as_bytes());
+    xadd_arguments(&mut command, append);
+    command
+}
+
+/// What follows the key.
+pub(super) fn xadd_arguments(command: &mut Cmd, append: &Append) {
     if !append.options.create_stream {
         command.arg("NOMKSTREAM");
     }
     if let Some(trim) = append.options.trim {
-        trim_arguments(&mut command, trim);
+        trim_arguments(command, trim);
     }
     match append.id {
         NewId::Auto => command.arg("*"),
@@ -36,7 +42,6 @@ pub(super) fn xadd(append: &Append) -> Cmd {
     for (name, value) in &append.fields {
         command.arg(&name[..]).arg(&value[..]);
     }
-    command
 }
 
 pub(super) fn xtrim(stream: &StreamName, trim: Trim) -> Cmd {

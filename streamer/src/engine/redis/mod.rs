@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands.
+//! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands;
+//!   `recorded`: entries with a record beside them.
 //! - `address`: from a URL to a server.
 //! - `link`: one shared connection that comes back; `cluster`: many, and which stream is where.
 //! - `command`, `script`: what is sent; `reply`: what came back.
@@ -18,6 +19,7 @@ mod error;
 mod link;
 mod operations;
 mod reader;
+mod recorded;
 mod reply;
 mod script;
 mod wire;

@@ -19,9 +19,9 @@ use super::{
 };
 use crate::{
     engine::{
-        Append, AppendManyError, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult, FullStreamInfo,
-        GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, ReadMode, Reader, RedeliveredEntry,
-        Redelivery, StreamInfo,
+        Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult,
+        FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, ReadMode, Reader, Record,
+        RedeliveredEntry, Redelivery, StreamInfo,
     },
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim},
 };
@@ -83,6 +83,11 @@ impl Engine for RedisEngine {
         Ok(results.into_iter().filter_map(Result::ok).collect())
     }
 
+    async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
+        checked(&append)?;
+        self.append_with_record(&append, &record).await
+    }
+
     async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64> {
         if ids.is_empty() {
             return Ok(0);
@@ -132,6 +137,23 @@ impl Engine for RedisEngine {
             format!("read a range of stream '{stream}'")
         })
         .await
+    }
+
+    async fn get_many(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<Vec<Option<Entry>>> {
+        let one = |id: &EntryId| {
+            let exactly = RangeBound::Inclusive(*id);
+            (
+                stream.clone(),
+                command::xrange(stream, exactly, exactly, Some(1), false),
+            )
+        };
+        let attempted = || format!("read entries of stream '{stream}'");
+        let entry = |answer: RedisResult<Value>| {
+            let answer = answer.map_err(|error| engine_error(attempted(), error))?;
+            Ok(understood(reply::entries(answer), attempted)?.pop())
+        };
+        let answers = self.run_all(ids.iter().map(one).collect()).await;
+        answers.into_iter().map(entry).collect()
     }
 
     async fn last_id(&self, stream: &StreamName) -> EngineResult<EntryId> {
@@ -458,6 +480,21 @@ impl Engine for RedisEngine {
     async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64> {
         self.change("HDEL", key, fields).await
     }
+
+    async fn list_range(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>> {
+        self.range_of_list(list, start, count).await
+    }
+
+    async fn list_len(&self, list: &StreamName) -> EngineResult<u64> {
+        self.ask(list.as_bytes(), &on("LLEN", list), reply::number, || {
+            format!("count the elements of list '{list}'")
+        })
+        .await
+    }
+
+    async fn list_remove(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64> {
+        self.remove_from_list(list, elements).await
+    }
 }
 
 impl RedisEngine {
@@ -499,7 +536,7 @@ fn checked(append: &Append) -> EngineResult<()> {
     Ok(())
 }
 
-fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value>) -> EngineResult<EntryId> {
+pub(super) fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value>) -> EngineResult<EntryId> {
     let attempted = || format!("append to stream '{stream}'");
     match answer {
         Ok(Value::Nil) => Err(EngineError::new(

@@ -7,8 +7,8 @@ use redis::Value;
 
 use crate::{
     engine::{
-        ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingSummary, RedeliveredEntry,
-        Redelivery, StreamEntries, StreamInfo,
+        Appended, ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingSummary,
+        RedeliveredEntry, Redelivery, StreamEntries, StreamInfo,
     },
     entry::{Entry, EntryId, StreamName},
 };
@@ -358,10 +358,20 @@ pub(super) fn auto_claimed(value: Value) -> Decoded<Redelivery> {
 /// What `SSCAN` answers: the next cursor and a page of members.
 pub(super) fn scan_page(value: Value) -> Decoded<(u64, Vec<Bytes>)> {
     let [cursor, members] = exactly(value, "a cursor and members")?;
-    Ok((
-        number(cursor)?,
-        array(members)?.into_iter().map(bytes).collect::<Decoded<_>>()?,
-    ))
+    Ok((number(cursor)?, all_bytes(members)?))
+}
+
+pub(super) fn all_bytes(value: Value) -> Decoded<Vec<Bytes>> {
+    array(value)?.into_iter().map(bytes).collect()
+}
+
+/// The ID of an entry with a record, and whether it is new.
+pub(super) fn recorded(value: Value) -> Decoded<Appended> {
+    let [entry_id, fresh] = exactly(value, "an entry ID and whether it is new")?;
+    Ok(Appended {
+        id: id(entry_id)?,
+        fresh: number(fresh)? == 1,
+    })
 }
 
 pub(super) fn optional_bytes(value: Value) -> Decoded<Vec<Option<Bytes>>> {

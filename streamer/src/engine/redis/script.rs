@@ -84,3 +84,40 @@ if gone then
   end
 end
 return {reply[1], claimed, counts, deleted}";
+
+/// `KEYS`: stream, list or hash. `ARGV`: which of both the second is, what comes before the ID (or the field), what
+/// comes after it, the arguments of `XADD` without the key. Answers the ID, and 1 if it is new.
+///
+/// A script is not rolled back, so everything that can be refused is looked at before the first write. Memory is only
+/// checked at the first write of a script; permissions at each command, and ahead of it from Redis 7.0 on.
+pub(super) const APPEND_RECORDED: &str = "
+local wanted, before, after = ARGV[1], ARGV[2], ARGV[3]
+local expect = function(key, wanted)
+  local kind = redis.call('TYPE', key).ok
+  if kind == wanted or kind == 'none' then return nil end
+  return redis.error_reply('WRONGTYPE the key ' .. key .. ' holds a ' .. kind .. ', where a ' .. wanted .. ' is needed')
+end
+local refused = expect(KEYS[1], 'stream') or expect(KEYS[2], wanted)
+if refused then return refused end
+local write = wanted == 'list' and 'LPUSH' or 'HSET'
+if redis.acl_check_cmd and not redis.acl_check_cmd(write, KEYS[2], before, after) then
+  return redis.error_reply('NOPERM this user has no permission to run ' .. write)
+end
+if wanted == 'hash' then
+  local known = redis.call('HGET', KEYS[2], before)
+  if known then return {known, 0} end
+end
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 4))
+if not id then return false end
+if wanted == 'list' then
+  redis.call('LPUSH', KEYS[2], before .. id .. after)
+else
+  redis.call('HSET', KEYS[2], before, id)
+end
+return {id, 1}";
+
+/// `KEYS`: list. `ARGV`: elements.
+pub(super) const LIST_REMOVE: &str = "
+local removed = 0
+for i = 1, #ARGV do removed = removed + redis.call('LREM', KEYS[1], 0, ARGV[i]) end
+return removed";

@@ -1,0 +1,124 @@
+//! How old a message must be.
+
+use std::str::FromStr;
+
+use jiff::{Span, Timestamp, civil, tz::TimeZone};
+
+use crate::entry::unix_ms;
+
+/// Messages created at this moment or before it.
+///
+/// ```
+/// use streamer::archive::OlderThan;
+///
+/// for text in ["5 days", "60 min", "1 week", "2 weeks", "PT60M", "P5D", "2026-11-01", "2026-11-01T12:30:00Z"] {
+///     text.parse::<OlderThan>()?;
+/// }
+/// assert!("5 parsecs".parse::<OlderThan>().is_err());
+/// # Ok::<(), streamer::archive::InvalidOlderThan>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OlderThan {
+    /// In milliseconds since the Unix epoch.
+    moment_ms: u64,
+}
+
+impl OlderThan {
+    /// Every message that was created by now.
+    #[must_use]
+    pub fn now() -> Self {
+        Self { moment_ms: unix_ms() }
+    }
+
+    /// Messages created at this moment, in milliseconds since the Unix epoch, or before it.
+    #[must_use]
+    pub const fn moment(unix_ms: u64) -> Self {
+        Self { moment_ms: unix_ms }
+    }
+
+    pub(super) fn includes(self, created_ms: u64) -> bool {
+        created_ms <= self.moment_ms
+    }
+}
+
+impl FromStr for OlderThan {
+    type Err = InvalidOlderThan;
+
+    /// Reads an age such as `5 days`, `60 min`, `2 weeks` or `P5D`, counted back from now with days of 24 hours; or a
+    /// moment such as `2026-11-01` or `2026-11-01T12:30:00+01:00`, in UTC where it names no zone.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let text = text.trim();
+        let moment = match text.parse::<Span>() {
+            Ok(age) => {
+                let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
+                now.checked_sub(age.abs()).map(|moment| moment.timestamp())
+            }
+            Err(_) => text.parse::<Timestamp>().or_else(|_| {
+                civil::DateTime::from_str(text)?
+                    .to_zoned_datetime(TimeZone::UTC)
+                    .map(|moment| moment.timestamp())
+            }),
+        };
+        let moment = moment.map_err(|error| InvalidOlderThan {
+            text: text.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(Self::moment(moment.as_millisecond().max(0).unsigned_abs()))
+    }
+}
+
+/// A text that is neither an age nor a moment.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "'{text}' is neither an age, such as `5 days`, `60 min`, `1 week` or `P5D`, nor a date, such as `2026-11-01`: {reason}"
+)]
+pub struct InvalidOlderThan {
+    text: String,
+    reason: String,
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn age_ms(text: &str) -> u64 {
+        let now = unix_ms();
+        now - text.parse::<OlderThan>().unwrap().moment_ms.min(now)
+    }
+
+    #[test]
+    fn ages_are_read_as_people_write_them() {
+        const MINUTE: u64 = 60_000;
+        const DAY: u64 = 24 * 60 * MINUTE;
+        for (text, expected) in [
+            ("5 days", 5 * DAY),
+            ("60 min", 60 * MINUTE),
+            ("60 minutes", 60 * MINUTE),
+            ("1 week", 7 * DAY),
+            ("2 weeks", 14 * DAY),
+            ("1 day 12 hours", DAY + DAY / 2),
+            ("P5D", 5 * DAY),
+            ("PT1H", 60 * MINUTE),
+            ("5 days ago", 5 * DAY),
+            ("0 seconds", 0),
+        ] {
+            assert!(age_ms(text).abs_diff(expected) < MINUTE / 2, "{text}");
+        }
+    }
+
+    #[test]
+    fn moments_are_read_in_utc() {
+        for text in [
+            "1970-01-02",
+            "1970-01-02T00:00:00Z",
+            "1970-01-02 01:00:00+01:00",
+            "1970-01-02 00:00",
+        ] {
+            assert_eq!(text.parse(), Ok(OlderThan::moment(86_400_000)), "{text}");
+        }
+        for wrong in ["", "days", "5", "yesterday", "2026-13-01"] {
+            assert!(wrong.parse::<OlderThan>().is_err(), "{wrong}");
+        }
+    }
+}

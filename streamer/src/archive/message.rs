@@ -1,0 +1,169 @@
+//! A message in the archive.
+
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, Stored};
+use crate::{
+    entry::{Entry, EntryId, Fields, StreamName},
+    message::{ReceivedMessage, fields_as_json, fields_from_json},
+};
+
+/// A message as it was on its stream. Nothing is decoded or encoded anew: type, payload and hash keep their bytes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchivedMessage {
+    /// The stream that it was on.
+    pub stream: StreamName,
+    /// The ID that it had there.
+    pub id: EntryId,
+    /// The IDs that it had before, each time it was archived and restored, oldest first. Empty for nearly all.
+    pub original_ids: Vec<EntryId>,
+    /// Its fields, in stored order.
+    pub fields: Fields,
+}
+
+impl ArchivedMessage {
+    /// The message, to look into it.
+    #[must_use]
+    pub fn message(&self) -> ReceivedMessage {
+        let entry = Entry {
+            id: self.id,
+            fields: self.fields.clone(),
+        };
+        ReceivedMessage::new(self.stream.clone(), entry, 1)
+    }
+
+    /// When it was emitted, in milliseconds since the Unix epoch: what `created` says, in whole seconds; for an entry that
+    /// does not say it, what its ID says.
+    #[must_use]
+    pub fn created_ms(&self) -> u64 {
+        created_ms(self.id, &self.fields)
+    }
+
+    /// About how many bytes it takes.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        size(&self.fields)
+    }
+
+    /// The message as one line of JSON: `stream`, `id`, `original_ids` and `fields`, which are pairs in stored order.
+    /// What is not UTF-8 is `{"base64":"…"}`. This is what drivers store.
+    #[must_use]
+    pub fn to_json(&self) -> String {
+        let Self {
+            stream,
+            id,
+            original_ids,
+            fields,
+        } = self;
+        // A stream's name is written as a field's is.
+        let name = fields_as_json(&vec![(Bytes::from(stream.clone()), Bytes::new())]);
+        json!({
+            "stream": name.pointer("/0/0"),
+            "id": id,
+            "original_ids": original_ids,
+            "fields": fields_as_json(fields),
+        })
+        .to_string()
+    }
+
+    /// The reverse of [`ArchivedMessage::to_json`]; `None` for anything else.
+    #[must_use]
+    pub fn from_json(text: &[u8]) -> Option<Self> {
+        let value = serde_json::from_slice::<Value>(text).ok()?;
+        let id = |value: &Value| value.as_str()?.parse().ok();
+        let (name, _) = fields_from_json(&json!([[value.get("stream")?, ""]]))?.pop()?;
+        Some(Self {
+            stream: name.into(),
+            id: id(value.get("id")?)?,
+            original_ids: value
+                .get("original_ids")?
+                .as_array()?
+                .iter()
+                .map(id)
+                .collect::<Option<_>>()?,
+            fields: fields_from_json(value.get("fields")?)?,
+        })
+    }
+}
+
+impl Serialize for ArchivedMessage {
+    /// As a received message, with `original_ids`.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shown<'a> {
+            #[serde(flatten)]
+            message: ReceivedMessage,
+            original_ids: &'a [EntryId],
+        }
+        let shown = Shown {
+            message: self.message(),
+            original_ids: &self.original_ids,
+        };
+        shown.serialize(serializer)
+    }
+}
+
+impl ArchivedMessage {
+    /// What is to be said when the archive has `there` under this message's stream and ID already.
+    pub(super) fn compare_with(&self, there: &[u8]) -> Stored {
+        match Self::from_json(there) {
+            Some(there) if there.fields == self.fields => Stored::AlreadyThere,
+            _ => Stored::Conflict,
+        }
+    }
+}
+
+/// A message that an archive has, from its JSON.
+pub(super) fn stored_message(location: &str, text: &[u8]) -> ArchiveResult<ArchivedMessage> {
+    ArchivedMessage::from_json(text).ok_or_else(|| {
+        ArchiveError::new(
+            ArchiveErrorKind::Corrupt,
+            format!("read a message of the archive {location}"),
+            "it is not what Streamer stores there",
+        )
+    })
+}
+
+/// See [`ArchivedMessage::created_ms`].
+pub(super) fn created_ms(id: EntryId, fields: &Fields) -> u64 {
+    let created = fields.iter().rev().find(|(name, _)| name == "created");
+    let seconds = created.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
+    seconds.map_or(id.ms, |seconds| seconds.saturating_mul(1000))
+}
+
+/// About how many bytes the fields of a message take.
+pub(super) fn size(fields: &Fields) -> usize {
+    let bytes = fields.iter().map(|(name, value)| name.len() + value.len());
+    64 + bytes.sum::<usize>()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn json_gives_back_every_byte() {
+        let message = ArchivedMessage {
+            stream: StreamName::from(vec![b'a', 0xff]),
+            id: EntryId::new(5, u64::MAX),
+            original_ids: vec![EntryId::new(1, 2)],
+            fields: vec![
+                ("data".into(), "{\"a\":\"\\u00e9\",\n}".into()),
+                (Bytes::from_static(&[0xfe]), Bytes::from_static(&[0, 0xff])),
+                ("data".into(), Bytes::new()),
+            ],
+        };
+        assert_eq!(ArchivedMessage::from_json(message.to_json().as_bytes()), Some(message));
+        assert_eq!(ArchivedMessage::from_json(b"{}"), None);
+    }
+
+    #[test]
+    fn an_entry_without_created_is_as_old_as_its_id() {
+        let id = EntryId::new(7_500, 0);
+        assert_eq!(created_ms(id, &vec![("created".into(), "5".into())]), 5_000);
+        assert_eq!(created_ms(id, &vec![("created".into(), "soon".into())]), 7_500);
+        assert_eq!(created_ms(id, &Fields::new()), 7_500);
+    }
+}

@@ -1,0 +1,161 @@
+//! The archive: where messages go when they leave their stream, and come back from.
+//!
+//! # Layout
+//!
+//! - [`ArchiveStorage`], here: the contract of what keeps archived messages. `error`: what can go wrong.
+//! - `message`: [`ArchivedMessage`], and its JSON text.
+//! - `manager`: [`ArchiveManager`], drivers by name.
+//! - `null`, `memory`, `sqlite`, and behind cargo features `postgres`, `mysql`, `object`: the drivers. `sql`:
+//!   what the drivers for database servers have in common.
+//! - `sweep`: [`Sweep`], which archives or purges what is old enough. `age`: what that means. `needed`: which messages
+//!   some group still needs.
+//! - `restore`: [`Restore`], the way back. `origin`: which IDs a restored message had before.
+//!
+//! # Why nothing is lost
+//!
+//! Archiving stores first and deletes after. Restoring appends first and removes from the archive after. So after a crash a
+//! message is on the stream, in the archive, or in both; and doing the same again ends it, because both first steps may
+//! be repeated: storing is idempotent by stream and ID, and an append of a restore is recorded in the same step, so that
+//! it happens once.
+
+mod age;
+mod error;
+mod manager;
+mod memory;
+mod message;
+#[cfg(feature = "archive-mysql")]
+mod mysql;
+mod needed;
+mod null;
+#[cfg(feature = "archive-object")]
+mod object;
+#[cfg(feature = "archive-object")]
+mod object_names;
+mod origin;
+#[cfg(feature = "archive-postgres")]
+mod postgres;
+mod restore;
+#[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
+mod sql;
+mod sqlite;
+mod sweep;
+
+use std::fmt;
+
+use async_trait::async_trait;
+use futures_util::{Stream, StreamExt as _, TryStreamExt as _, stream};
+
+#[cfg(feature = "archive-mysql")]
+pub use self::mysql::MysqlArchive;
+#[cfg(feature = "archive-object")]
+pub use self::object::ObjectArchive;
+#[cfg(feature = "archive-postgres")]
+pub use self::postgres::PostgresArchive;
+pub use self::{
+    age::{InvalidOlderThan, OlderThan},
+    error::{ArchiveError, ArchiveErrorKind, ArchiveResult, TransferError},
+    manager::ArchiveManager,
+    memory::MemoryArchive,
+    message::ArchivedMessage,
+    null::NullArchive,
+    restore::{Restore, RestoreSummary},
+    sqlite::SqliteArchive,
+    sweep::{Fate, Kept, Sweep, SweepSummary},
+};
+pub(crate) use self::{
+    needed::Needed,
+    origin::{forget as forget_origins, to_archive},
+    sweep::store,
+};
+use crate::entry::{EntryId, StreamName};
+
+/// How many messages [`ArchiveStorage::all`] and [`ArchiveStorage::of_stream`] ask for at once.
+const PAGE: usize = 256;
+/// About how many bytes of messages are held at once.
+pub(crate) const PAGE_BYTES: usize = 8 << 20;
+
+/// A place that keeps archived messages.
+///
+/// # The contract
+///
+/// - **Answered means done.** When a method returns `Ok`, what it wrote survives the death of this process and, where
+///   the store can do that at all, of the machine: the message is deleted from its stream next.
+/// - **An error leaves each message as it was or as it was meant to be**, never in between.
+/// - **What goes in comes out**: all fields, in their order, byte for byte.
+/// - Any number of processes may use one archive at once.
+///
+/// `streamer/tests/archive/` holds a suite that every driver passes; run it on yours.
+#[async_trait]
+pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
+    /// Which archive this is, for people: its URL without its password.
+    fn location(&self) -> &str;
+
+    /// The statements that make what [`ArchiveStorage::migrate`] makes; `None` where nothing has to be made.
+    fn schema(&self) -> Option<&str> {
+        None
+    }
+
+    /// Makes tables and the like where they are missing. Repeating it does no harm.
+    async fn migrate(&self) -> ArchiveResult<()> {
+        Ok(())
+    }
+
+    /// Stores messages, and tells each one's lot in their order. Idempotent by stream and ID: a message that is there is
+    /// left as it is, also when two processes store it at once (it may be `New` to both then). The caller bounds the size of a batch.
+    async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>>;
+
+    /// One message.
+    async fn find(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<Option<ArchivedMessage>>;
+
+    /// Messages by stream (as bytes) and ID, those of `stream` only if it is given, that come after `after`: at most
+    /// `count`, fewer when they are large, none only when there are no more.
+    async fn page(
+        &self,
+        stream: Option<&StreamName>,
+        after: Option<(&StreamName, EntryId)>,
+        count: usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>>;
+
+    /// Deletes one message, and tells whether it was there.
+    async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool>;
+
+    /// Deletes a stream's messages, and tells how many were there. A failure in its midst may leave some; repeat it.
+    async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64>;
+}
+
+/// What became of a message that was to be stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stored {
+    /// It is in the archive now.
+    New,
+    /// The archive had it already.
+    AlreadyThere,
+    /// The archive has *another* message under this stream and ID, which was left as it is. Two stores share an archive,
+    /// or a stream was removed and began anew: give each an archive of its own.
+    Conflict,
+}
+
+impl dyn ArchiveStorage {
+    /// Every archived message, by stream and ID, a page at a time. Messages may be stored and deleted meanwhile.
+    pub fn all(&self) -> impl Stream<Item = ArchiveResult<ArchivedMessage>> + Send + Unpin {
+        self.pages(None)
+    }
+
+    /// The archived messages of a stream, by ID, a page at a time.
+    pub fn of_stream(&self, stream: StreamName) -> impl Stream<Item = ArchiveResult<ArchivedMessage>> + Send + Unpin {
+        self.pages(Some(stream))
+    }
+
+    fn pages(&self, only: Option<StreamName>) -> impl Stream<Item = ArchiveResult<ArchivedMessage>> + Send + Unpin {
+        let pages = stream::try_unfold(None, move |after: Option<(StreamName, EntryId)>| {
+            let only = only.clone();
+            async move {
+                let after = after.as_ref().map(|(stream, id)| (stream, *id));
+                let page = self.page(only.as_ref(), after, PAGE).await?;
+                let next = page.last().map(|message| (message.stream.clone(), message.id));
+                Ok(next.map(|next| (stream::iter(page).map(Ok), Some(next))))
+            }
+        });
+        pages.try_flatten().boxed()
+    }
+}

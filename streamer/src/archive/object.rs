@@ -1,0 +1,392 @@
+//! The archive in an object store: a local folder, S3, Google Cloud Storage, Azure.
+//!
+//! - `STREAM/DAY/FIRST_LAST_RANDOM.ndjson.zst` holds messages of one day (by their IDs), a line of JSON each, compressed
+//!   with zstd. Such an object is written once and never changed, so that no two writers get in each other's way.
+//! - `STREAM/DAY/ID.deleted` says that a message of that day is deleted. When all messages of an object are, it goes,
+//!   and these go after it.
+//!
+//! Writers that store the same message at the same instant may both write it; readers see it once.
+
+use std::{
+    collections::{BTreeMap, HashSet},
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use async_trait::async_trait;
+use futures_util::TryStreamExt as _;
+use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, path::Path};
+use url::Url;
+
+use super::{
+    ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored,
+    message::stored_message,
+    object_names::{Batch, day, decode, encode},
+};
+use crate::entry::{EntryId, StreamName};
+
+/// zstd's default.
+const COMPRESSION: i32 = 3;
+
+/// Keeps messages as compressed lines of JSON in an object store. The driver is called `object`.
+#[derive(Clone)]
+pub struct ObjectArchive {
+    store: Arc<dyn ObjectStore>,
+    prefix: Path,
+    location: String,
+    /// The object that was read last: neighbours are asked for next.
+    last: Arc<Mutex<Option<(Path, Messages)>>>,
+}
+
+type Messages = Arc<Vec<ArchivedMessage>>;
+
+/// What lies under one day of a stream, or under all its days.
+#[derive(Debug, Default)]
+struct Listing {
+    /// By their first IDs.
+    batches: Vec<(Batch, Path)>,
+    deleted: HashSet<EntryId>,
+}
+
+impl ObjectArchive {
+    /// An archive under a URL: `file:///var/lib/archive`, and with cargo features `s3://bucket/prefix` (`archive-s3`),
+    /// `gs://bucket/prefix` (`archive-gcs`), `az://container/prefix` (`archive-azure`). Credentials and endpoints come
+    /// from the environment variables of each service (`AWS_…`, `GOOGLE_…`, `AZURE_…`).
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveErrorKind::InvalidInput`] for another URL.
+    pub async fn open(url: &str) -> ArchiveResult<Self> {
+        let invalid = |reason: String| ArchiveError::new(ArchiveErrorKind::InvalidInput, "open the archive", reason);
+        let url = Url::parse(url).map_err(|error| {
+            invalid(format!(
+                "archive_url is no URL such as file:///var/lib/archive ({error})"
+            ))
+        })?;
+        let environment = std::env::vars_os()
+            .filter_map(|(name, value)| Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?)));
+        let (store, prefix) =
+            object_store::parse_url_opts(&url, environment).map_err(|error| invalid(error.to_string()))?;
+        Ok(Self {
+            store: store.into(),
+            location: format!(
+                "{}://{}{}",
+                url.scheme(),
+                url.host_str().unwrap_or_default(),
+                url.path()
+            ),
+            prefix,
+            last: Arc::default(),
+        })
+    }
+
+    fn stream_path(&self, stream: &StreamName) -> Path {
+        self.prefix.clone().join(encode(stream))
+    }
+
+    fn day_path(&self, stream: &StreamName, id: EntryId) -> Path {
+        self.stream_path(stream).join(day(id))
+    }
+
+    fn deleted_path(&self, stream: &StreamName, id: EntryId) -> Path {
+        self.day_path(stream, id).join(format!("{id}.deleted"))
+    }
+
+    fn explain(&self, attempted: &str) -> impl Fn(object_store::Error) -> ArchiveError {
+        move |error| {
+            let kind = match error {
+                object_store::Error::Generic { .. } => ArchiveErrorKind::Unavailable,
+                _ => ArchiveErrorKind::Other,
+            };
+            ArchiveError::new(
+                kind,
+                format!("{attempted} the archive {}", self.location),
+                error.to_string(),
+            )
+            .with_source(error)
+        }
+    }
+
+    async fn list(&self, under: &Path) -> ArchiveResult<Listing> {
+        let mut listing = Listing::default();
+        let mut objects = self.store.list(Some(under));
+        while let Some(object) = objects.try_next().await.map_err(self.explain("list"))? {
+            let name = object.location.filename().unwrap_or_default();
+            if let Some(id) = name.strip_suffix(".deleted").and_then(|id| id.parse().ok()) {
+                listing.deleted.insert(id);
+            } else if let Some(batch) = Batch::from_name(name) {
+                listing.batches.push((batch, object.location));
+            }
+        }
+        listing.batches.sort_unstable();
+        Ok(listing)
+    }
+
+    /// The messages of an object; none when it has gone, which it does when all of them are deleted.
+    async fn read(&self, path: &Path) -> ArchiveResult<Messages> {
+        let last = || self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, messages)) = last().as_ref().filter(|(last, _)| last == path) {
+            return Ok(Arc::clone(messages));
+        }
+        let bytes = match self.store.get(path).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        let bytes = match bytes {
+            Err(object_store::Error::NotFound { .. }) => return Ok(Messages::default()),
+            bytes => bytes.map_err(self.explain("read"))?,
+        };
+        let text = zstd::decode_all(&bytes[..]).map_err(|error| {
+            let attempted = format!("read {path} of the archive {}", self.location);
+            ArchiveError::new(ArchiveErrorKind::Corrupt, attempted, error.to_string())
+        })?;
+        let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+        let messages = lines
+            .map(|line| stored_message(&self.location, line))
+            .collect::<Result<Vec<_>, _>>()?;
+        let messages = Arc::new(messages);
+        *last() = Some((path.clone(), Arc::clone(&messages)));
+        Ok(messages)
+    }
+
+    /// Writes messages of one day as one object.
+    async fn write(&self, messages: &[&ArchivedMessage]) -> ArchiveResult<()> {
+        let Some(first) = messages.first() else { return Ok(()) };
+        let lines = messages
+            .iter()
+            .map(|message| message.to_json() + "\n")
+            .collect::<String>();
+        let packed = zstd::encode_all(lines.as_bytes(), COMPRESSION).map_err(|error| {
+            ArchiveError::new(
+                ArchiveErrorKind::Other,
+                "compress messages for the archive",
+                error.to_string(),
+            )
+        })?;
+        let ids = messages.iter().map(|message| message.id);
+        let batch = Batch::new(ids.clone().min().unwrap_or(first.id), ids.max().unwrap_or(first.id));
+        let path = self.day_path(&first.stream, first.id).join(batch.name());
+        let put = self.store.put(&path, PutPayload::from(packed)).await;
+        put.map(drop).map_err(self.explain("write to"))
+    }
+
+    /// The messages of a listing with these IDs that are not deleted.
+    async fn messages(
+        &self,
+        listing: &Listing,
+        ids: &HashSet<EntryId>,
+    ) -> ArchiveResult<BTreeMap<EntryId, ArchivedMessage>> {
+        let mut found = BTreeMap::new();
+        for (batch, path) in &listing.batches {
+            if ids.iter().any(|id| batch.may_hold(*id)) {
+                let messages = self.read(path).await?;
+                let asked = messages.iter().filter(|message| ids.contains(&message.id));
+                for message in asked.filter(|message| !listing.deleted.contains(&message.id)) {
+                    found.entry(message.id).or_insert_with(|| message.clone());
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Removes objects of which every message is deleted, and then what says so.
+    async fn clean(&self, stream: &StreamName, listing: &Listing) -> ArchiveResult<()> {
+        for (batch, path) in &listing.batches {
+            if !listing.deleted.iter().any(|id| batch.may_hold(*id)) {
+                continue;
+            }
+            let messages = self.read(path).await?;
+            if messages.iter().any(|message| !listing.deleted.contains(&message.id)) {
+                continue;
+            }
+            self.remove(path).await?;
+            let others = listing
+                .batches
+                .iter()
+                .filter(|(_, other)| other != path)
+                .collect::<Vec<_>>();
+            for message in messages.iter() {
+                if !others.iter().any(|(batch, _)| batch.may_hold(message.id)) {
+                    self.remove(&self.deleted_path(stream, message.id)).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn remove(&self, path: &Path) -> ArchiveResult<()> {
+        match self.store.delete(path).await {
+            Err(object_store::Error::NotFound { .. }) => Ok(()),
+            removed => removed.map_err(self.explain("delete from")),
+        }
+    }
+
+    /// The streams, in order, from `from` on.
+    async fn streams(&self, from: Option<&StreamName>) -> ArchiveResult<Vec<StreamName>> {
+        let listed = self
+            .store
+            .list_with_delimiter(Some(&self.prefix))
+            .await
+            .map_err(self.explain("list"))?;
+        let names = listed
+            .common_prefixes
+            .iter()
+            .filter_map(|path| decode(path.filename()?));
+        let mut names = names
+            .filter(|name| from.is_none_or(|from| name >= from))
+            .collect::<Vec<_>>();
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// A stream's messages after an ID, in order: at least `count`, or so many bytes, or all that there are.
+    async fn some(
+        &self,
+        stream: &StreamName,
+        after: Option<EntryId>,
+        count: usize,
+        bytes: &mut usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>> {
+        let Listing { batches, deleted } = self.list(&self.stream_path(stream)).await?;
+        let mut batches = batches
+            .into_iter()
+            .filter(|(batch, _)| after.is_none_or(|after| batch.last > after))
+            .peekable();
+        let (mut waiting, mut found) = (BTreeMap::new(), Vec::new());
+        while let Some((_, path)) = batches.next() {
+            let messages = self.read(&path).await?;
+            let wanted = messages
+                .iter()
+                .filter(|message| after.is_none_or(|after| message.id > after));
+            for message in wanted.filter(|message| !deleted.contains(&message.id)) {
+                waiting.entry(message.id).or_insert_with(|| message.clone());
+            }
+            // What comes before all that is still unread is in its place.
+            let unread = match batches.peek() {
+                Some((next, _)) => waiting.split_off(&next.first),
+                None => BTreeMap::new(),
+            };
+            for message in std::mem::replace(&mut waiting, unread).into_values() {
+                if found.len() >= count || *bytes >= PAGE_BYTES {
+                    return Ok(found);
+                }
+                *bytes += message.size();
+                found.push(message);
+            }
+        }
+        Ok(found)
+    }
+}
+
+#[async_trait]
+impl ArchiveStorage for ObjectArchive {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>> {
+        let mut days = BTreeMap::<Path, Vec<usize>>::new();
+        for (number, message) in messages.iter().enumerate() {
+            days.entry(self.day_path(&message.stream, message.id))
+                .or_default()
+                .push(number);
+        }
+        let mut lots = vec![Stored::New; messages.len()];
+        for (path, numbers) in days {
+            let listing = self.list(&path).await?;
+            let ids = numbers
+                .iter()
+                .map(|number| messages[*number].id)
+                .collect::<HashSet<_>>();
+            let there = self.messages(&listing, &ids).await?;
+            let mut new = Vec::new();
+            for number in numbers {
+                let message = &messages[number];
+                match there.get(&message.id) {
+                    None => new.push(message),
+                    Some(there) if there.fields == message.fields => lots[number] = Stored::AlreadyThere,
+                    Some(_) => lots[number] = Stored::Conflict,
+                }
+            }
+            self.write(&new).await?;
+            // After the write: a copy that was deleted must not come back alone, its object may be going.
+            for message in new.iter().filter(|message| listing.deleted.contains(&message.id)) {
+                self.remove(&self.deleted_path(&message.stream, message.id)).await?;
+            }
+        }
+        Ok(lots)
+    }
+
+    async fn find(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<Option<ArchivedMessage>> {
+        let listing = self.list(&self.day_path(stream, id)).await?;
+        Ok(self.messages(&listing, &HashSet::from([id])).await?.remove(&id))
+    }
+
+    async fn page(
+        &self,
+        stream: Option<&StreamName>,
+        after: Option<(&StreamName, EntryId)>,
+        count: usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>> {
+        let streams = match stream {
+            Some(stream) => vec![stream.clone()],
+            None => self.streams(after.map(|(stream, _)| stream)).await?,
+        };
+        let (mut page, mut bytes) = (Vec::new(), 0);
+        for stream in streams {
+            if page.len() >= count || bytes >= PAGE_BYTES {
+                break;
+            }
+            let after = after.filter(|(name, _)| **name == stream).map(|(_, id)| id);
+            page.extend(self.some(&stream, after, count - page.len(), &mut bytes).await?);
+        }
+        Ok(page)
+    }
+
+    async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool> {
+        let mut listing = self.list(&self.day_path(stream, id)).await?;
+        if self.messages(&listing, &HashSet::from([id])).await?.is_empty() {
+            return Ok(false);
+        }
+        let path = self.deleted_path(stream, id);
+        // One of several that delete it at once did it.
+        let put = self
+            .store
+            .put_opts(&path, PutPayload::default(), PutMode::Create.into())
+            .await;
+        let first = match put {
+            Err(object_store::Error::AlreadyExists { .. }) => false,
+            put => put.map(|_| true).map_err(self.explain("delete from"))?,
+        };
+        listing.deleted.insert(id);
+        self.clean(stream, &listing).await?;
+        Ok(first)
+    }
+
+    async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64> {
+        let listing = self.list(&self.stream_path(stream)).await?;
+        let mut count = HashSet::new();
+        for (_, path) in &listing.batches {
+            let messages = self.read(path).await?;
+            count.extend(
+                messages
+                    .iter()
+                    .map(|message| message.id)
+                    .filter(|id| !listing.deleted.contains(id)),
+            );
+            self.remove(path).await?;
+        }
+        for id in &listing.deleted {
+            self.remove(&self.deleted_path(stream, *id)).await?;
+        }
+        Ok(count.len() as u64)
+    }
+}
+
+impl fmt::Debug for ObjectArchive {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ObjectArchive")
+            .field("location", &self.location)
+            .finish_non_exhaustive()
+    }
+}

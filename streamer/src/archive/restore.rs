@@ -1,0 +1,126 @@
+//! The way back from the archive.
+
+use std::{fmt, sync::Arc};
+
+use futures_util::TryStreamExt as _;
+
+use super::{ArchiveStorage, ArchivedMessage, TransferError, origin};
+use crate::{
+    client::Streamer,
+    engine::{Append, AppendOptions, Engine},
+    entry::{EntryId, NewId, RangeBound, StreamName},
+};
+
+type Tell = dyn Fn(&ArchivedMessage, Result<EntryId, &TransferError>) + Send + Sync;
+
+/// Puts archived messages back on their streams.
+///
+/// Each gets a new ID, because a stream's IDs only grow, and names its old one in `original_id`. It leaves the archive only
+/// after it is back. A crash anywhere, and running again, neither loses nor doubles a message; several may run at once.
+#[must_use = "nothing is done before `run`"]
+pub struct Restore {
+    engine: Arc<dyn Engine>,
+    archive: Arc<dyn ArchiveStorage>,
+    tell: Box<Tell>,
+}
+
+/// What a restore did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct RestoreSummary {
+    /// How many messages are back.
+    pub restored: u64,
+    /// How many could not be restored and are still in the archive.
+    pub failed: u64,
+}
+
+impl Restore {
+    /// From `archive`, to where `streamer` is connected.
+    pub fn new(streamer: &Streamer, archive: Arc<dyn ArchiveStorage>) -> Self {
+        Self {
+            engine: Arc::clone(streamer.engine()),
+            archive,
+            tell: Box::new(|_, _| {}),
+        }
+    }
+
+    /// Tells `tell` what became of each message: its new ID, or why it stays in the archive.
+    pub fn on_message(
+        mut self,
+        tell: impl Fn(&ArchivedMessage, Result<EntryId, &TransferError>) + Send + Sync + 'static,
+    ) -> Self {
+        self.tell = Box::new(tell);
+        self
+    }
+
+    /// Restores every message, by stream and ID, or those of `stream` if it is given. One that cannot be restored does
+    /// not stop the rest.
+    ///
+    /// # Errors
+    ///
+    /// When the archive cannot be read, or the store cannot be reached.
+    pub async fn run(&self, stream: Option<&StreamName>) -> Result<RestoreSummary, TransferError> {
+        let mut summary = RestoreSummary::default();
+        let mut messages: futures_util::stream::BoxStream<'_, _> = match stream {
+            Some(stream) => Box::pin(self.archive.of_stream(stream.clone())),
+            None => Box::pin(self.archive.all()),
+        };
+        while let Some(message) = messages.try_next().await? {
+            match self.message(&message).await {
+                Ok(_) => summary.restored += 1,
+                // All others would fail in the same way, each after a while.
+                Err(error) if error.is_transient() => return Err(error),
+                Err(_) => summary.failed += 1,
+            }
+        }
+        Ok(summary)
+    }
+
+    /// Restores one message, and gives its new ID; `None` when the archive does not have it.
+    ///
+    /// # Errors
+    ///
+    /// The engine's or the archive's; the message is still in the archive then.
+    pub async fn one(&self, stream: &StreamName, id: EntryId) -> Result<Option<EntryId>, TransferError> {
+        match self.archive.find(stream, id).await? {
+            Some(message) => self.message(&message).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    async fn message(&self, message: &ArchivedMessage) -> Result<EntryId, TransferError> {
+        let restored = self.restore(message).await;
+        (self.tell)(message, restored.as_ref().copied());
+        restored
+    }
+
+    async fn restore(&self, message: &ArchivedMessage) -> Result<EntryId, TransferError> {
+        let ArchivedMessage { stream, id, fields, .. } = message;
+        // An archiving that was cut short left it on the stream as well. First that is ended, else it would be there
+        // twice. It is in the archive, so nothing is lost.
+        let itself = RangeBound::Inclusive(*id);
+        let there = self.engine.range(stream, itself, itself, Some(1), false).await?;
+        if there.iter().any(|entry| entry.fields == *fields) {
+            self.engine.delete(stream, &[*id]).await?;
+        }
+        let append = Append {
+            stream: stream.clone(),
+            id: NewId::Auto,
+            fields: origin::restored_fields(message),
+            options: AppendOptions::default(),
+        };
+        // Only once, however often this is begun anew.
+        let appended = self.engine.append_recorded(append, origin::record(message)).await?;
+        origin::remember(self.engine.as_ref(), message, appended.id).await?;
+        self.archive.delete(stream, *id).await?;
+        Ok(appended.id)
+    }
+}
+
+impl fmt::Debug for Restore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Restore")
+            .field("engine", &self.engine)
+            .field("archive", &self.archive)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,62 @@
+//! What the drivers for database servers have in common.
+
+use url::Url;
+
+use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchivedMessage, Stored};
+use crate::entry::{EntryId, StreamName};
+
+/// A URL without its password.
+pub(super) fn location(url: &str) -> ArchiveResult<String> {
+    // The text itself is not shown: it may hold a password.
+    let invalid = |reason: String| ArchiveError::new(ArchiveErrorKind::InvalidInput, "open the archive", reason);
+    let mut url = Url::parse(url).map_err(|error| {
+        invalid(format!(
+            "archive_url is no URL such as scheme://user:password@host/database ({error})"
+        ))
+    })?;
+    if url.password().is_some() && url.set_password(Some("***")).is_err() {
+        return Err(invalid("archive_url names no host".to_owned()));
+    }
+    // Options may hold secrets as well.
+    url.set_query(None);
+    Ok(url.into())
+}
+
+/// An error in words. `missing_table` is the code by which the server says that there is no such table.
+pub(super) fn explain(location: &str, attempted: &str, missing_table: &str, error: sqlx::Error) -> ArchiveError {
+    let attempted = format!("{attempted} the archive {location}");
+    let code = error
+        .as_database_error()
+        .and_then(sqlx::error::DatabaseError::code)
+        .unwrap_or_default();
+    let kind = match &error {
+        _ if !missing_table.is_empty() && code == missing_table => {
+            let reason = "its table is missing: run `archive migrate`";
+            return ArchiveError::new(ArchiveErrorKind::NotMigrated, attempted, reason).with_source(error);
+        }
+        // Of serialization, of resources, and by an operator: classes of SQLSTATE that pass.
+        sqlx::Error::Database(_) if ["40", "53", "57", "08"].iter().any(|class| code.starts_with(class)) => {
+            ArchiveErrorKind::Unavailable
+        }
+        sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => ArchiveErrorKind::Unavailable,
+        _ => ArchiveErrorKind::Other,
+    };
+    ArchiveError::new(kind, attempted, error.to_string()).with_source(error)
+}
+
+/// The lot of a message that was not inserted, because `there` was there.
+pub(super) fn compare(message: &ArchivedMessage, there: Option<ArchivedMessage>) -> Stored {
+    match there {
+        Some(there) if there.fields == message.fields => Stored::AlreadyThere,
+        // Also when it is gone again: it was restored meanwhile, and what is not in the archive must not be deleted.
+        _ => Stored::Conflict,
+    }
+}
+
+/// Where a page begins, as the columns have it.
+pub(super) fn from(stream: Option<&StreamName>, after: Option<(&StreamName, EntryId)>) -> (Vec<u8>, Vec<u8>) {
+    let name = stream.or(after.map(|(stream, _)| stream));
+    let name = name.map(|name| name.as_bytes().to_vec());
+    let id = after.map(|(_, id)| id.to_be_bytes().to_vec());
+    (name.unwrap_or_default(), id.unwrap_or_default())
+}

@@ -1,0 +1,212 @@
+//! The archive in a SQLite file, with no server.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
+
+use super::{
+    ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored,
+    message::stored_message,
+};
+use crate::entry::{EntryId, StreamName};
+
+const SCHEMA: &str = include_str!("sqlite.sql");
+/// How long to wait for another process that writes.
+const BUSY: Duration = Duration::from_secs(10);
+
+/// Keeps messages in a table of a SQLite file. The driver is called `sqlite`.
+///
+/// A batch is one commit, which is flushed to the device: it survives a loss of power.
+#[derive(Clone, Debug)]
+pub struct SqliteArchive {
+    connection: Arc<Mutex<Connection>>,
+    location: Arc<str>,
+}
+
+impl SqliteArchive {
+    /// Opens a file, and makes it and its table where they are missing. `url` is `sqlite://` and a path, or the path.
+    /// An application's own database will do; the table is called `streamer_archive`.
+    ///
+    /// # Errors
+    ///
+    /// [`ArchiveErrorKind::InvalidInput`] for an empty path; [`ArchiveErrorKind::Other`] when the file cannot be opened
+    /// or is no database.
+    pub async fn open(url: &str) -> ArchiveResult<Self> {
+        let path = url.strip_prefix("sqlite://").unwrap_or(url).to_owned();
+        let attempted = format!("open the archive {url}");
+        if path.is_empty() {
+            return Err(ArchiveError::new(
+                ArchiveErrorKind::InvalidInput,
+                "open the archive",
+                "no file is named: give a URL such as sqlite://archive.db",
+            ));
+        }
+        let connection = blocking(attempted, move || connect(Path::new(&path))).await?;
+        let archive = Self {
+            connection: Arc::new(Mutex::new(connection)),
+            location: url.into(),
+        };
+        archive.migrate().await?;
+        Ok(archive)
+    }
+
+    async fn run<T: Send + 'static>(
+        &self,
+        attempted: impl Into<String>,
+        operation: impl FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> ArchiveResult<T> {
+        let connection = Arc::clone(&self.connection);
+        let attempted = format!("{} in the archive {}", attempted.into(), self.location);
+        blocking(attempted, move || {
+            // A panic elsewhere rolled its transaction back.
+            operation(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+        })
+        .await
+    }
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.busy_timeout(BUSY)?;
+    connection.pragma_update(None, "journal_mode", "wal")?;
+    // The message is deleted from its stream next, so that this is the only copy.
+    connection.pragma_update(None, "synchronous", "full")?;
+    Ok(connection)
+}
+
+async fn blocking<T: Send + 'static>(
+    attempted: String,
+    operation: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+) -> ArchiveResult<T> {
+    match tokio::task::spawn_blocking(operation).await {
+        Ok(result) => result.map_err(|error| explain(attempted, error)),
+        Err(error) => Err(ArchiveError::new(ArchiveErrorKind::Other, attempted, error.to_string())),
+    }
+}
+
+fn explain(attempted: String, error: rusqlite::Error) -> ArchiveError {
+    let kind = match error.sqlite_error_code() {
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
+            ArchiveErrorKind::Unavailable
+        }
+        Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ArchiveErrorKind::Corrupt,
+        _ => ArchiveErrorKind::Other,
+    };
+    ArchiveError::new(kind, attempted, error.to_string()).with_source(error)
+}
+
+#[async_trait]
+impl ArchiveStorage for SqliteArchive {
+    fn location(&self) -> &str {
+        &self.location
+    }
+
+    fn schema(&self) -> Option<&str> {
+        Some(SCHEMA)
+    }
+
+    async fn migrate(&self) -> ArchiveResult<()> {
+        self.run("make the table", |connection| connection.execute_batch(SCHEMA))
+            .await
+    }
+
+    async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>> {
+        let messages = messages.to_vec();
+        self.run("store messages", move |connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let stored = {
+                let mut insert = transaction.prepare_cached(
+                    "INSERT INTO streamer_archive (stream, id, message) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING",
+                )?;
+                let mut there =
+                    transaction.prepare_cached("SELECT message FROM streamer_archive WHERE stream = ?1 AND id = ?2")?;
+                let mut store = |message: &ArchivedMessage| {
+                    let key = (message.stream.as_bytes(), message.id.to_be_bytes());
+                    if insert.execute(params![key.0, key.1, message.to_json()])? == 1 {
+                        return Ok(Stored::New);
+                    }
+                    let there: String = there.query_row(key, |row| row.get(0))?;
+                    Ok(message.compare_with(there.as_bytes()))
+                };
+                messages.iter().map(&mut store).collect::<rusqlite::Result<Vec<_>>>()?
+            };
+            transaction.commit()?;
+            Ok(stored)
+        })
+        .await
+    }
+
+    async fn find(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<Option<ArchivedMessage>> {
+        let name = stream.clone();
+        let text = self
+            .run(format!("find message {id} of '{stream}'"), move |connection| {
+                let mut find =
+                    connection.prepare_cached("SELECT message FROM streamer_archive WHERE stream = ?1 AND id = ?2")?;
+                let row = find.query_row((name.as_bytes(), id.to_be_bytes()), |row| row.get::<_, String>(0));
+                row.optional()
+            })
+            .await?;
+        text.map(|text| stored_message(&self.location, text.as_bytes()))
+            .transpose()
+    }
+
+    async fn page(
+        &self,
+        stream: Option<&StreamName>,
+        after: Option<(&StreamName, EntryId)>,
+        count: usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>> {
+        let only = stream.is_some();
+        let from = stream.or(after.map(|(stream, _)| stream));
+        let name = from.map(|stream| stream.as_bytes().to_vec()).unwrap_or_default();
+        let id = after.map(|(_, id)| id.to_be_bytes().to_vec()).unwrap_or_default();
+        let texts = self
+            .run("list messages", move |connection| {
+                let mut page = connection.prepare_cached(match only {
+                    true => "SELECT message FROM streamer_archive WHERE stream = ?1 AND id > ?2 ORDER BY id LIMIT ?3",
+                    false => {
+                        "SELECT message FROM streamer_archive WHERE (stream, id) > (?1, ?2) \
+                         ORDER BY stream, id LIMIT ?3"
+                    }
+                })?;
+                let mut rows = page.query(params![name, id, count as i64])?;
+                let (mut texts, mut bytes) = (Vec::new(), 0);
+                while bytes < PAGE_BYTES
+                    && let Some(row) = rows.next()?
+                {
+                    let text: String = row.get(0)?;
+                    bytes += text.len();
+                    texts.push(text);
+                }
+                Ok(texts)
+            })
+            .await?;
+        texts
+            .iter()
+            .map(|text| stored_message(&self.location, text.as_bytes()))
+            .collect()
+    }
+
+    async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool> {
+        let name = stream.clone();
+        self.run(format!("delete message {id} of '{stream}'"), move |connection| {
+            let mut delete = connection.prepare_cached("DELETE FROM streamer_archive WHERE stream = ?1 AND id = ?2")?;
+            Ok(delete.execute((name.as_bytes(), id.to_be_bytes()))? == 1)
+        })
+        .await
+    }
+
+    async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64> {
+        let name = stream.clone();
+        self.run(format!("delete the messages of '{stream}'"), move |connection| {
+            let deleted = connection.execute("DELETE FROM streamer_archive WHERE stream = ?1", [name.as_bytes()])?;
+            Ok(deleted as u64)
+        })
+        .await
+    }
+}

@@ -1,0 +1,269 @@
+//! Archives, or purges, what is old enough on a stream.
+
+use std::{fmt, sync::Arc};
+
+use super::{ArchiveStorage, ArchivedMessage, Needed, OlderThan, PAGE_BYTES, Stored, TransferError, message, origin};
+use crate::{
+    client::Streamer,
+    engine::Engine,
+    entry::{Entry, EntryId, RangeBound, StreamName, Trim},
+};
+
+/// The most messages that are worked on at once.
+const MOST: usize = 512;
+/// How many are read first, before it is known how large they are.
+const FIRST: usize = 32;
+
+type Tell = dyn Fn(&StreamName, EntryId, Fate) + Send + Sync;
+
+/// Moves old messages from streams to an archive, or away for good.
+///
+/// Messages go in pages, so memory does not grow with the stream. Each page is stored, then deleted: a crash leaves a message on
+/// the stream, in the archive or in both, and running again ends it. Several may run at once.
+///
+/// ```
+/// use std::sync::Arc;
+/// use streamer::{DynamicEvent, Streamer, archive::{MemoryArchive, OlderThan, Sweep}};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let streamer = Streamer::connect("memory:").await?;
+/// streamer.emit(&DynamicEvent::new("order.placed", serde_json::json!({"id": 1}))).await?;
+/// let archive = Arc::new(MemoryArchive::default());
+/// let summary = Sweep::archive(&streamer, archive).run(&"order.placed".into(), OlderThan::now()).await?;
+/// assert_eq!(summary.removed, 1);
+/// # Ok(())
+/// # }
+/// ```
+#[must_use = "nothing is done before `run`"]
+pub struct Sweep {
+    engine: Arc<dyn Engine>,
+    archive: Option<Arc<dyn ArchiveStorage>>,
+    force: bool,
+    dry_run: bool,
+    tell: Box<Tell>,
+}
+
+/// What becomes of a message; in a dry run, what would.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is in the archive and no longer on the stream.
+    Archived,
+    /// It is no longer on the stream.
+    Purged,
+    /// It stays on the stream.
+    Kept(Kept),
+}
+
+/// Why a message stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// It is not old enough.
+    TooYoung,
+    /// A group has not been delivered it.
+    Undelivered,
+    /// A group was delivered it and has not acknowledged it.
+    Pending,
+    /// The archive has another message under its stream and ID ([`Stored::Conflict`]).
+    Conflict,
+}
+
+/// How many messages had which fate.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub struct SweepSummary {
+    /// Archived, or purged.
+    pub removed: u64,
+    /// [`Kept::TooYoung`].
+    pub too_young: u64,
+    /// [`Kept::Undelivered`].
+    pub undelivered: u64,
+    /// [`Kept::Pending`].
+    pub pending: u64,
+    /// [`Kept::Conflict`].
+    pub conflicts: u64,
+}
+
+impl Sweep {
+    /// Moves messages to `archive`.
+    pub fn archive(streamer: &Streamer, archive: Arc<dyn ArchiveStorage>) -> Self {
+        Self::new(streamer, Some(archive))
+    }
+
+    /// Deletes messages for good.
+    pub fn purge(streamer: &Streamer) -> Self {
+        Self::new(streamer, None)
+    }
+
+    fn new(streamer: &Streamer, archive: Option<Arc<dyn ArchiveStorage>>) -> Self {
+        Self {
+            engine: Arc::clone(streamer.engine()),
+            archive,
+            force: false,
+            dry_run: false,
+            tell: Box::new(|_, _, _| {}),
+        }
+    }
+
+    /// Removes also what some group has not been delivered, or has not acknowledged. Default: that stays.
+    pub fn force(mut self, force: bool) -> Self {
+        self.force = force;
+        self
+    }
+
+    /// Only tells what would happen. Default: does it.
+    pub fn dry_run(mut self, dry_run: bool) -> Self {
+        self.dry_run = dry_run;
+        self
+    }
+
+    /// Tells `tell` each message's fate, when it is certain.
+    pub fn on_message(mut self, tell: impl Fn(&StreamName, EntryId, Fate) + Send + Sync + 'static) -> Self {
+        self.tell = Box::new(tell);
+        self
+    }
+
+    /// Goes through a stream as it is now. Messages that arrive meanwhile are left for the next time.
+    ///
+    /// # Errors
+    ///
+    /// The engine's or the archive's. What was done until then stays done; run it again.
+    pub async fn run(&self, stream: &StreamName, older_than: OlderThan) -> Result<SweepSummary, TransferError> {
+        let last = RangeBound::Inclusive(self.engine.last_id(stream).await?);
+        let mut summary = SweepSummary::default();
+        let (mut start, mut count) = (RangeBound::Unbounded, FIRST);
+        loop {
+            let page = self.engine.range(stream, start, last, Some(count), false).await?;
+            let Some(end) = page.last().map(|entry| entry.id) else {
+                return Ok(summary);
+            };
+            start = RangeBound::Exclusive(end);
+            let bytes = page.iter().map(|entry| message::size(&entry.fields)).sum::<usize>();
+            count = (PAGE_BYTES / (bytes / page.len()).max(1)).clamp(1, MOST);
+            self.page(stream, page, older_than, &mut summary).await?;
+        }
+    }
+
+    async fn page(
+        &self,
+        stream: &StreamName,
+        page: Vec<Entry>,
+        older_than: OlderThan,
+        summary: &mut SweepSummary,
+    ) -> Result<(), TransferError> {
+        let ids = page.iter().map(|entry| entry.id).collect::<Vec<_>>();
+        let needed = match self.force {
+            true => Needed::default(),
+            false => Needed::among(self.engine.as_ref(), stream, &ids).await?,
+        };
+        let mut fates = Vec::with_capacity(page.len());
+        let mut leaving = Vec::with_capacity(page.len());
+        for entry in page {
+            let kept = if !older_than.includes(message::created_ms(entry.id, &entry.fields)) {
+                Some(Kept::TooYoung)
+            } else if needed.is_undelivered(entry.id) {
+                Some(Kept::Undelivered)
+            } else if needed.is_pending(entry.id) {
+                Some(Kept::Pending)
+            } else {
+                None
+            };
+            match kept {
+                Some(kept) => fates.push((entry.id, Fate::Kept(kept))),
+                None => leaving.push(entry),
+            }
+        }
+        let gone = match &self.archive {
+            Some(_) => Fate::Archived,
+            None => Fate::Purged,
+        };
+        if self.dry_run {
+            fates.extend(leaving.iter().map(|entry| (entry.id, gone)));
+        } else if let Some(archive) = &self.archive {
+            let messages = origin::to_archive(self.engine.as_ref(), stream, leaving).await?;
+            let stored = store(archive.as_ref(), messages).await?;
+            fates.extend(stored.conflicts.iter().map(|id| (*id, Fate::Kept(Kept::Conflict))));
+            fates.extend(stored.messages.iter().map(|message| (message.id, gone)));
+            let ids = stored.messages.iter().map(|message| message.id).collect::<Vec<_>>();
+            self.remove(stream, &ids, summary.kept() + fates.len() as u64 - ids.len() as u64)
+                .await?;
+            origin::forget(self.engine.as_ref(), archive.as_ref(), &stored.messages).await?;
+        } else {
+            let ids = leaving.iter().map(|entry| entry.id).collect::<Vec<_>>();
+            self.remove(stream, &ids, summary.kept() + fates.len() as u64).await?;
+            fates.extend(ids.into_iter().map(|id| (id, gone)));
+        }
+        fates.sort_unstable_by_key(|(id, _)| *id);
+        for (id, fate) in fates {
+            summary.count(fate);
+            (self.tell)(stream, id, fate);
+        }
+        Ok(())
+    }
+
+    /// Deletes entries. `kept` is how many entries before or among them stay: when there are none, everything up to the
+    /// last of them goes, and trimming says exactly that, more cheaply.
+    async fn remove(&self, stream: &StreamName, ids: &[EntryId], kept: u64) -> Result<(), TransferError> {
+        let Some(last) = ids.last() else { return Ok(()) };
+        match last.next().filter(|_| kept == 0) {
+            Some(next) => self.engine.trim(stream, Trim::min_id(next).exactly()).await?,
+            None => self.engine.delete(stream, ids).await?,
+        };
+        Ok(())
+    }
+}
+
+/// What came of storing.
+pub(crate) struct InArchive {
+    /// These are in the archive.
+    pub(crate) messages: Vec<ArchivedMessage>,
+    /// These are not: the archive has others in their place.
+    pub(crate) conflicts: Vec<EntryId>,
+}
+
+/// Stores messages, and says which may be deleted.
+pub(crate) async fn store(
+    archive: &dyn ArchiveStorage,
+    mut messages: Vec<ArchivedMessage>,
+) -> Result<InArchive, TransferError> {
+    let mut conflicts = Vec::new();
+    if !messages.is_empty() {
+        let mut stored = archive.create(&messages).await?.into_iter();
+        // A driver that answers less than it was asked has not stored the rest.
+        messages.retain(|message| {
+            let kept = matches!(stored.next(), Some(Stored::New | Stored::AlreadyThere));
+            if !kept {
+                conflicts.push(message.id);
+            }
+            kept
+        });
+    }
+    Ok(InArchive { messages, conflicts })
+}
+
+impl SweepSummary {
+    /// How many messages stay on the stream.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.too_young + self.undelivered + self.pending + self.conflicts
+    }
+
+    fn count(&mut self, fate: Fate) {
+        *match fate {
+            Fate::Archived | Fate::Purged => &mut self.removed,
+            Fate::Kept(Kept::TooYoung) => &mut self.too_young,
+            Fate::Kept(Kept::Undelivered) => &mut self.undelivered,
+            Fate::Kept(Kept::Pending) => &mut self.pending,
+            Fate::Kept(Kept::Conflict) => &mut self.conflicts,
+        } += 1;
+    }
+}
+
+impl fmt::Debug for Sweep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sweep")
+            .field("archive", &self.archive)
+            .field("force", &self.force)
+            .field("dry_run", &self.dry_run)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,189 @@
+//! Archiving and purging by age.
+
+use std::sync::{Arc, Mutex};
+
+use streamer::{
+    EntryId,
+    archive::{Fate, OlderThan, Sweep, SweepSummary},
+};
+
+use crate::{Place, name, on_each_engine};
+
+on_each_engine! {
+    archived_messages_leave_the_stream_with_every_byte,
+    purged_messages_are_nowhere,
+    only_what_is_old_enough_goes_by_its_created_time,
+    a_foreign_entry_without_created_is_as_old_as_its_id,
+    a_dry_run_changes_nothing_and_tells_the_same,
+    what_was_in_both_places_heals,
+    two_archivers_on_one_stream_lose_nothing,
+    another_message_in_the_archive_s_place_keeps_ours_on_the_stream,
+    many_pages_go,
+    a_stream_that_is_not_there_is_empty,
+}
+
+async fn archived_messages_leave_the_stream_with_every_byte(place: Place) {
+    place.emit("e", 3).await;
+    place
+        .add(
+            "e",
+            &[
+                ("_id", "*"),
+                ("type", "command"),
+                ("created", "5"),
+                ("data", "{\"o\":{},\"f\":1.0}"),
+                ("hash", "x"),
+            ],
+        )
+        .await;
+    let entries = place.on_stream("e").await;
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let telling = Arc::clone(&told);
+    let summary = Sweep::archive(&place.streamer, place.archive.clone())
+        .on_message(move |_, id, fate| telling.lock().unwrap().push((id, fate)))
+        .run(&name("e"), OlderThan::now())
+        .await
+        .unwrap();
+    assert_eq!((summary.removed, summary.kept()), (4, 0));
+    assert_eq!(place.on_stream("e").await, []);
+    let archived = place.in_archive().await;
+    assert_eq!(archived.len(), 4);
+    for (entry, message) in entries.iter().zip(&archived) {
+        assert_eq!((entry.id, &entry.fields), (message.id, &message.fields));
+        assert_eq!(message.original_ids, []);
+    }
+    let expected = entries
+        .iter()
+        .map(|entry| (entry.id, Fate::Archived))
+        .collect::<Vec<_>>();
+    assert_eq!(*told.lock().unwrap(), expected);
+}
+
+async fn purged_messages_are_nowhere(place: Place) {
+    place.emit("e", 3).await;
+    let summary = Sweep::purge(&place.streamer)
+        .run(&name("e"), OlderThan::now())
+        .await
+        .unwrap();
+    assert_eq!(summary.removed, 3);
+    assert_eq!(place.on_stream("e").await, []);
+    assert_eq!(place.in_archive().await, []);
+}
+
+/// A restored message has an old `created` and a new ID: age does not follow the order of the stream.
+async fn only_what_is_old_enough_goes_by_its_created_time(place: Place) {
+    let mut ids = Vec::new();
+    for created in ["100", "300", "200", "201", "100"] {
+        ids.push(place.add("e", &[("created", created), ("data", "{}")]).await);
+    }
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    let summary = sweep.run(&name("e"), OlderThan::moment(200_000)).await.unwrap();
+    assert_eq!((summary.removed, summary.too_young), (3, 2));
+    assert_eq!(place.ids_on_stream("e").await, [ids[1], ids[3]]);
+    assert_eq!(place.ids_in_archive().await, [ids[0], ids[2], ids[4]]);
+}
+
+/// In PHP one such entry ends the whole command.
+async fn a_foreign_entry_without_created_is_as_old_as_its_id(place: Place) {
+    let stream = place.streamer.stream("e");
+    for id in [EntryId::new(100_000, 0), EntryId::new(200_000, 0)] {
+        stream
+            .add_with(vec![("k".into(), "v".into())], id, Default::default())
+            .await
+            .unwrap();
+    }
+    place.add("e", &[("created", "not a number"), ("k", "v")]).await;
+    let old = place.add("e", &[("created", "100"), ("k", "v")]).await;
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    let summary = sweep.run(&name("e"), OlderThan::moment(150_000)).await.unwrap();
+    assert_eq!((summary.removed, summary.too_young), (2, 2));
+    assert_eq!(place.ids_in_archive().await, [EntryId::new(100_000, 0), old]);
+}
+
+async fn a_dry_run_changes_nothing_and_tells_the_same(place: Place) {
+    let ids = place.emit("e", 10).await;
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    let foretold = sweep.dry_run(true).run(&name("e"), OlderThan::now()).await.unwrap();
+    assert_eq!(place.ids_on_stream("e").await, ids);
+    assert_eq!(place.in_archive().await, []);
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    assert_eq!(sweep.run(&name("e"), OlderThan::now()).await.unwrap(), foretold);
+    assert_eq!(foretold.removed, 10);
+}
+
+/// As a crash between storing and deleting leaves it.
+async fn what_was_in_both_places_heals(place: Place) {
+    let ids = place.emit("e", 5).await;
+    let entries = place.on_stream("e").await;
+    Sweep::archive(&place.streamer, place.archive.clone())
+        .run(&name("e"), OlderThan::now())
+        .await
+        .unwrap();
+    let again = crate::Place::embedded().await;
+    for entry in entries {
+        again
+            .streamer
+            .stream("e")
+            .add_with(entry.fields, entry.id, Default::default())
+            .await
+            .unwrap();
+    }
+    let sweep = Sweep::archive(&again.streamer, place.archive.clone());
+    assert_eq!(sweep.run(&name("e"), OlderThan::now()).await.unwrap().removed, 5);
+    assert_eq!(again.on_stream("e").await, []);
+    assert_eq!(place.ids_in_archive().await, ids);
+}
+
+/// In PHP a message that two archive at once ends up in neither place.
+async fn two_archivers_on_one_stream_lose_nothing(place: Place) {
+    let ids = place.emit("e", 2_000).await;
+    let (one, two) = (
+        Sweep::archive(&place.streamer, place.archive.clone()),
+        Sweep::archive(&place.streamer, place.archive.clone()),
+    );
+    let stream = name("e");
+    let (one, two) = tokio::join!(one.run(&stream, OlderThan::now()), two.run(&stream, OlderThan::now()));
+    assert!(one.unwrap().removed + two.unwrap().removed >= 2_000);
+    assert_eq!(place.on_stream("e").await, []);
+    assert_eq!(place.ids_in_archive().await, ids);
+}
+
+async fn another_message_in_the_archive_s_place_keeps_ours_on_the_stream(place: Place) {
+    let ids = place.emit("e", 3).await;
+    let entries = place.on_stream("e").await;
+    let other = streamer::archive::ArchivedMessage {
+        stream: name("e"),
+        id: ids[1],
+        original_ids: Vec::new(),
+        fields: vec![("another".into(), "message".into())],
+    };
+    place.archive.create(std::slice::from_ref(&other)).await.unwrap();
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    let summary = sweep.run(&name("e"), OlderThan::now()).await.unwrap();
+    assert_eq!((summary.removed, summary.conflicts), (2, 1));
+    assert_eq!(place.on_stream("e").await, entries[1..2]);
+    assert_eq!(place.archive.find(&name("e"), ids[1]).await.unwrap(), Some(other));
+}
+
+async fn many_pages_go(place: Place) {
+    let ids = place.emit("e", 3_000).await;
+    let archiving = || Sweep::archive(&place.streamer, place.archive.clone());
+    // Nothing is kept, so this trims; the next one has to delete one by one.
+    archiving().run(&name("e"), OlderThan::now()).await.unwrap();
+    assert_eq!(place.ids_in_archive().await, ids);
+    let young = place.add("e", &[("created", "99999999999"), ("data", "{}")]).await;
+    place.emit("e", 2_000).await;
+    let summary = archiving().run(&name("e"), OlderThan::now()).await.unwrap();
+    assert_eq!((summary.removed, summary.too_young), (2_000, 1));
+    assert_eq!(place.ids_on_stream("e").await, [young]);
+    // The stream itself, with its groups and its last ID, is still there.
+    assert!(place.streamer.stream("e").info().await.unwrap().is_some());
+}
+
+async fn a_stream_that_is_not_there_is_empty(place: Place) {
+    let summary = Sweep::purge(&place.streamer)
+        .run(&name("nowhere"), OlderThan::now())
+        .await
+        .unwrap();
+    assert_eq!(summary, SweepSummary::default());
+}
