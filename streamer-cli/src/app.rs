@@ -156,6 +156,8 @@ impl App {
             Command::Archive(archive) => archive.run(&session(&|_| {})?).await,
             Command::Purge(purge) => purge.run(&session(&|_| {})?).await,
             Command::ArchiveRestore(restore) => restore.run(&session(&|_| {})?).await,
+            Command::Replay(replay) => replay.run(&session(&|_| {})?).await,
+            Command::History(history) => history.run(&session(&|_| {})?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
             Command::Demo(demo) => {
                 logging::init(

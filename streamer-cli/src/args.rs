@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{archive, completions, config, demo, emit, list, listen, tail},
+    commands::{archive, completions, config, demo, emit, history, list, listen, replay, tail},
     config::{Flags, LogFormat, flag},
 };
 
@@ -82,6 +82,10 @@ pub(crate) enum Command {
     List(list::List),
     #[command(alias = "streamer:tail")]
     Tail(tail::Tail),
+    #[command(alias = "streamer:replay")]
+    Replay(replay::Replay),
+    #[command(alias = "streamer:history")]
+    History(history::History),
     #[command(alias = "streamer:config")]
     Config(config::Show),
     #[command(alias = "streamer:demo")]

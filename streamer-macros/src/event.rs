@@ -1,18 +1,19 @@
-//! `#[derive(Event)]`: reads `#[event(…)]` and writes the two implementations.
+//! `#[derive(Event)]`: reads `#[event(…)]` and writes the implementations.
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{DeriveInput, Error, Lit, LitStr, Result, meta::ParseNestedMeta, parse_quote, spanned::Spanned as _};
+use syn::{DeriveInput, Error, Lit, LitStr, Member, Result, meta::ParseNestedMeta, parse_quote, spanned::Spanned as _};
 
 /// What `#[event(…)]` says.
 #[derive(Default)]
 struct Attributes {
     name: Option<LitStr>,
     kind: Option<LitStr>,
+    identifier: Option<LitStr>,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let Attributes { name, kind } = read_attributes(input)?;
+    let Attributes { name, kind, identifier } = read_attributes(input)?;
     let name = name.ok_or_else(|| {
         Error::new(
             input.ident.span(),
@@ -33,6 +34,21 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     }
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
 
+    let replayable = identifier.map(|identifier| -> Result<TokenStream> {
+        let field: Member = identifier
+            .parse()
+            .map_err(|_| Error::new(identifier.span(), "`identifier` must name a field: identifier = \"id\""))?;
+        Ok(quote! {
+            #[automatically_derived]
+            impl #impl_generics ::streamer::Replayable for #ident #type_generics #where_clause {
+                fn identifier(&self) -> ::std::borrow::Cow<'_, str> {
+                    ::std::borrow::Cow::Owned(::std::string::ToString::to_string(&self.#field))
+                }
+            }
+        })
+    });
+    let replayable = replayable.transpose()?;
+
     Ok(quote! {
         #[automatically_derived]
         impl #impl_generics ::streamer::Event for #ident #type_generics #where_clause {
@@ -49,6 +65,8 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         impl #impl_generics ::streamer::NamedEvent for #ident #type_generics #where_clause {
             const NAME: &'static str = #name;
         }
+
+        #replayable
     })
 }
 
@@ -68,8 +86,10 @@ fn read_attributes(input: &DeriveInput) -> Result<Attributes> {
                 read.name = Some(name);
             } else if meta.path.is_ident("kind") {
                 read.kind = Some(text(&meta, "kind", read.kind.is_some())?);
+            } else if meta.path.is_ident("identifier") {
+                read.identifier = Some(text(&meta, "identifier", read.identifier.is_some())?);
             } else {
-                return Err(meta.error("unknown key: an event has `name` and `kind`"));
+                return Err(meta.error("unknown key: an event has `name`, `kind` and `identifier`"));
             }
             Ok(())
         })?;

@@ -11,6 +11,7 @@
 //! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
 //! - [`failed`]: the list of what listeners could not handle.
 //! - [`archive`]: where messages go when they leave their stream, and how they come back.
+//! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
 //! - `entry`: entries, their IDs and the names of streams.
 
 pub mod archive;
@@ -20,6 +21,7 @@ pub mod engine;
 mod entry;
 mod event;
 pub mod failed;
+mod history;
 mod listen;
 pub mod message;
 pub mod stream;
@@ -29,6 +31,7 @@ pub use self::{
     emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
+    history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
         AfterSuccess, Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError,
         Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle,

@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, missing_docs)]
 
 use serde::Serialize;
-use streamer::{DynamicEvent, Event, NamedEvent};
+use streamer::{DynamicEvent, Event, NamedEvent, Replayable};
 
 #[derive(Serialize, Event)]
 #[event(name = "order.placed")]
@@ -51,6 +51,17 @@ fn the_attribute_gives_name_and_kind() {
         parts(&Cancel::All),
         ("order.cancel", "order.cancel".into(), "command".into())
     );
+}
+
+#[derive(Serialize, Event)]
+#[event(name = "renamed", identifier = "0")]
+struct Renamed<T>(u64, T);
+
+#[test]
+fn the_attribute_names_the_field_that_says_which_resource_it_is() {
+    let renamed = Renamed(7, "Ann");
+    assert_eq!(renamed.identifier(), "7");
+    assert_eq!(renamed.1, "Ann");
 }
 
 #[test]

@@ -5,6 +5,8 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod emit;
+pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
+pub(crate) mod replay;
 pub(crate) mod tail;

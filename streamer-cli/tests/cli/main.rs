@@ -9,6 +9,7 @@ mod emit;
 mod list;
 mod listen;
 mod program;
+mod replay;
 mod shell;
 mod signals;
 mod tail;

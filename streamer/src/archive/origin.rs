@@ -4,7 +4,7 @@
 //! reads the same entries. So two hashes are kept beside the stream:
 //!
 //! - `{stream}:restored`: an archived ID → the ID of the entry that it became. It is written in the same step as that
-//!   entry, so that nothing is restored twice. When that entry is archived in its turn, the field goes.
+//!   entry, so that nothing is restored twice, and it stays: replays follow it, also when that entry is archived in turn.
 //! - `{stream}:original_ids`: the ID of an entry that was restored more than once → all IDs that it had, oldest first.
 
 use bytes::Bytes;
@@ -109,13 +109,12 @@ pub(crate) async fn forget(
         let Some(previous) = message.original_ids.last().copied() else {
             continue;
         };
-        let restored = restored_key(&message.stream);
-        let became = engine.hash_get(&restored, &[text(previous)]).await?;
+        let became = engine
+            .hash_get(&restored_key(&message.stream), &[text(previous)])
+            .await?;
         if became.into_iter().flatten().next() == Some(text(message.id)) {
-            // A restore that was cut short may have left it in the archive. Before the record of that restore goes, or
-            // it would be restored a second time.
+            // A restore that was cut short may have left it in the archive under that ID too.
             archive.delete(&message.stream, previous).await?;
-            engine.hash_remove(&restored, &[text(previous)]).await?;
         }
         engine
             .hash_remove(&original_ids_key(&message.stream), &[text(message.id)])

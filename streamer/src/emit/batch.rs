@@ -28,7 +28,7 @@ impl Streamer {
         let options = EmitOptions::default();
         for event in events {
             match self.encode(&event, &options) {
-                Ok(append) => batch.push(append),
+                Ok((append, _)) => batch.push(append),
                 Err(error) => {
                     batch.send(self).await?;
                     let position = batch.ids.len();

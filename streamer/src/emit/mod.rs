@@ -7,9 +7,10 @@ use bytes::Bytes;
 
 pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
 use crate::{
-    Event, Streamer,
-    engine::{Append, AppendOptions},
+    Event, Replayable, Streamer,
+    engine::{Append, AppendOptions, EngineError, EngineErrorKind, Record},
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
+    history::snapshot,
     message::{Envelope, php_json},
 };
 
@@ -25,6 +26,7 @@ pub struct EmitOptions {
     id: NewId,
     append: AppendOptions,
     domain: Option<String>,
+    identifier: Option<String>,
 }
 
 impl EmitOptions {
@@ -62,6 +64,16 @@ impl EmitOptions {
             ..self
         }
     }
+
+    /// Which resource the event is about: a snapshot for [`Streamer::replay`] is written in the same step as the entry.
+    /// Default: none. For an event whose type knows it, see [`Streamer::emit_replayable`].
+    #[must_use]
+    pub fn identifier(self, identifier: impl Into<String>) -> Self {
+        Self {
+            identifier: Some(identifier.into()),
+            ..self
+        }
+    }
 }
 
 impl Streamer {
@@ -82,31 +94,71 @@ impl Streamer {
     ///
     /// As [`Streamer::emit`].
     pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
-        let append = self.encode(event, &options)?;
+        let (append, created) = self.encode(event, &options)?;
         let stream = append.stream.clone();
-        let emitted = self.engine().append(append).await;
+        let emitted = match options.identifier {
+            None => self.engine().append(append).await,
+            Some(identifier) => {
+                let snapshot = snapshot(&event.name(), &identifier, created);
+                self.append_with_snapshot(append, snapshot).await
+            }
+        };
         emitted.map_err(|error| EmitError::engine(&stream, error))
     }
 
-    /// The append that emits an event.
-    fn encode<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<Append, EmitError> {
+    /// Emits an event and records, in one step, that it is about the resource that it names: either both are written or
+    /// none. [`Streamer::replay`] puts the resource together again.
+    ///
+    /// The snapshot is kept in the list `<name>-<identifier>`, as laravel-streamer keeps it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streamer::emit`]. [`EngineErrorKind::WrongType`] when a stream has the name of that list, or a list the name
+    /// of the event: then nothing is written. [`EngineErrorKind::Unsupported`] on a Redis Cluster, unless the event's
+    /// name has a hash tag, such as `{user}.changed`.
+    pub async fn emit_replayable<E: Replayable>(&self, event: &E) -> Result<EntryId, EmitError> {
+        let options = EmitOptions::new().identifier(event.identifier());
+        self.emit_with(event, options).await
+    }
+
+    async fn append_with_snapshot(&self, append: Append, snapshot: Record) -> Result<EntryId, EngineError> {
+        let list = StreamName::from(snapshot.key().to_vec());
+        let appended = self.engine().append_recorded(append, snapshot).await;
+        let appended = appended.map_err(|error| match error.kind() {
+            EngineErrorKind::WrongType => {
+                let reason = format!(
+                    "{}; snapshots are kept in the list '{list}', beside the stream: give the event or the identifier \
+                     another name",
+                    error.reason()
+                );
+                EngineError::new(error.kind(), "append", reason).with_source(error)
+            }
+            _ => error,
+        });
+        Ok(appended?.id)
+    }
+
+    /// The append that emits an event, and the second in which it is created.
+    fn encode<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<(Append, u64), EmitError> {
         let name = Bytes::copy_from_slice(event.name().as_bytes());
         let stream = StreamName::from(name.clone());
         let data = php_json::payload_to_vec(event).map_err(|error| EmitError::encode(&stream, error))?;
+        let created = unix_ms() / 1000;
         let domain = options.domain.as_deref().unwrap_or(self.domain());
         let envelope = Envelope {
             name,
             kind: Bytes::copy_from_slice(event.kind().as_bytes()),
             domain: Bytes::copy_from_slice(domain.as_bytes()),
             original_id: None,
-            created: unix_ms() / 1000,
+            created,
             data: Bytes::from(data),
         };
-        Ok(Append {
+        let append = Append {
             stream,
             id: options.id,
             fields: envelope.encode(),
             options: options.append,
-        })
+        };
+        Ok((append, created))
     }
 }

@@ -28,7 +28,7 @@ pub enum EngineErrorKind {
     Unavailable,
     /// Authentication failed, or the user may not do this.
     Permission,
-    /// The key holds something else than a stream (or set, or hash).
+    /// The key holds something else than a stream (or set, or hash, or list).
     WrongType,
     /// An explicit ID is not greater than the last ID of the stream, or is `0-0`.
     IdTooSmall,

@@ -20,6 +20,7 @@ Examples:
   streamer emit order.placed '{\"id\": 123, \"total\": 9.99}'
   streamer emit order.placed @order.json --type command
   curl -s https://example.com/order | streamer emit order.placed -
+  streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7   # for `replay user.changed 7`
   streamer emit order.placed --lines @orders.jsonl        # one JSON object a line
   streamer emit order.placed --lines < orders.jsonl
 
@@ -46,6 +47,9 @@ pub(crate) struct Emit {
     /// Keep about so many entries of the stream, the newest
     #[arg(long, value_name = "N")]
     maxlen: Option<u64>,
+    /// Which resource it is about, for `replay`
+    #[arg(long, value_name = "ID", conflicts_with = "lines")]
+    identifier: Option<String>,
     /// Emit one event for each line, a JSON object, of FILE or stdin
     #[arg(long)]
     lines: bool,
@@ -69,6 +73,9 @@ impl Emit {
         let mut options = EmitOptions::new().id(self.id.unwrap_or_default());
         if let Some(entries) = self.maxlen {
             options = options.trim(Trim::max_len(entries));
+        }
+        if let Some(identifier) = &self.identifier {
+            options = options.identifier(identifier);
         }
         let id = streamer
             .emit_with(&event, options)

@@ -95,6 +95,11 @@ impl EmbeddedEngine {
     /// [`EngineErrorKind::InvalidInput`] for a URL of another form, a directory, a missing parent directory, or a file
     /// of another application, which is left as it is; [`EngineErrorKind::Permission`] when the file may not be
     /// written; [`EngineErrorKind::Unsupported`] for a file of a newer version.
+    ///
+    /// [`EngineErrorKind::Full`]: crate::engine::EngineErrorKind::Full
+    /// [`EngineErrorKind::InvalidInput`]: crate::engine::EngineErrorKind::InvalidInput
+    /// [`EngineErrorKind::Permission`]: crate::engine::EngineErrorKind::Permission
+    /// [`EngineErrorKind::Unsupported`]: crate::engine::EngineErrorKind::Unsupported
     pub async fn open(url: &str) -> EngineResult<Self> {
         let attempted = || format!("open the store {url}");
         let opened = Self::open_address(url).await;

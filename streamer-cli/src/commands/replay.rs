@@ -1,0 +1,170 @@
+//! `replay`: what a resource looks like after what happened to it.
+
+use std::time::SystemTime;
+
+use clap::Args;
+use comfy_table::Table;
+use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use serde_json::{Value, json};
+use streamer::{Change, HistoryError, Replayed, Streamer, archive::ArchiveStorage};
+
+use crate::{
+    app::Session,
+    exit::{Exit, Failure, Outcome},
+    output,
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  streamer replay user 7
+  streamer replay user 7 --until 2026-11-01T12:00:00+01:00
+  streamer replay user 7 --until 2026-11-01               # midnight, UTC
+  streamer replay user 7 --steps
+  streamer replay user 7 --json | jq .data
+
+Only events that were emitted with an identifier (`emit … --identifier ID`) have a history.";
+
+/// Put a resource together again from the events about it
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Replay {
+    /// The event
+    event: String,
+    /// The identifier that it was emitted with
+    #[arg(value_name = "ID")]
+    identifier: String,
+    /// Only what happened before this instant; without a zone it is UTC
+    #[arg(long, value_name = "DATE", value_parser = instant)]
+    until: Option<Timestamp>,
+    /// Show each change as it happened
+    #[arg(long)]
+    steps: bool,
+}
+
+impl Replay {
+    pub(crate) async fn run(&self, session: &Session) -> Outcome {
+        let streamer = session.connect().await?;
+        let mut outcome = self.replay(&streamer, None).await?;
+        // An archive is opened, which may make its file, only when there is something to look for.
+        if matches!(&outcome, Some((replayed, _)) if !replayed.missing.is_empty()) {
+            outcome = self.replay(&streamer, Some(&*session.archive().await?)).await?;
+        }
+        let Some((replayed, changes)) = outcome else {
+            let Self { event, identifier, .. } = self;
+            if session.json {
+                output::json(&Value::Null)?;
+            } else {
+                output::line(format!(
+                    "There is no history of '{event}' with the identifier '{identifier}'."
+                ))?;
+            }
+            return Ok(Exit::Done);
+        };
+        if self.steps {
+            show_steps(&changes, session.json)?;
+        } else if session.json {
+            let Replayed {
+                data,
+                messages,
+                missing,
+                unreadable,
+                ..
+            } = &replayed;
+            output::json(&json!({"data": data, "messages": messages, "missing": missing, "unreadable": unreadable}))?;
+        } else {
+            output::line(format!("{:#}", replayed.data))?;
+        }
+        whole(&replayed)
+    }
+
+    async fn replay(
+        &self,
+        streamer: &Streamer,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> Result<Option<(Replayed, Vec<Change>)>, HistoryError> {
+        let mut changes = Vec::new();
+        let mut replay = streamer.replay(&self.event, &self.identifier);
+        if let Some(archive) = archive {
+            replay = replay.archive(archive);
+        }
+        if let Some(until) = self.until.and_then(|until| SystemTime::try_from(until).ok()) {
+            replay = replay.until(until);
+        }
+        if self.steps {
+            replay = replay.on_change(|change| changes.push(change));
+        }
+        let replayed = replay.run().await?;
+        Ok(replayed.map(|replayed| (replayed, changes)))
+    }
+}
+
+fn show_steps(changes: &[Change], json: bool) -> Result<(), Failure> {
+    let mut table = Table::new();
+    table.load_style(output::TABLE);
+    table.set_header(["When (UTC)", "Entry", "Field", "From", "To"]);
+    for Change {
+        when,
+        entry,
+        field,
+        from,
+        to,
+    } in changes
+    {
+        let when = Timestamp::try_from(*when).unwrap_or_default();
+        if json {
+            let when = when.to_string();
+            output::json(&json!({"when": when, "entry": entry, "field": field, "from": from, "to": to}))?;
+            continue;
+        }
+        let from = from.as_ref().map(Value::to_string).unwrap_or_default();
+        let when = when.strftime("%Y-%m-%d %H:%M:%S").to_string();
+        table.add_row([when, entry.to_string(), field.clone(), from, to.to_string()]);
+    }
+    if !json {
+        output::line(table.to_string())?;
+    }
+    Ok(())
+}
+
+/// What is only a part is said to be one, after it was shown.
+fn whole(replayed: &Replayed) -> Outcome {
+    let Replayed {
+        missing, unreadable, ..
+    } = replayed;
+    let mut reasons: Vec<String> = Vec::new();
+    if !missing.is_empty() {
+        let ids: Vec<String> = missing.iter().take(10).map(ToString::to_string).collect();
+        let more = if missing.len() > ids.len() { ", …" } else { "" };
+        reasons.push(format!(
+            "messages that are neither on the stream nor in the archive: {} ({}{more})",
+            missing.len(),
+            ids.join(", ")
+        ));
+    }
+    reasons.extend(unreadable.iter().take(10).cloned());
+    if reasons.is_empty() {
+        return Ok(Exit::Done);
+    }
+    Err(Failure::failed(format!(
+        "this is not the whole history: {}; what they changed is left out",
+        reasons.join("; ")
+    )))
+}
+
+/// A date, perhaps with a time and a zone.
+fn instant(text: &str) -> Result<Timestamp, String> {
+    let without_zone = || TimeZone::UTC.to_timestamp(text.parse::<DateTime>()?);
+    text.parse::<Timestamp>().or_else(|_| without_zone()).map_err(|_| {
+        format!("'{text}' is no date: write 2026-11-01, 2026-11-01T12:00:00 (both UTC) or 2026-11-01T12:00:00+01:00")
+    })
+}
+
+impl From<HistoryError> for Failure {
+    fn from(error: HistoryError) -> Self {
+        match error {
+            HistoryError::Engine(error) => error.into(),
+            HistoryError::Archive(error) => error.into(),
+            other => Self::failed(other.to_string()),
+        }
+    }
+}

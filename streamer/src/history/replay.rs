@@ -1,0 +1,245 @@
+//! Puts a resource together again from its history.
+
+use std::{fmt, time::SystemTime};
+
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{
+    Change, HistoryError, PAGE,
+    change::{as_value, merge, top_level},
+    find::Finder,
+    snapshot::{self, Element, Snapshot},
+};
+use crate::{
+    Streamer,
+    archive::ArchiveStorage,
+    entry::{Entry, EntryId, Fields, StreamName},
+    message::{DecodeError, ReceivedMessage},
+};
+
+/// A replay that is being put together; [`Replay::run`] does it.
+///
+/// It reads the resource's own snapshots a page at a time, and their messages one by one: it costs what that history
+/// costs, however long the stream is.
+#[must_use = "nothing is replayed before `run`"]
+pub struct Replay<'a> {
+    streamer: &'a Streamer,
+    event: String,
+    identifier: String,
+    until: Option<SystemTime>,
+    archive: Option<&'a dyn ArchiveStorage>,
+    on_change: Box<dyn FnMut(Change) + Send + 'a>,
+}
+
+/// What a resource looks like after its history.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Replayed {
+    /// The resource: the fields of the messages' top levels, a newer one over an older. A list when the messages were
+    /// lists; an empty list when there is nothing in it.
+    pub data: Value,
+    /// From how many messages it is made.
+    pub messages: u64,
+    /// Messages that are neither on the stream nor in the archive: what they changed is not in `data`.
+    pub missing: Vec<EntryId>,
+    /// Snapshots and messages that could not be read, a sentence for each: what they changed is not in `data`.
+    pub unreadable: Vec<String>,
+}
+
+impl Replayed {
+    /// The resource as a `T`.
+    ///
+    /// # Errors
+    ///
+    /// [`DecodeError::Mismatch`] when it does not fit.
+    pub fn payload<T: DeserializeOwned>(&self) -> Result<T, DecodeError> {
+        let fields = vec![("data".into(), self.data.to_string().into())];
+        let entry = Entry {
+            id: EntryId::MIN,
+            fields,
+        };
+        ReceivedMessage::new(StreamName::from(""), entry, 1).payload()
+    }
+
+    /// Whether nothing is missing and everything could be read.
+    #[must_use]
+    pub fn is_whole(&self) -> bool {
+        self.missing.is_empty() && self.unreadable.is_empty()
+    }
+}
+
+impl Streamer {
+    /// Replays what happened to one resource: the messages of `event` that were emitted with `identifier`, oldest first.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use streamer::{DynamicEvent, EmitOptions, Streamer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let streamer = Streamer::connect("memory:").await?;
+    /// for change in [json!({"name": "Ann", "city": "Oslo"}), json!({"city": "Bergen"})] {
+    ///     let options = EmitOptions::new().identifier("7");
+    ///     streamer.emit_with(&DynamicEvent::new("user", change), options).await?;
+    /// }
+    /// let user = streamer.replay("user", "7").run().await?.expect("it has a history");
+    /// assert_eq!(user.data, json!({"name": "Ann", "city": "Bergen"}));
+    /// assert_eq!(streamer.replay("user", "8").run().await?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replay(&self, event: impl Into<String>, identifier: impl Into<String>) -> Replay<'_> {
+        Replay {
+            streamer: self,
+            event: event.into(),
+            identifier: identifier.into(),
+            until: None,
+            archive: None,
+            on_change: Box::new(|_| {}),
+        }
+    }
+}
+
+impl<'a> Replay<'a> {
+    /// Stops before this instant: the first snapshot at or after it, and all that follow, are left out. The dates of
+    /// snapshots have whole seconds and are taken as UTC; a PHP application writes them in its own time zone.
+    pub fn until(mut self, instant: impl Into<SystemTime>) -> Self {
+        self.until = Some(instant.into());
+        self
+    }
+
+    /// Looks there for messages that the stream no longer holds. Default: nowhere, they are [missing](Replayed::missing).
+    pub fn archive(mut self, archive: &'a dyn ArchiveStorage) -> Self {
+        self.archive = Some(archive);
+        self
+    }
+
+    /// Tells `tell` each change as it happened, oldest first. A field that is set to what it is already does not change.
+    pub fn on_change(mut self, tell: impl FnMut(Change) + Send + 'a) -> Self {
+        self.on_change = Box::new(tell);
+        self
+    }
+
+    /// Replays. `None` when there is no history of this event and identifier.
+    ///
+    /// # Errors
+    ///
+    /// When the store, or the archive, cannot be read. A message that is in neither is no error: see
+    /// [`Replayed::missing`].
+    pub async fn run(mut self) -> Result<Option<Replayed>, HistoryError> {
+        let streamer = self.streamer;
+        let stream = StreamName::from(&self.event);
+        let finder = Finder {
+            engine: streamer.engine().as_ref(),
+            stream: &stream,
+            archive: self.archive,
+        };
+        let list = snapshot::list(&self.event, &self.identifier);
+        let mut resource = Resource::default();
+        let (mut start, mut last) = (0, None);
+        loop {
+            // The last element of the page before comes once more: if another is in its place, there was a trim.
+            let overlap = usize::from(last.is_some());
+            let elements = streamer
+                .engine()
+                .list_range(&list, start - overlap as u64, PAGE + overlap)
+                .await?;
+            if last.is_some() && elements.first() != last.as_ref() {
+                return Err(HistoryError::TrimmedMeanwhile { list });
+            }
+            let elements = &elements[overlap..];
+            let more = elements.len() == PAGE;
+            start += elements.len() as u64;
+            last = elements.last().cloned().or(last);
+            let mut snapshots = Vec::with_capacity(elements.len());
+            let mut until_reached = false;
+            for element in elements {
+                match snapshot::read(element, &self.event, &self.identifier) {
+                    Element::Foreign => continue,
+                    Element::Unreadable(why) => resource.unreadable.push(why),
+                    Element::Ours(snapshot) if self.until.is_some_and(|until| snapshot.when >= until) => {
+                        until_reached = true;
+                    }
+                    Element::Ours(snapshot) => snapshots.push(snapshot),
+                }
+                resource.has_history = true;
+                if until_reached {
+                    break;
+                }
+            }
+            let ids: Vec<EntryId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
+            for (snapshot, message) in snapshots.into_iter().zip(finder.find(&ids).await?) {
+                resource.apply(&stream, snapshot, message, &mut self.on_change);
+            }
+            if until_reached || !more {
+                return Ok(resource.replayed());
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Replay<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Replay")
+            .field("event", &self.event)
+            .field("identifier", &self.identifier)
+            .field("until", &self.until)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What is known of the resource so far.
+#[derive(Default)]
+struct Resource {
+    has_history: bool,
+    fields: Map<String, Value>,
+    messages: u64,
+    missing: Vec<EntryId>,
+    unreadable: Vec<String>,
+}
+
+impl Resource {
+    fn apply(
+        &mut self,
+        stream: &StreamName,
+        snapshot: Snapshot,
+        message: Option<Fields>,
+        tell: &mut dyn FnMut(Change),
+    ) {
+        let Snapshot { id, when } = snapshot;
+        let Some(fields) = message else {
+            self.missing.push(id);
+            return;
+        };
+        let message = ReceivedMessage::new(stream.clone(), Entry { id, fields }, 1);
+        let payload = match message.payload::<Value>() {
+            Ok(payload) => top_level(payload).ok_or_else(|| "its payload is neither an object nor a list".to_owned()),
+            Err(error) => Err(error.to_string()),
+        };
+        match payload {
+            Err(why) => self.unreadable.push(format!("message {id} cannot be replayed: {why}")),
+            Ok(payload) => {
+                self.messages += 1;
+                merge(&mut self.fields, payload, |field, from, to| {
+                    tell(Change {
+                        when,
+                        entry: id,
+                        field: field.to_owned(),
+                        from: from.cloned(),
+                        to: to.clone(),
+                    });
+                });
+            }
+        }
+    }
+
+    fn replayed(self) -> Option<Replayed> {
+        self.has_history.then(|| Replayed {
+            data: as_value(self.fields),
+            messages: self.messages,
+            missing: self.missing,
+            unreadable: self.unreadable,
+        })
+    }
+}

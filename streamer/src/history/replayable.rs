@@ -1,0 +1,42 @@
+//! An event that belongs to a resource.
+
+use std::borrow::Cow;
+
+use crate::Event;
+
+/// An event about one resource, whose events can be replayed: with [`Streamer::emit_replayable`] each leaves a snapshot.
+/// (With [`Streamer::emit`] none does.)
+///
+/// `#[event(…, identifier = "field")]` writes this implementation, for a field that can be displayed.
+///
+/// ```
+/// use streamer::{Event, Replayable};
+///
+/// #[derive(serde::Serialize, Event)]
+/// #[event(name = "user.changed", identifier = "id")]
+/// struct UserChanged {
+///     id: u64,
+///     #[serde(skip_serializing_if = "Option::is_none")]
+///     email: Option<String>,
+/// }
+///
+/// let changed = UserChanged { id: 7, email: None };
+/// assert_eq!(changed.identifier(), "7");
+/// ```
+///
+/// [`Streamer::emit_replayable`]: crate::Streamer::emit_replayable
+/// [`Streamer::emit`]: crate::Streamer::emit
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` does not say which resource it is about",
+    note = "add `identifier = \"…\"` with the name of a field to its `#[event(…)]`, or implement `Replayable`"
+)]
+pub trait Replayable: Event {
+    /// Which resource it is about.
+    fn identifier(&self) -> Cow<'_, str>;
+}
+
+impl<E: Replayable + ?Sized> Replayable for &E {
+    fn identifier(&self) -> Cow<'_, str> {
+        (**self).identifier()
+    }
+}
