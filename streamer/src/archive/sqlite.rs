@@ -3,7 +3,8 @@
 use std::{
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
@@ -73,7 +74,14 @@ impl SqliteArchive {
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     connection.busy_timeout(BUSY)?;
-    connection.pragma_update(None, "journal_mode", "wal")?;
+    // Two processes that create one file get in each other's way here, and SQLite itself does not wait then.
+    let begun = Instant::now();
+    while let Err(error) = connection.pragma_update(None, "journal_mode", "wal") {
+        if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) || begun.elapsed() > BUSY {
+            return Err(error);
+        }
+        thread::sleep(Duration::from_millis(1));
+    }
     // The message is deleted from its stream next, so that this is the only copy.
     connection.pragma_update(None, "synchronous", "full")?;
     Ok(connection)

@@ -139,8 +139,27 @@ impl Sweep {
             start = RangeBound::Exclusive(end);
             let bytes = page.iter().map(|entry| message::size(&entry.fields)).sum::<usize>();
             count = (PAGE_BYTES / (bytes / page.len()).max(1)).clamp(1, MOST);
-            self.page(stream, page, older_than, &mut summary).await?;
+            // Until something is kept, everything up to the end of this page goes, and trimming says exactly that.
+            let trim = summary.kept() == 0;
+            self.page(stream, page, older_than, trim, &mut summary).await?;
         }
+    }
+
+    /// The same for one message, whatever its age; `None` when it is not on the stream.
+    ///
+    /// # Errors
+    ///
+    /// As [`Sweep::run`].
+    pub async fn one(&self, stream: &StreamName, id: EntryId) -> Result<Option<SweepSummary>, TransferError> {
+        let itself = RangeBound::Inclusive(id);
+        let page = self.engine.range(stream, itself, itself, Some(1), false).await?;
+        if page.is_empty() {
+            return Ok(None);
+        }
+        let mut summary = SweepSummary::default();
+        self.page(stream, page, OlderThan::moment(u64::MAX), false, &mut summary)
+            .await?;
+        Ok(Some(summary))
     }
 
     async fn page(
@@ -148,6 +167,7 @@ impl Sweep {
         stream: &StreamName,
         page: Vec<Entry>,
         older_than: OlderThan,
+        trim: bool,
         summary: &mut SweepSummary,
     ) -> Result<(), TransferError> {
         let ids = page.iter().map(|entry| entry.id).collect::<Vec<_>>();
@@ -184,12 +204,12 @@ impl Sweep {
             fates.extend(stored.conflicts.iter().map(|id| (*id, Fate::Kept(Kept::Conflict))));
             fates.extend(stored.messages.iter().map(|message| (message.id, gone)));
             let ids = stored.messages.iter().map(|message| message.id).collect::<Vec<_>>();
-            self.remove(stream, &ids, summary.kept() + fates.len() as u64 - ids.len() as u64)
-                .await?;
+            let all = fates.len() == ids.len();
+            self.remove(stream, &ids, trim && all).await?;
             origin::forget(self.engine.as_ref(), archive.as_ref(), &stored.messages).await?;
         } else {
             let ids = leaving.iter().map(|entry| entry.id).collect::<Vec<_>>();
-            self.remove(stream, &ids, summary.kept() + fates.len() as u64).await?;
+            self.remove(stream, &ids, trim && fates.is_empty()).await?;
             fates.extend(ids.into_iter().map(|id| (id, gone)));
         }
         fates.sort_unstable_by_key(|(id, _)| *id);
@@ -200,11 +220,10 @@ impl Sweep {
         Ok(())
     }
 
-    /// Deletes entries. `kept` is how many entries before or among them stay: when there are none, everything up to the
-    /// last of them goes, and trimming says exactly that, more cheaply.
-    async fn remove(&self, stream: &StreamName, ids: &[EntryId], kept: u64) -> Result<(), TransferError> {
+    /// Deletes entries; with `trim`, by cutting off everything up to the last of them, which is cheaper.
+    async fn remove(&self, stream: &StreamName, ids: &[EntryId], trim: bool) -> Result<(), TransferError> {
         let Some(last) = ids.last() else { return Ok(()) };
-        match last.next().filter(|_| kept == 0) {
+        match last.next().filter(|_| trim) {
             Some(next) => self.engine.trim(stream, Trim::min_id(next).exactly()).await?,
             None => self.engine.delete(stream, ids).await?,
         };

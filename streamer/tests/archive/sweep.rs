@@ -20,6 +20,7 @@ on_each_engine! {
     another_message_in_the_archive_s_place_keeps_ours_on_the_stream,
     many_pages_go,
     a_stream_that_is_not_there_is_empty,
+    one_message_goes_alone,
 }
 
 async fn archived_messages_leave_the_stream_with_every_byte(place: Place) {
@@ -186,4 +187,14 @@ async fn a_stream_that_is_not_there_is_empty(place: Place) {
         .await
         .unwrap();
     assert_eq!(summary, SweepSummary::default());
+}
+
+async fn one_message_goes_alone(place: Place) {
+    let ids = place.emit("e", 3).await;
+    let sweep = Sweep::archive(&place.streamer, place.archive.clone());
+    let summary = sweep.one(&name("e"), ids[1]).await.unwrap().unwrap();
+    assert_eq!((summary.removed, summary.kept()), (1, 0));
+    assert_eq!(place.ids_on_stream("e").await, [ids[0], ids[2]]);
+    assert_eq!(place.ids_in_archive().await, [ids[1]]);
+    assert_eq!(sweep.one(&name("e"), ids[1]).await.unwrap(), None);
 }
