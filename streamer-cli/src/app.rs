@@ -10,7 +10,7 @@ use streamer::{
 
 use crate::{
     args::{Cli, Command, Global},
-    config::{Config, Defaults, Flags, without_password},
+    config::{Config, Defaults, Flags, Source, without_password},
     exit::{Exit, Failure, Outcome},
     logging,
 };
@@ -153,6 +153,10 @@ impl App {
             Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
             Command::List(list) => list.run(&session(&|_| {})?),
             Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
+            Command::Failed(failed) => failed.run(&session(&|_| {})?).await,
+            Command::FailedList(list) => list.run(&session(&|_| {})?).await,
+            Command::FailedRetry(retry) => retry.run(&session(&|_| {})?).await,
+            Command::FailedFlush(flush) => flush.run(&session(&|_| {})?).await,
             Command::Archive(archive) => archive.run(&session(&|_| {})?).await,
             Command::Purge(purge) => purge.run(&session(&|_| {})?).await,
             Command::ArchiveRestore(restore) => restore.run(&session(&|_| {})?).await,
@@ -211,6 +215,15 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Whether there is an archive: somebody said where, or the default one was made already.
+    pub(crate) fn has_archive(&self) -> bool {
+        let settings = &self.config.settings;
+        let default = [&settings.archive_driver.source, &settings.archive_url.source];
+        let said = default.into_iter().any(|source| !matches!(source, Source::Default));
+        let file = settings.archive_url.value.strip_prefix("sqlite://");
+        said || file.is_some_and(|file| std::path::Path::new(file).exists())
+    }
+
     /// Opens the archive.
     pub(crate) async fn archive(&self) -> Result<Arc<dyn ArchiveStorage>, Failure> {
         let settings = &self.config.settings;

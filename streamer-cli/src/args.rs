@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{archive, completions, config, demo, emit, history, list, listen, replay, tail},
+    commands::{archive, completions, config, demo, emit, failed, history, list, listen, replay, tail},
     config::{Flags, LogFormat, flag},
 };
 
@@ -96,6 +96,13 @@ pub(crate) enum Command {
     Purge(archive::sweep::Purge),
     #[command(name = "streamer:archive:restore", hide = true)]
     ArchiveRestore(archive::restore::Restore),
+    Failed(failed::Failed),
+    #[command(name = "streamer:failed:list", hide = true)]
+    FailedList(failed::List),
+    #[command(name = "streamer:failed:retry", hide = true)]
+    FailedRetry(failed::Retry),
+    #[command(name = "streamer:failed:flush", hide = true)]
+    FailedFlush(failed::Flush),
     Completions(completions::Completions),
     #[command(hide = true)]
     DemoListen(demo::DemoListen),

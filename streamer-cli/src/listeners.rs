@@ -55,8 +55,13 @@ pub(crate) fn build(
     workers: usize,
 ) -> Result<Built, Failure> {
     let mut registered: HashMap<String, Arc<dyn Listener>> = HashMap::new();
+    // The configuration may give a listener to further events; it is tried again there as it is elsewhere.
+    let mut own_policies = HashMap::new();
     for (_, listeners) in own.all() {
         for one in listeners {
+            if let Some(policy) = one.retry() {
+                own_policies.insert(one.name().to_owned(), policy.clone());
+            }
             registered
                 .entry(one.name().to_owned())
                 .or_insert_with(|| one.listener().clone());
@@ -92,6 +97,19 @@ pub(crate) fn build(
                 .add_listener(event.clone(), name, Shared(listener), None);
         }
     }
+    let mut listeners = std::mem::take(&mut built.listeners);
+    for (name, policy) in own_policies {
+        listeners = listeners.retry_for(&name, &policy);
+    }
+    for definition in &definitions.listeners {
+        if let Some(retry) = &definition.retry {
+            listeners = listeners.retry_for(&definition.name, &retry.policy());
+        }
+    }
+    if let Some(retry) = &definitions.retry {
+        listeners = listeners.retry(&retry.policy());
+    }
+    built.listeners = listeners;
     Ok(built)
 }
 

@@ -34,8 +34,8 @@ pub use self::{
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
         AfterSuccess, Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError,
-        Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, Start, State, StopHandle,
-        Summary, When, Workers,
+        Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, RetryPolicy, Start, State,
+        StopHandle, Summary, When, Workers,
     },
     message::{DecodeError, ReceivedMessage},
 };

@@ -63,6 +63,9 @@ impl Show {
                 file.clone(),
             ));
         }
+        if let Some(retry) = &config.definitions.retry {
+            rows.push(("retry".to_owned(), retry.show(), retry.show().into(), file.clone()));
+        }
         for definition in &config.definitions.listeners {
             let text = describe(definition);
             let json = text.clone().into();
@@ -122,5 +125,8 @@ fn describe(definition: &Definition) -> String {
         }
     };
     text = format!("{text}, timeout {}", Limit(definition.timeout).show());
+    if let Some(retry) = &definition.retry {
+        text = format!("{text}, retry {}", retry.show());
+    }
     text
 }

@@ -270,10 +270,15 @@ impl Printer {
                 output::line(report.to_string())
             }
             Report::Failed { .. } => output::line(output::styled(&report.to_string(), "31")),
+            Report::RetryLater { .. } => output::line(output::styled(&report.to_string(), "33")),
             _ => Ok(()),
         };
         match report {
-            Report::Processed { .. } | Report::Failed { .. } | Report::Archived { .. } | Report::Purged { .. } => {}
+            Report::Processed { .. }
+            | Report::Failed { .. }
+            | Report::RetryLater { .. }
+            | Report::Archived { .. }
+            | Report::Purged { .. } => {}
             Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => tracing::warn!("{report}"),
             _ => tracing::info!("{report}"),
         }
@@ -317,6 +322,21 @@ fn as_json(report: &Report<'_>) -> Value {
             "id": message.id(),
             "listener": listener,
             "error": error,
+        }),
+        Report::RetryLater {
+            message,
+            listener,
+            error,
+            attempt,
+            delay,
+        } => json!({
+            "report": "retry_later",
+            "stream": message.stream(),
+            "id": message.id(),
+            "listener": listener,
+            "error": error,
+            "attempt": attempt,
+            "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
         }),
         Report::Recovered { stream, count, claimed } => {
             json!({"report": "recovered", "stream": stream, "count": count, "claimed": claimed})

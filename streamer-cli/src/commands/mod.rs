@@ -5,6 +5,7 @@ pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod demo;
 pub(crate) mod emit;
+pub(crate) mod failed;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;

@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Limit,
+    Limit, Retry,
     file::{Table, nearest},
 };
 use crate::exit::Failure;
@@ -24,6 +24,8 @@ pub(crate) struct Definitions {
     /// Each event with the names of its listeners, in the order of the file.
     pub(crate) events: Vec<(String, Vec<String>)>,
     pub(crate) listeners: Vec<Definition>,
+    /// How listeners are tried again that do not say it themselves.
+    pub(crate) retry: Option<Retry>,
     /// Listeners that no event uses: worth a warning.
     pub(crate) unused: Vec<String>,
 }
@@ -35,6 +37,7 @@ pub(crate) struct Definition {
     /// Where it is defined, for complaints: `streamer.toml:9`.
     pub(crate) place: String,
     pub(crate) timeout: Option<Duration>,
+    pub(crate) retry: Option<Retry>,
     pub(crate) what: What,
 }
 
@@ -110,9 +113,14 @@ impl Definitions {
             .filter(|listener| !used(listener))
             .map(|listener| listener.name.clone())
             .collect();
+        let retry = match top.table("retry")? {
+            Some(table) => Some(Retry::read(&table)?),
+            None => None,
+        };
         Ok(Self {
             events,
             listeners,
+            retry,
             unused,
         })
     }
@@ -120,7 +128,7 @@ impl Definitions {
 
 impl Definition {
     fn read(name: &str, span: Range<usize>, table: &Table<'_>) -> Result<Self, Failure> {
-        table.only(&[PROGRAM_KEYS.as_slice(), WEBHOOK_KEYS.as_slice(), &["timeout"]].concat())?;
+        table.only(&[PROGRAM_KEYS.as_slice(), WEBHOOK_KEYS.as_slice(), &["timeout", "retry"]].concat())?;
         let what = match (table.texts("program")?, table.get::<String>("webhook")?) {
             (Some(command), None) => {
                 refuse(table, &WEBHOOK_KEYS, "a webhook")?;
@@ -138,11 +146,17 @@ impl Definition {
             }
         };
         let timeout = table.get("timeout")?.map_or(DEFAULT_TIMEOUT, |(limit, _)| limit).0;
+        let full = table.full("retry");
+        let retry = match table.table("retry")? {
+            Some(table) => Some(Retry::read(&table.called(&full))?),
+            None => None,
+        };
         let place = format!("{}:{}", table.file.path.display(), table.file.line(&span));
         Ok(Self {
             name: name.to_owned(),
             place,
             timeout,
+            retry,
             what,
         })
     }

@@ -4,10 +4,12 @@
 //! - `file`: the file, with lines for complaints.
 //! - `settings`: every key outside the tables of listeners, and where its value came from.
 //! - `definitions`: `[listeners.NAME]` and `[listen_and_fire]`.
+//! - `retry`: `[retry]` and `[listeners.NAME.retry]`.
 //! - `secret`: URLs without their passwords.
 
 mod definitions;
 mod file;
+mod retry;
 mod secret;
 mod settings;
 mod value;
@@ -16,8 +18,9 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use self::{
     definitions::{Definition, Definitions, Mode, What},
+    retry::Retry,
     secret::without_password,
-    settings::{Defaults, Flags, Row, SettingFlags, Settings},
+    settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
     value::{Limit, LogFormat, Value, flag},
 };
 use self::{
@@ -73,7 +76,7 @@ impl Config {
         let file = File::new(&path, &text);
         let entries = file.parse()?;
         let top = Table::new(file, "", &entries);
-        let tables = ["listen_and_fire", "listeners"];
+        let tables = ["listen_and_fire", "listeners", "retry"];
         top.only(&KEYS.iter().map(|key| key.name).chain(tables).collect::<Vec<_>>())?;
         let settings = Settings::resolve(flags, Some(&top), defaults)?;
         let definitions = Definitions::read(&top, known)?;

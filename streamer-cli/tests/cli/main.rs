@@ -6,6 +6,7 @@ mod bench;
 mod configuration;
 mod demo;
 mod emit;
+mod failed;
 mod list;
 mod listen;
 mod program;

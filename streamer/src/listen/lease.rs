@@ -12,14 +12,14 @@ use std::{
     time::Duration,
 };
 
-use super::{Report, run::Shared};
+use super::{Report, run::Shared, waiting};
 use crate::{engine::EngineResult, entry::EntryId};
 
 /// An idle time past everybody's claim time: who claims next gets the message at once.
 const HANDED_BACK: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The most IDs renewed in one step, so that no step holds up the store for long.
-const RENEWED_AT_ONCE: usize = 500;
+pub(super) const RENEWED_AT_ONCE: usize = 500;
 
 /// IDs in hand, stream by stream.
 #[derive(Debug)]
@@ -57,6 +57,11 @@ impl InHand {
                 lost.remove(&(stream, *id));
             }
         }
+    }
+
+    /// Whether an entry is in hand.
+    pub(super) fn has(&self, stream: usize, id: EntryId) -> bool {
+        locked(&self.streams[stream]).contains(&id)
     }
 
     /// The oldest ID in hand.
@@ -108,6 +113,9 @@ pub(super) async fn renew(shared: Arc<Shared>) {
                 );
             }
         }
+        if let Err(error) = waiting::renew(&shared, reclaim).await {
+            tracing::debug!("renewing what waits for its next attempt failed: {error}");
+        }
     }
 }
 
@@ -138,7 +146,12 @@ pub(super) async fn hand_back(shared: &Shared) -> EngineResult<()> {
     Ok(())
 }
 
-async fn set_idle(shared: &Shared, stream: usize, ids: &[EntryId], idle: Duration) -> EngineResult<Vec<EntryId>> {
+pub(super) async fn set_idle(
+    shared: &Shared,
+    stream: usize,
+    ids: &[EntryId],
+    idle: Duration,
+) -> EngineResult<Vec<EntryId>> {
     match &shared.group {
         Some(member) => {
             let name = &shared.streams[stream].name;

@@ -7,7 +7,10 @@ use std::{error::Error as StdError, fmt};
 use async_trait::async_trait;
 
 use super::StopHandle;
-use crate::{client::Streamer, message::ReceivedMessage};
+use crate::{
+    client::Streamer,
+    message::{DecodeError, ReceivedMessage},
+};
 
 /// Handles messages.
 ///
@@ -55,18 +58,38 @@ pub struct Context {
 /// The `?` operator turns every error into it. The text is the error's with those of its causes, joined by `: `.
 pub struct ListenerError {
     text: String,
+    permanent: bool,
 }
 
 impl ListenerError {
     /// An error with this text.
     pub fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into() }
+        Self {
+            text: text.into(),
+            permanent: false,
+        }
+    }
+
+    /// An error that another attempt would not mend: it is recorded at once, whatever the listener's
+    /// [`RetryPolicy`](super::RetryPolicy) is.
+    pub fn permanent(error: impl Into<Self>) -> Self {
+        Self {
+            permanent: true,
+            ..error.into()
+        }
+    }
+
+    /// Whether another attempt would not mend it. A payload that cannot be decoded is permanent, too.
+    #[must_use]
+    pub fn is_permanent(&self) -> bool {
+        self.permanent
     }
 }
 
 impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for ListenerError {
     fn from(error: E) -> Self {
         let error = error.into();
+        let permanent = error.is::<DecodeError>();
         let mut text = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -78,7 +101,7 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for ListenerError {
             }
             cause = error.source();
         }
-        Self { text }
+        Self { text, permanent }
     }
 }
 
@@ -107,5 +130,7 @@ mod tests {
         let error = ListenerError::from(Outer(std::io::Error::other("no route to host")));
         assert_eq!(error.to_string(), "sending the receipt failed: no route to host");
         assert_eq!(ListenerError::from("plain").to_string(), "plain");
+        assert!(!ListenerError::from("plain").is_permanent());
+        assert!(ListenerError::permanent("plain").is_permanent());
     }
 }

@@ -7,30 +7,34 @@
 //! - `read`: asks the engine for messages, first this consumer's own pending ones, then those that others left idle,
 //!   then new ones; sees to groups, and to what to do when the store is away.
 //! - `queue`: hands messages to workers, in order, at once, or in order per key.
-//! - `work`: runs the listeners of a message and collects the outcome.
+//! - `work`: runs the listeners of a message (`attempt`: one of them) and collects the outcome.
 //! - `settle`: records failures, *then* acknowledges, in batches.
 //! - `after`: what becomes of a message that was handled: it stays, or is archived or purged.
 //! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
+//! - `waiting`: messages whose listener failed and is tried again later; `progress`: what they achieved so far.
 //! - `run`: puts these together, and ends them in order.
 //!
 //! Beside them what an application touches: `listener`, `handler` and `extract` (what a listener is), `registry`
-//! (which event has which), `options`, `stop`, `report`, `error`.
+//! (which event has which), `retry` (when to try again), `options`, `stop`, `report`, `error`.
 
 mod after;
+mod attempt;
 mod error;
 mod extract;
 mod handler;
 mod lease;
 mod listener;
 mod options;
-mod progress;
+pub(crate) mod progress;
 mod queue;
 mod read;
 mod registry;
 mod report;
+mod retry;
 mod run;
 mod settle;
 mod stop;
+mod waiting;
 mod work;
 
 use std::time::Duration;
@@ -44,6 +48,7 @@ pub use self::{
     options::{KeepAlive, Key, Start, Workers},
     registry::{Listeners, RegisteredListener},
     report::{Ended, Report, Summary},
+    retry::RetryPolicy,
     stop::StopHandle,
 };
 use self::{options::Options, report::Reporter};

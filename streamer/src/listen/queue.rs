@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{Key, Workers};
+use super::{Key, Workers, progress::Progress};
 use crate::message::ReceivedMessage;
 
 /// A message and the stream it came from, by its number.
@@ -18,6 +18,8 @@ use crate::message::ReceivedMessage;
 pub(super) struct Job {
     pub(super) stream: usize,
     pub(super) message: ReceivedMessage,
+    /// What earlier attempts achieved, where the store does not keep it: without a group.
+    pub(super) progress: Option<Progress>,
 }
 
 /// Where workers take messages from. Workers that share a queue handle its messages at once; a queue with one worker

@@ -4,6 +4,7 @@
 //! the midst of a read (that could take messages with it); it is told to stop and looks after each read.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -12,9 +13,10 @@ use futures_util::future::try_join_all;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Ended, ListenError, Report, Start,
+    Ended, ListenError, Report, Start, lease,
     queue::{HandOver, Job},
     run::{GroupMember, Shared},
+    waiting::{Due, Kept},
 };
 use crate::{
     engine::{
@@ -27,6 +29,17 @@ use crate::{
 
 /// How many pending entries are claimed at once.
 const CLAIMED_AT_ONCE: usize = 100;
+
+/// Why messages come again.
+#[derive(Clone, Copy)]
+enum Again {
+    /// This consumer had left them pending.
+    OwnPending,
+    /// Another consumer had.
+    Claimed,
+    /// Their next attempt is due.
+    Due,
+}
 
 /// The reading end of a listening.
 pub(super) struct Reading {
@@ -92,6 +105,7 @@ impl Reading {
         self.see_to_positions().await?;
         let mut reader = self.shared.engine().reader(self.mode()).await?;
         let _interrupted = self.interrupt_when_stopped(reader.interrupter());
+        let _due = self.interrupt_when_due(reader.interrupter());
         if first {
             let streams = self
                 .shared
@@ -121,11 +135,13 @@ impl Reading {
                 self.claim_idle().await?;
                 next_claim = Instant::now() + interval;
             }
+            self.take_up_due().await?;
             let mut wait = self.shared.options.read_wait;
+            wait = wait.min(self.shared.waiting.next().unwrap_or(wait));
             if self.claim_interval().is_some() {
                 wait = wait.min(next_claim.saturating_duration_since(now));
             }
-            if let Some(quiet) = self.shared.options.listen_timeout {
+            if let Some(quiet) = self.shared.options.listen_timeout.filter(|_| self.may_end()) {
                 let left = quiet.saturating_sub(self.last_message.elapsed());
                 if left.is_zero() {
                     return Ok(Ended::Quiet);
@@ -139,6 +155,12 @@ impl Reading {
                 self.shared.reporter.tell(&Report::Resumed);
             }
         }
+    }
+
+    /// Whether a quiet time may end the listening. What waits for its next attempt is kept by a group, and by nobody
+    /// else when there is none.
+    fn may_end(&self) -> bool {
+        self.shared.group.is_some() || self.shared.waiting.is_empty()
     }
 
     fn mode(&self) -> ReadMode {
@@ -165,6 +187,19 @@ impl Reading {
             // A wait that was about to begin is not affected by one call, so go on until the reader is done.
             loop {
                 interrupter.interrupt();
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }))
+    }
+
+    /// A message may begin to wait for its next attempt while the reader waits at the store, and be due first.
+    fn interrupt_when_due(&self, interrupter: Interrupter) -> AbortOnDropHandle<()> {
+        let shared = Arc::clone(&self.shared);
+        AbortOnDropHandle::new(tokio::spawn(async move {
+            loop {
+                shared.waiting.due().await;
+                interrupter.interrupt();
+                // A wait that was about to begin is not affected by one call, so go on until it is taken up.
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }))
@@ -217,7 +252,8 @@ impl Reading {
     /// is another one than before. Some messages may come twice by this, none is missed.
     async fn remake_group(&self, stream: usize, member: &GroupMember, seen: EntryId) -> EngineResult<EntryId> {
         let (engine, name) = (self.shared.engine(), &self.shared.streams[stream].name);
-        let in_hand = self.shared.in_hand.oldest(stream).and_then(EntryId::previous);
+        let (in_hand, waiting) = (self.shared.in_hand.oldest(stream), self.shared.waiting.oldest(stream));
+        let in_hand = in_hand.into_iter().chain(waiting).min().and_then(EntryId::previous);
         let stood = if engine.last_id(name).await? < seen {
             EntryId::MIN
         } else {
@@ -261,7 +297,7 @@ impl Reading {
                     .max();
                 let Some(last) = last else { break };
                 after = last;
-                self.hand_over_again(stream, member, found, false).await?;
+                self.hand_over_again(stream, member, found, Again::OwnPending).await?;
             }
         }
         Ok(())
@@ -282,11 +318,51 @@ impl Reading {
                     .auto_claim(&listened.name, &member.group, consumer, idle, from, count)
                     .await?;
                 from = found.next;
-                self.hand_over_again(stream, member, found, true).await?;
+                self.hand_over_again(stream, member, found, Again::Claimed).await?;
                 if from == EntryId::MIN {
                     break;
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Hands over what waited here for its next attempt, as far as that is due.
+    async fn take_up_due(&mut self) -> EngineResult<()> {
+        let shared = Arc::clone(&self.shared);
+        // One batch at a time, so that new messages come in between.
+        let due = shared.waiting.take_due(self.appetite.count().min(CLAIMED_AT_ONCE));
+        let mut pending = BTreeMap::<usize, Vec<EntryId>>::new();
+        let mut jobs = Vec::new();
+        for (Due { stream, id, .. }, kept) in due {
+            match kept {
+                // One that the ordinary claim brought back already is in hand.
+                Kept::AtStore { .. } if shared.in_hand.has(stream, id) => {}
+                Kept::AtStore { .. } => pending.entry(stream).or_default().push(id),
+                Kept::Here { message, progress, .. } => jobs.push(Job {
+                    stream,
+                    message: message.once_more(),
+                    progress: Some(progress),
+                }),
+            }
+        }
+        if !jobs.is_empty() {
+            self.last_message = Instant::now();
+            self.hand_over.send(jobs).await;
+        }
+        let Some(member) = &shared.group else { return Ok(()) };
+        for (stream, ids) in pending {
+            // What another consumer claimed meanwhile is left to it; the rest nobody can claim now.
+            let ours = lease::set_idle(&shared, stream, &ids, Duration::ZERO).await?;
+            if ours.is_empty() {
+                continue;
+            }
+            let (name, consumer) = (&shared.streams[stream].name, &member.consumer);
+            let engine = shared.engine();
+            let found = engine
+                .claim(name, &member.group, consumer, Duration::ZERO, &ours)
+                .await?;
+            self.hand_over_again(stream, member, found, Again::Due).await?;
         }
         Ok(())
     }
@@ -296,7 +372,7 @@ impl Reading {
         stream: usize,
         member: &GroupMember,
         found: Redelivery,
-        claimed: bool,
+        why: Again,
     ) -> EngineResult<()> {
         let shared = Arc::clone(&self.shared);
         let name = &shared.streams[stream].name;
@@ -312,11 +388,13 @@ impl Reading {
             self.take(stream, redelivered.entry, redelivered.deliveries, &mut jobs);
         }
         if !jobs.is_empty() {
-            shared.reporter.tell(&Report::Recovered {
-                stream: name,
-                count: jobs.len(),
-                claimed,
-            });
+            if !matches!(why, Again::Due) {
+                shared.reporter.tell(&Report::Recovered {
+                    stream: name,
+                    count: jobs.len(),
+                    claimed: matches!(why, Again::Claimed),
+                });
+            }
             self.last_message = Instant::now();
         }
         self.hand_over.send(jobs).await;
@@ -357,6 +435,7 @@ impl Reading {
             jobs.push(Job {
                 stream,
                 message: ReceivedMessage::new(name, entry, deliveries),
+                progress: None,
             });
         }
     }

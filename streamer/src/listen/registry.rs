@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Handler, Listener, handler::FunctionListener};
+use super::{Handler, Listener, RetryPolicy, handler::FunctionListener};
 use crate::entry::StreamName;
 
 /// The listeners of an application, event by event, in the order they were added.
@@ -20,6 +20,7 @@ pub struct Listeners<S = ()> {
 pub struct RegisteredListener {
     name: Arc<str>,
     timeout: Option<Duration>,
+    retry: Option<RetryPolicy>,
     listener: Arc<dyn Listener>,
 }
 
@@ -30,10 +31,20 @@ impl RegisteredListener {
         &self.name
     }
 
+    pub(super) fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// How long it may take for one message; `None` is without bound.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {
         self.timeout
+    }
+
+    /// How it is tried again when it fails; `None` is not at all.
+    #[must_use]
+    pub fn retry(&self) -> Option<&RetryPolicy> {
+        self.retry.as_ref()
     }
 
     /// The listener itself.
@@ -48,6 +59,7 @@ impl fmt::Debug for RegisteredListener {
         f.debug_struct("RegisteredListener")
             .field("name", &self.name)
             .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
             .finish()
     }
 }
@@ -115,6 +127,7 @@ impl<S> Listeners<S> {
             RegisteredListener {
                 name,
                 timeout,
+                retry: None,
                 listener: Arc::new(listener),
             },
         );
@@ -134,6 +147,26 @@ impl<S> Listeners<S> {
     pub fn timeout(mut self, timeout: Duration) -> Self {
         for listener in self.events.iter_mut().flat_map(|(_, listeners)| listeners) {
             listener.timeout.get_or_insert(timeout);
+        }
+        self
+    }
+
+    /// Tries every listener that has no policy of its own again in this way before its failure is recorded. Default: no
+    /// listener is tried again.
+    #[must_use]
+    pub fn retry(mut self, policy: &RetryPolicy) -> Self {
+        for listener in self.events.iter_mut().flat_map(|(_, listeners)| listeners) {
+            listener.retry.get_or_insert_with(|| policy.clone());
+        }
+        self
+    }
+
+    /// Tries the listeners of this name again in this way, whichever event they are for.
+    #[must_use]
+    pub fn retry_for(mut self, name: &str, policy: &RetryPolicy) -> Self {
+        let all = self.events.iter_mut().flat_map(|(_, listeners)| listeners);
+        for listener in all.filter(|listener| listener.name() == name) {
+            listener.retry = Some(policy.clone());
         }
         self
     }

@@ -35,6 +35,19 @@ pub enum Report<'a> {
         /// Why.
         error: &'a str,
     },
+    /// A listener failed, panicked or took too long, and will be tried again.
+    RetryLater {
+        /// The message.
+        message: &'a ReceivedMessage,
+        /// The listener's name.
+        listener: &'a str,
+        /// Why.
+        error: &'a str,
+        /// Which attempt failed, from 1 on.
+        attempt: u64,
+        /// In how long the next one comes, at the earliest.
+        delay: Duration,
+    },
     /// Messages that another consumer left idle are handled here now, or pending ones of this consumer are again.
     Recovered {
         /// The stream.
@@ -125,6 +138,20 @@ impl fmt::Display for Report<'_> {
                 message.id(),
                 message.stream()
             ),
+            Self::RetryLater {
+                message,
+                listener,
+                error,
+                attempt,
+                delay,
+            } => write!(
+                f,
+                "Attempt {attempt} failed for message with ID {} on '{}' stream by {listener}; the next comes in {} ms. \
+                 Error: {error}",
+                message.id(),
+                message.stream(),
+                delay.as_millis()
+            ),
             Self::Archived { stream, id } => {
                 write!(f, "Message [{id}] has been archived from the '{stream}' stream.")
             }
@@ -213,7 +240,11 @@ impl Default for Reporter {
     fn default() -> Self {
         Self::new(|report| match report {
             Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => tracing::trace!("{report}"),
-            Report::Failed { .. } | Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => {
+            Report::Failed { .. }
+            | Report::RetryLater { .. }
+            | Report::Gone { .. }
+            | Report::LeaseLost { .. }
+            | Report::Interrupted { .. } => {
                 tracing::warn!("{report}");
             }
             _ => tracing::info!("{report}"),

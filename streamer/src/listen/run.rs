@@ -17,12 +17,14 @@ use tokio::{
 };
 
 use super::{
-    Context, Ended, ListenError, Listening, RegisteredListener, Report, Summary, When, after,
+    Context, Ended, ListenError, Listening, RegisteredListener, Report, RetryPolicy, Summary, When, after,
     lease::{self, InHand},
     options::Options,
     queue, read,
     report::Reporter,
-    settle, work,
+    settle,
+    waiting::Waiting,
+    work,
 };
 use crate::{
     engine::{Engine, EngineResult},
@@ -42,6 +44,7 @@ pub(super) struct Shared {
     pub(super) options: Options,
     pub(super) reporter: Reporter,
     pub(super) in_hand: InHand,
+    pub(super) waiting: Waiting,
     pub(super) counts: Counts,
     /// Why settling could not go on.
     failure: Mutex<Option<ListenError>>,
@@ -52,6 +55,8 @@ pub(super) struct Shared {
 pub(super) struct ListenedStream {
     pub(super) name: StreamName,
     pub(super) listeners: Vec<RegisteredListener>,
+    /// Whether one of them is tried again when it fails.
+    pub(super) retries: bool,
 }
 
 /// Who listens in a group.
@@ -77,6 +82,11 @@ impl Shared {
     /// Whether a message with a failed listener stays pending.
     pub(super) fn keeps_failed_pending(&self) -> bool {
         self.group.is_some() && !self.options.always_acknowledge
+    }
+
+    /// Whether it is kept what listeners achieved with a message that comes again.
+    pub(super) fn keeps_progress(&self, stream: usize) -> bool {
+        self.keeps_failed_pending() || self.streams[stream].retries
     }
 
     /// Ends the listening with an error.
@@ -149,6 +159,9 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
     leases.abort_all();
     stages.abort_all();
     if !shared.context.stop.is_aborted() {
+        if let Err(error) = settle::give_up_waiting(&shared).await {
+            shared.fail(error);
+        }
         leave(&shared).await;
     }
 
@@ -203,7 +216,13 @@ fn prepare(listening: Listening) -> Result<Shared, ListenError> {
         let listeners = listeners.of(&name).to_vec();
         match listeners.is_empty() {
             true => Err(ListenError::NoListeners(name)),
-            false => Ok(ListenedStream { name, listeners }),
+            false => Ok(ListenedStream {
+                name,
+                retries: listeners
+                    .iter()
+                    .any(|one| one.retry().is_some_and(RetryPolicy::retries)),
+                listeners,
+            }),
         }
     });
     let streams = streams.collect::<Result<Vec<_>, _>>()?;
@@ -214,6 +233,7 @@ fn prepare(listening: Listening) -> Result<Shared, ListenError> {
     Ok(Shared {
         context: Context { streamer, stop },
         in_hand: InHand::new(streams.len()),
+        waiting: Waiting::default(),
         streams,
         group,
         options,

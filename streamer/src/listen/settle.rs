@@ -4,22 +4,23 @@
 //! leaves the message pending: somebody will handle it again. What is to be archived is stored before, and deleted
 //! after, the acknowledgement; `after` says why.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
 use super::{
-    KeepAlive, ListenError,
+    KeepAlive, ListenError, RegisteredListener,
     progress::{self, Progress},
     run::Shared,
+    waiting::{self, Due, Kept},
 };
 use crate::{
     archive::ArchivedMessage,
     engine::{EngineErrorKind, EngineResult},
-    entry::EntryId,
-    failed::{self, FailedMessage},
+    entry::{EntryId, unix_ms},
+    failed::{self, Details, FailedMessage},
     message::ReceivedMessage,
 };
 
@@ -29,10 +30,16 @@ pub(super) struct Outcome {
     stream: usize,
     id: EntryId,
     verdict: Verdict,
-    /// This delivery's failures.
-    failures: Vec<FailedMessage>,
-    /// Whose payload could not be decoded; kept beside the failures.
-    undecodable: Option<ReceivedMessage>,
+    /// This delivery's failures that are to be listed.
+    failures: Vec<(FailedMessage, Details)>,
+    /// This delivery's failures that are not, because there will be another attempt: listed if there is none after all.
+    waiting: Vec<(FailedMessage, Details)>,
+    /// The longest time until another attempt.
+    delay: Option<Duration>,
+    /// Listeners that ran.
+    ran: Vec<Arc<str>>,
+    /// Kept only where the store does not keep it: a message without a group that waits for another attempt.
+    message: Option<ReceivedMessage>,
     /// What this and earlier deliveries achieved.
     pub(super) progress: Progress,
     /// Whether the store holds an earlier progress.
@@ -49,6 +56,8 @@ enum Verdict {
     Settled,
     /// Comes again: leave it pending.
     KeptPending,
+    /// Comes again at this time, in milliseconds since the Unix epoch.
+    Waits(u64),
 }
 
 impl Outcome {
@@ -58,7 +67,10 @@ impl Outcome {
             id,
             verdict: Verdict::Settled,
             failures: Vec::new(),
-            undecodable: None,
+            waiting: Vec::new(),
+            delay: None,
+            ran: Vec::new(),
+            message: None,
             stored: !earlier.is_empty(),
             progress: earlier,
             obsolete: Vec::new(),
@@ -74,29 +86,76 @@ impl Outcome {
         }
     }
 
-    pub(super) fn failed(&mut self, failure: FailedMessage) {
-        self.failures.push(failure);
+    /// A message that came before its next attempt is due.
+    pub(super) fn not_due(stream: usize, id: EntryId, at: u64, mut earlier: Progress) -> Self {
+        earlier.untried += 1;
+        Self {
+            verdict: Verdict::Waits(at),
+            ..Self::new(stream, id, earlier)
+        }
+    }
+
+    /// A listener handled the message.
+    pub(super) fn succeeded(&mut self, shared: &Shared, listener: &RegisteredListener) {
+        if shared.keeps_progress(self.stream) {
+            self.ran.push(listener.shared_name());
+            self.progress.add_succeeded(listener.name());
+        }
+    }
+
+    /// A listener failed; with a delay there will be another attempt.
+    pub(super) fn failed(
+        &mut self,
+        shared: &Shared,
+        listener: &RegisteredListener,
+        message: &ReceivedMessage,
+        error: &str,
+        attempts: u64,
+        delay: Option<Duration>,
+    ) {
+        let failure = FailedMessage::new(self.id, message.stream(), listener.name(), error);
+        let first = self.progress.first_failure(listener.name(), &failure.date);
+        let mut details = Details {
+            attempts,
+            first_failure: Some(first).filter(|first| *first != failure.date),
+            ..Details::default()
+        };
+        if let Some(member) = shared.group.as_ref().filter(|_| shared.keeps_failed_pending()) {
+            details.groups.push(member.group.clone());
+        }
+        self.ran.push(listener.shared_name());
+        match delay {
+            Some(_) => self.waiting.push((failure, details)),
+            None => self.failures.push((failure, details)),
+        }
+        self.delay = self.delay.max(delay);
     }
 
     /// All listeners were tried.
     pub(super) fn finish(mut self, shared: &Shared, message: ReceivedMessage) -> Self {
-        if self.failures.is_empty() && shared.options.after_success.is_some() {
-            self.handled = Some(message.clone());
-        }
-        if self.failures.is_empty() && !self.stored {
+        let leaves = shared.options.after_success.is_some();
+        if self.failures.is_empty() && self.delay.is_none() && !self.stored {
+            self.handled = Some(message).filter(|_| leaves);
             return self;
         }
-        let latest = self.failures.iter().map(FailedMessage::to_member).collect::<Vec<_>>();
-        let earlier = self.progress.replace_failed(&latest);
-        // The same failure in the same second is the same member: it must stay.
-        self.obsolete = earlier.into_iter().filter(|member| !latest.contains(member)).collect();
-        if !self.failures.is_empty() {
-            if shared.keeps_failed_pending() {
-                self.verdict = Verdict::KeptPending;
+        let latest = self.failures.iter().map(|(failure, _)| failure.to_member());
+        self.obsolete = self.progress.replace_failed(&self.ran, &latest.collect::<Vec<_>>());
+        if message.check().is_err() {
+            for (_, details) in &mut self.failures {
+                details.fields = message.fields().clone();
             }
-            if message.check().is_err() {
-                self.undecodable = Some(message);
-            }
+        }
+        self.progress.retry_at = None;
+        let mut listeners = shared.streams[self.stream].listeners.iter();
+        if let Some(delay) = self.delay {
+            let at = unix_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
+            self.progress.retry_at = Some(at);
+            self.verdict = Verdict::Waits(at);
+            self.message = Some(message).filter(|_| shared.group.is_none());
+        } else if shared.keeps_failed_pending() && listeners.any(|one| self.progress.has_failed(one.name())) {
+            self.verdict = Verdict::KeptPending;
+        } else if !self.progress.has_failures() {
+            self.handled = Some(message).filter(|_| leaves);
         }
         self
     }
@@ -120,17 +179,11 @@ pub(super) async fn settle(shared: Arc<Shared>, mut outcomes: mpsc::Receiver<Vec
 async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenError> {
     let engine = shared.engine();
     for outcome in batch.iter().filter(|outcome| !outcome.failures.is_empty()) {
-        match &outcome.undecodable {
-            None => persistently(shared, || failed::record(engine.as_ref(), &outcome.failures)).await?,
-            Some(message) => {
-                let record = || failed::record_undecodable(engine.as_ref(), &outcome.failures, message.fields());
-                persistently(shared, record).await?;
-            }
-        }
+        persistently(shared, || failed::record_with(engine.as_ref(), &outcome.failures)).await?;
     }
     for outcome in batch
         .iter()
-        .filter(|outcome| outcome.stored || outcome.verdict == Verdict::KeptPending)
+        .filter(|outcome| outcome.stored || outcome.verdict != Verdict::Settled)
     {
         persistently(shared, || keep_progress(shared, outcome)).await?;
     }
@@ -163,6 +216,41 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
             persistently(shared, || after.delete(shared, name, messages)).await?;
         }
     }
+    // Only now: the reader passes over what is in hand.
+    for outcome in batch {
+        if let Verdict::Waits(at) = outcome.verdict {
+            persistently(shared, || wait(shared, outcome, at)).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn wait(shared: &Shared, outcome: &Outcome, at: u64) -> EngineResult<()> {
+    let due = Due {
+        at,
+        stream: outcome.stream,
+        id: outcome.id,
+    };
+    let Some(message) = &outcome.message else {
+        return waiting::begin(shared, due).await;
+    };
+    let kept = Kept::Here {
+        message: message.clone(),
+        progress: outcome.progress.clone(),
+        failures: outcome.waiting.clone(),
+    };
+    shared.waiting.add(due, kept);
+    Ok(())
+}
+
+/// Lists what waited here, and nowhere else, for an attempt that does not come any more.
+pub(super) async fn give_up_waiting(shared: &Shared) -> Result<(), ListenError> {
+    for kept in shared.waiting.take_all() {
+        if let Kept::Here { failures, .. } = kept {
+            let engine = shared.engine().as_ref();
+            persistently(shared, || failed::record_with(engine, &failures)).await?;
+        }
+    }
     Ok(())
 }
 
@@ -191,15 +279,15 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
         return Ok(());
     }
     let engine = shared.engine();
-    let key = progress::key(member, shared, outcome.stream);
-    let field = Bytes::from(outcome.id.to_string());
+    let key = progress::key(&member.group, &shared.streams[outcome.stream].name);
+    let field = progress::field(outcome.id);
     // The new failures are recorded already, so at no instant is a failure in no list.
     if !outcome.obsolete.is_empty() {
         failed::forget(engine.as_ref(), &outcome.obsolete).await?;
     }
     match outcome.verdict {
-        Verdict::KeptPending => engine.hash_put(&key, &[(field, outcome.progress.to_text())]).await,
         Verdict::Settled => engine.hash_remove(&key, &[field]).await.map(drop),
+        _ => engine.hash_put(&key, &[(field, outcome.progress.to_text())]).await,
     }
 }
 

@@ -1,26 +1,23 @@
 //! Runs the listeners of a message, each by itself, and collects the outcome.
 
 use std::{
-    any::Any,
     future::Future,
-    panic::AssertUnwindSafe,
     pin::pin,
     sync::{Arc, atomic::Ordering},
     task::Poll,
     time::Instant,
 };
 
-use futures_util::FutureExt;
 use tokio::sync::mpsc;
 
 use super::{
-    ListenerError, RegisteredListener, Report,
+    Report,
     progress::Progress,
     queue::{Job, Queue},
     run::Shared,
     settle::Outcome,
 };
-use crate::{failed::FailedMessage, message::ReceivedMessage};
+use crate::entry::unix_ms;
 
 /// The most outcomes a worker keeps back before it passes them on.
 const KEPT_BACK: usize = 256;
@@ -93,75 +90,65 @@ impl Outcomes {
     }
 }
 
-/// Tries every listener of a message.
+/// Tries every listener of a message that has not succeeded.
 async fn handle(shared: &Shared, job: Job) -> Outcome {
-    let Job { stream, message } = job;
-    let earlier = match Progress::load(shared, stream, &message).await {
+    let earlier = match Progress::load(shared, &job).await {
         Ok(earlier) => earlier,
         Err(error) => {
             // Running listeners that have succeeded already would be wrong: leave the message pending.
             tracing::warn!(
                 "message {} on '{}' stream is put off: {error}",
-                message.id(),
-                message.stream()
+                job.message.id(),
+                job.message.stream()
             );
-            return Outcome::put_off(stream, message.id());
+            return Outcome::put_off(job.stream, job.message.id());
         }
     };
+    let Job { stream, message, .. } = job;
+    let attempt = message.attempt().saturating_sub(earlier.untried).max(1);
+    let is_retry = earlier.retry_at.is_some();
+    if let Some(at) = earlier.retry_at.filter(|at| unix_ms() < *at) {
+        return Outcome::not_due(stream, message.id(), at, earlier);
+    }
     shared.counts.messages.fetch_add(1, Ordering::Relaxed);
     let mut outcome = Outcome::new(stream, message.id(), earlier);
     for listener in &shared.streams[stream].listeners {
-        if outcome.progress.has_succeeded(listener.name()) {
+        let name = listener.name();
+        // A failure that is listed is not tried again for the sake of another listener's retry.
+        if outcome.progress.has_succeeded(name) || is_retry && outcome.progress.has_failed(name) {
             continue;
         }
-        match run(shared, listener, &message).await {
+        match listener.try_handle(&message, &shared.context).await {
             Ok(()) => {
                 shared.counts.processed.fetch_add(1, Ordering::Relaxed);
                 shared.reporter.tell(&Report::Processed {
                     message: &message,
-                    listener: listener.name(),
+                    listener: name,
                 });
-                if shared.keeps_failed_pending() {
-                    outcome.progress.add_succeeded(listener.name());
-                }
+                outcome.succeeded(shared, listener);
             }
             Err(error) => {
-                let error = error.to_string();
                 shared.counts.failed.fetch_add(1, Ordering::Relaxed);
-                shared.reporter.tell(&Report::Failed {
-                    message: &message,
-                    listener: listener.name(),
-                    error: &error,
+                let delay = listener.retry().and_then(|retry| retry.delay_after(attempt, &error));
+                let error = &*error.to_string();
+                let message = &message;
+                shared.reporter.tell(&match delay {
+                    Some(delay) => Report::RetryLater {
+                        message,
+                        listener: name,
+                        error,
+                        attempt,
+                        delay,
+                    },
+                    None => Report::Failed {
+                        message,
+                        listener: name,
+                        error,
+                    },
                 });
-                outcome.failed(FailedMessage::new(
-                    message.id(),
-                    message.stream(),
-                    listener.name(),
-                    &error,
-                ));
+                outcome.failed(shared, listener, message, error, attempt, delay);
             }
         }
     }
     outcome.finish(shared, message)
-}
-
-/// Runs one listener: its error, its panic and its time-out are all its failure.
-async fn run(shared: &Shared, listener: &RegisteredListener, message: &ReceivedMessage) -> Result<(), ListenerError> {
-    if !listener.listener().decodes() {
-        message.check()?;
-    }
-    let handling = AssertUnwindSafe(listener.listener().handle(message, &shared.context)).catch_unwind();
-    let result = match listener.timeout() {
-        None => handling.await,
-        Some(timeout) => tokio::time::timeout(timeout, handling)
-            .await
-            .map_err(|_| ListenerError::new(format!("took longer than {} ms", timeout.as_millis())))?,
-    };
-    result.unwrap_or_else(|panic| Err(ListenerError::new(format!("panicked: {}", text_of(&*panic)))))
-}
-
-fn text_of(panic: &(dyn Any + Send)) -> &str {
-    let text = panic.downcast_ref::<&str>().copied();
-    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("with a value that is no text")
 }

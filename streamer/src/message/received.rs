@@ -54,6 +54,15 @@ impl ReceivedMessage {
         }))
     }
 
+    /// The same message, delivered once more.
+    pub(crate) fn once_more(&self) -> Self {
+        Self::new(
+            self.stream().clone(),
+            self.0.entry.clone(),
+            self.attempt().saturating_add(1),
+        )
+    }
+
     /// The ID of its entry.
     #[must_use]
     pub fn id(&self) -> EntryId {
@@ -97,7 +106,8 @@ impl ReceivedMessage {
         self.text("original_id")?.parse().ok()
     }
 
-    /// How often it was delivered, this time included. Without a group always 1.
+    /// How often it was delivered, this time included. Without a group 1, and one more for each time that a listener is
+    /// tried again.
     #[must_use]
     pub fn attempt(&self) -> u64 {
         self.0.attempt

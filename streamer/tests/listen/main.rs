@@ -2,10 +2,12 @@
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ending;
+mod failed_list;
 mod failures;
 mod order;
 mod pending;
 mod plain;
+mod retries;
 mod store;
 mod trouble;
 

@@ -1,25 +1,13 @@
-//! The failed list: what a listener could not handle, one record for each listener that failed.
-//!
-//! It is a set of JSON texts that PHP programs share. They remove a record by writing it anew, so every byte counts.
+//! One failure as a member of the failed list, to the byte as PHP writes it.
 
 use bytes::Bytes;
 use serde::Serialize;
-use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
+use serde_json::Value;
 
 use crate::{
-    engine::{Engine, EngineError, EngineErrorKind, EngineResult},
-    entry::{EntryId, Fields, StreamName},
-    message::{fields_as_json, fields_from_json, php_json},
+    entry::{EntryId, StreamName},
+    message::php_json,
 };
-
-/// The set of failed messages.
-pub const FAILED_KEY: &str = "failed_stream";
-
-/// The hash with what a record itself has no room for: for a message that could not be decoded, its raw fields. Field:
-/// the lower-case hex SHA-256 of the set's member. Value: `{"fields":[[name,value],…]}`, what is not UTF-8 as
-/// `{"base64":"…"}`.
-pub const DETAILS_KEY: &str = "failed_stream:details";
 
 /// A message that a listener failed to handle.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -137,94 +125,4 @@ impl InvalidFailedMessage {
             beginning: String::from_utf8_lossy(member).chars().take(80).collect(),
         }
     }
-}
-
-/// Records failures. When it returns, they are in the store.
-///
-/// # Errors
-///
-/// The engine's. Some of the records may be written then; writing them again does no harm.
-pub async fn record(engine: &dyn Engine, failures: &[FailedMessage]) -> EngineResult<()> {
-    let members: Vec<_> = failures.iter().map(FailedMessage::to_member).collect();
-    add(engine, &members).await
-}
-
-/// Records the failures of a message that could not be decoded, and keeps its raw fields beside them.
-///
-/// # Errors
-///
-/// As [`record`].
-pub async fn record_undecodable(engine: &dyn Engine, failures: &[FailedMessage], fields: &Fields) -> EngineResult<()> {
-    if failures.is_empty() {
-        return Ok(());
-    }
-    let members: Vec<_> = failures.iter().map(FailedMessage::to_member).collect();
-    let details = Bytes::from(json!({ "fields": fields_as_json(fields) }).to_string());
-    let details: Vec<_> = members
-        .iter()
-        .map(|member| (details_field(member), details.clone()))
-        .collect();
-    // First, so that no record is seen without its details, not even after a crash in between.
-    engine.hash_put(DETAILS_KEY, &details).await?;
-    add(engine, &members).await
-}
-
-async fn add(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
-    if !members.is_empty() {
-        engine.set_add(FAILED_KEY, members).await?;
-    }
-    Ok(())
-}
-
-/// The field of [`DETAILS_KEY`] that belongs to a member of the failed list.
-#[must_use]
-pub fn details_field(member: &[u8]) -> Bytes {
-    hex::encode(Sha256::digest(member)).into()
-}
-
-/// Removes records, with what is kept beside them.
-///
-/// # Errors
-///
-/// The engine's. Some of the records may be gone then; removing them again does no harm.
-pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
-    engine.set_remove(FAILED_KEY, members).await?;
-    let details = members.iter().map(|member| details_field(member)).collect::<Vec<_>>();
-    engine.hash_remove(DETAILS_KEY, &details).await?;
-    Ok(())
-}
-
-/// What is kept beside a record.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Details {
-    /// The raw fields of a message that could not be decoded.
-    pub fields: Fields,
-}
-
-/// What is kept beside a record; `None` for nearly all.
-///
-/// # Errors
-///
-/// The engine's; [`EngineErrorKind::Corrupt`] when what is kept makes no sense.
-pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResult<Option<Details>> {
-    let field = details_field(&failed.to_member());
-    let values = engine.hash_get(DETAILS_KEY, &[field]).await?;
-    let Some(value) = values.into_iter().next().flatten() else {
-        return Ok(None);
-    };
-    let fields = serde_json::from_slice::<Value>(&value).ok();
-    let fields = fields.and_then(|details| fields_from_json(details.get("fields")?));
-    let corrupt = || {
-        let attempted = format!(
-            "read the details of failed message {} on '{}'",
-            failed.id, failed.stream
-        );
-        EngineError::new(
-            EngineErrorKind::Corrupt,
-            attempted,
-            format!("'{DETAILS_KEY}' holds something else"),
-        )
-    };
-    fields.map(|fields| Some(Details { fields })).ok_or_else(corrupt)
 }

@@ -1,0 +1,94 @@
+//! What is known of a failure beyond the five fields that PHP knows. It stands beside the record, never in it.
+
+use bytes::Bytes;
+use serde::{Serialize, Serializer};
+use serde_json::{Map, Value, json};
+
+use crate::{
+    entry::Fields,
+    message::{fields_as_json, fields_from_json},
+};
+
+/// What is kept beside a record.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Details {
+    /// The raw fields of a message that could not be decoded; empty for others.
+    #[serde(serialize_with = "as_pairs", skip_serializing_if = "Vec::is_empty")]
+    pub fields: Fields,
+    /// How often the listener tried. Default: 1.
+    pub attempts: u64,
+    /// When it failed for the first time, as [`FailedMessage::date`](super::FailedMessage::date); `None` when that is
+    /// the record's own date.
+    pub first_failure: Option<String>,
+    /// The groups in which the message is pending because of this failure
+    /// ([`always_acknowledge`](crate::Listening::always_acknowledge) off).
+    pub groups: Vec<String>,
+}
+
+fn as_pairs<S: Serializer>(fields: &Fields, serializer: S) -> Result<S::Ok, S::Error> {
+    fields_as_json(fields).serialize(serializer)
+}
+
+impl Default for Details {
+    fn default() -> Self {
+        Self {
+            fields: Fields::new(),
+            attempts: 1,
+            first_failure: None,
+            groups: Vec::new(),
+        }
+    }
+}
+
+impl Details {
+    /// Whether there is nothing to keep.
+    pub(super) fn says_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+
+    pub(super) fn to_text(&self) -> Bytes {
+        let mut object = Map::new();
+        if !self.fields.is_empty() {
+            object.insert("fields".to_owned(), fields_as_json(&self.fields));
+        }
+        if self.attempts != 1 {
+            object.insert("attempts".to_owned(), json!(self.attempts));
+        }
+        if let Some(date) = &self.first_failure {
+            object.insert("first_failure".to_owned(), json!(date));
+        }
+        if !self.groups.is_empty() {
+            object.insert("groups".to_owned(), json!(self.groups));
+        }
+        Value::Object(object).to_string().into()
+    }
+
+    /// Reads what [`Details::to_text`] wrote; `None` for anything else. Keys that are not known are passed over.
+    pub(super) fn from_text(text: &[u8]) -> Option<Self> {
+        let object: Map<String, Value> = serde_json::from_slice(text).ok()?;
+        let mut details = Self::default();
+        if let Some(fields) = object.get("fields") {
+            details.fields = fields_from_json(fields)?;
+        }
+        if let Some(attempts) = object.get("attempts") {
+            details.attempts = attempts.as_u64()?;
+        }
+        if let Some(date) = object.get("first_failure") {
+            details.first_failure = Some(date.as_str()?.to_owned());
+        }
+        if let Some(groups) = object.get("groups") {
+            details.groups = serde_json::from_value(groups.clone()).ok()?;
+        }
+        (!details.says_nothing()).then_some(details)
+    }
+
+    /// Adds the groups of another.
+    pub(super) fn add_groups(&mut self, others: Vec<String>) {
+        for group in others {
+            if !self.groups.contains(&group) {
+                self.groups.push(group);
+            }
+        }
+    }
+}

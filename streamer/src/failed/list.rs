@@ -1,0 +1,146 @@
+//! The failed list in pages, so that its length costs no memory.
+
+use std::{collections::HashSet, sync::Arc};
+
+use bytes::Bytes;
+
+use super::{Details, FAILED_KEY, FailedMessage, InvalidFailedMessage, store};
+use crate::engine::{Engine, EngineResult};
+
+/// How many members are asked for at once.
+const PAGE: usize = 500;
+
+/// Which failures. A part that is not set lets everything through.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailedFilter {
+    id: Option<String>,
+    stream: Option<String>,
+    receiver: Option<String>,
+}
+
+impl FailedFilter {
+    /// Every failure.
+    #[must_use]
+    pub fn all() -> Self {
+        Self::default()
+    }
+
+    /// Only those of the message with this entry ID; messages of several streams may have it.
+    #[must_use]
+    pub fn id(mut self, id: impl Into<String>) -> Self {
+        self.id = Some(id.into());
+        self
+    }
+
+    /// Only those on this stream.
+    #[must_use]
+    pub fn stream(mut self, stream: impl Into<String>) -> Self {
+        self.stream = Some(stream.into());
+        self
+    }
+
+    /// Only those of this listener.
+    #[must_use]
+    pub fn receiver(mut self, receiver: impl Into<String>) -> Self {
+        self.receiver = Some(receiver.into());
+        self
+    }
+
+    /// Whether it lets everything through.
+    #[must_use]
+    pub fn is_all(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it lets this failure through.
+    #[must_use]
+    pub fn matches(&self, failed: &FailedMessage) -> bool {
+        let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
+        is(&self.id, &failed.id) && is(&self.stream, &failed.stream) && is(&self.receiver, &failed.receiver)
+    }
+}
+
+/// A member of the failed list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// Its bytes: what removes it.
+    pub member: Bytes,
+    /// What it says, if it says something.
+    pub record: Result<FailedMessage, InvalidFailedMessage>,
+    /// What is kept beside it, when [`Listing::with_details`] asked for it; the defaults where nothing is.
+    pub details: Details,
+}
+
+/// Reads the failed list. A failure that is listed throughout comes at least once; one that is recorded or removed
+/// meanwhile may come or not. In rare cases one comes twice.
+#[derive(Debug)]
+pub struct Listing {
+    engine: Arc<dyn Engine>,
+    filter: FailedFilter,
+    with_details: bool,
+    /// Where the next page begins; `None` at the end.
+    cursor: Option<u64>,
+    looked_at: u64,
+}
+
+impl Listing {
+    pub(super) fn new(engine: Arc<dyn Engine>, filter: FailedFilter) -> Self {
+        Self {
+            engine,
+            filter,
+            with_details: false,
+            cursor: Some(0),
+            looked_at: 0,
+        }
+    }
+
+    /// Reads what is kept beside each record, too: one more round trip for each page.
+    #[must_use]
+    pub fn with_details(mut self) -> Self {
+        self.with_details = true;
+        self
+    }
+
+    /// How many members were looked at so far, whether the filter let them through or not.
+    #[must_use]
+    pub fn looked_at(&self) -> u64 {
+        self.looked_at
+    }
+
+    /// The next page; it may be empty. `None` after the last.
+    ///
+    /// Members that cannot be read come too, when the filter lets everything through.
+    ///
+    /// # Errors
+    ///
+    /// The engine's. Asking again repeats the page.
+    pub async fn next_page(&mut self) -> EngineResult<Option<Vec<Listed>>> {
+        let Some(cursor) = self.cursor else { return Ok(None) };
+        let (next, members) = self.engine.set_scan(FAILED_KEY, cursor, PAGE).await?;
+        let looked_at = members.len() as u64;
+        let mut known = HashSet::with_capacity(members.len());
+        let mut page = members
+            .into_iter()
+            .filter(|member| known.insert(member.clone()))
+            .map(|member| Listed {
+                record: FailedMessage::from_member(&member),
+                member,
+                details: Details::default(),
+            })
+            .filter(|listed| match &listed.record {
+                Ok(record) => self.filter.matches(record),
+                Err(_) => self.filter.is_all(),
+            })
+            .collect::<Vec<_>>();
+        if self.with_details && !page.is_empty() {
+            let members = page.iter().map(|listed| listed.member.clone()).collect::<Vec<_>>();
+            let details = store::details_of(self.engine.as_ref(), &members).await?;
+            for (listed, details) in page.iter_mut().zip(details) {
+                listed.details = details.unwrap_or_default();
+            }
+        }
+        self.looked_at += looked_at;
+        self.cursor = (next != 0).then_some(next);
+        Ok(Some(page))
+    }
+}

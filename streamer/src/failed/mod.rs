@@ -1,0 +1,110 @@
+//! The failed list: what a listener could not handle, one record for each listener that failed.
+//!
+//! It is a set of JSON texts that PHP programs share. They remove a record by writing it anew, so every byte counts.
+//!
+//! # Layout
+//!
+//! - `record`: one failure, to the byte as PHP writes it. `details`: what is known beyond PHP's five fields, kept beside
+//!   it. `store`: both in the engine.
+//! - `list`: the list in pages, filtered. [`Failed`], here: the handle that an operator's program begins with.
+//! - `retry`: runs the listeners of failures once more. `find`: where a message is by now. `clear`: what becomes of a
+//!   message after its last failure. `report`: what a retry tells.
+
+mod clear;
+mod details;
+mod find;
+mod list;
+mod record;
+mod report;
+mod retry;
+mod store;
+
+pub use self::{
+    details::Details,
+    list::{FailedFilter, Listed, Listing},
+    record::{FailedMessage, InvalidFailedMessage},
+    report::{RetryReport, RetrySummary, Skipped},
+    retry::Retry,
+    store::{details, details_field, forget, record, record_undecodable, record_with},
+};
+use crate::{client::Streamer, engine::EngineResult, listen::Listeners};
+
+/// The set of failed messages.
+pub const FAILED_KEY: &str = "failed_stream";
+
+/// The hash with what a record itself has no room for ([`Details`]). Field: the lower-case hex SHA-256 of the set's
+/// member. Value: a JSON object with those of `fields` (`[[name,value],…]`, what is not UTF-8 as `{"base64":"…"}`),
+/// `attempts`, `first_failure` and `groups` that say something. Most records need none.
+pub const DETAILS_KEY: &str = "failed_stream:details";
+
+/// The failed list of a store. Cheap to clone.
+///
+/// ```no_run
+/// use streamer::{Listeners, Streamer, failed::FailedFilter};
+///
+/// # async fn example(streamer: Streamer, listeners: Listeners) -> Result<(), Box<dyn std::error::Error>> {
+/// let failed = streamer.failed();
+/// let mut listing = failed.list(FailedFilter::all().stream("order.placed"));
+/// while let Some(page) = listing.next_page().await? {
+///     for listed in page {
+///         println!("{:?}", listed.record);
+///     }
+/// }
+/// let summary = failed.retry(FailedFilter::all(), listeners).run().await?;
+/// println!("{} retried, {} failed again, {} skipped", summary.retried, summary.failed_again, summary.skipped);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Failed {
+    streamer: Streamer,
+}
+
+impl Streamer {
+    /// The failed list.
+    #[must_use]
+    pub fn failed(&self) -> Failed {
+        Failed { streamer: self.clone() }
+    }
+}
+
+impl Failed {
+    /// How many failures are listed.
+    ///
+    /// # Errors
+    ///
+    /// The engine's.
+    pub async fn count(&self) -> EngineResult<u64> {
+        self.streamer.engine().set_len(FAILED_KEY).await
+    }
+
+    /// The failures that a filter lets through, page by page.
+    #[must_use]
+    pub fn list(&self, filter: FailedFilter) -> Listing {
+        Listing::new(self.streamer.engine().clone(), filter)
+    }
+
+    /// Begins to describe a retry of these failures; [`Retry::run`] does it.
+    pub fn retry<S>(&self, filter: FailedFilter, listeners: Listeners<S>) -> Retry {
+        Retry::new(self.streamer.clone(), filter, listeners.without_state())
+    }
+
+    /// Removes failures from the list, and tells how many. Their messages stay on their streams; one that is pending
+    /// because of its failure ([`always_acknowledge`](crate::Listening::always_acknowledge) off) comes again.
+    ///
+    /// A filter that lets everything through removes members that cannot be read, too. With [`FailedFilter::id`] this
+    /// forgets one message's failures.
+    ///
+    /// # Errors
+    ///
+    /// The engine's. Some of the failures may be gone then; doing it again does no harm.
+    pub async fn flush(&self, filter: FailedFilter) -> EngineResult<u64> {
+        let mut removed = 0;
+        let mut listing = self.list(filter);
+        while let Some(page) = listing.next_page().await? {
+            let members = page.into_iter().map(|listed| listed.member).collect::<Vec<_>>();
+            removed += forget(self.streamer.engine().as_ref(), &members).await?;
+        }
+        Ok(removed)
+    }
+}
