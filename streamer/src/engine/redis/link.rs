@@ -19,7 +19,12 @@ use redis::{
     sentinel::SentinelClient,
 };
 
-use super::error::spoils_connection;
+use super::{
+    error::spoils_connection,
+    reply::{self, Decoded},
+    wire::Wire,
+};
+use crate::engine::StreamEntries;
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -48,16 +53,46 @@ struct Slot {
 }
 
 impl Source {
-    /// A new connection, of which `response_timeout` is how long each answer may take.
-    async fn connect(&self, response_timeout: Option<Duration>) -> RedisResult<MultiplexedConnection> {
-        let client = match self {
-            Self::Server(server) => Client::open(server.clone())?,
-            Self::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await?,
-        };
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(response_timeout);
-        client.get_multiplexed_async_connection_with_config(&config).await
+    /// A client of the server as it is to be found now.
+    async fn client(&self) -> RedisResult<Client> {
+        match self {
+            Self::Server(server) => Client::open(server.clone()),
+            Self::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await,
+        }
+    }
+}
+
+/// A new connection, of which `response_timeout` is how long each answer may take.
+async fn connect(client: &Client, response_timeout: Option<Duration>) -> RedisResult<MultiplexedConnection> {
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(CONNECT_TIMEOUT))
+        .set_response_timeout(response_timeout);
+    client.get_multiplexed_async_connection_with_config(&config).await
+}
+
+/// A connection for one reader alone.
+pub(super) enum Dedicated {
+    /// Our own, where there is no TLS.
+    Wire(Wire),
+    /// The client library's.
+    Client(MultiplexedConnection),
+}
+
+impl Dedicated {
+    /// Sends any command and gives its answer.
+    pub(super) async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Wire(wire) => wire.run(command).await,
+            Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
+        }
+    }
+
+    /// Sends `XREAD` or `XREADGROUP` and gives the entries.
+    pub(super) async fn read(&mut self, command: &Cmd) -> RedisResult<Decoded<Vec<StreamEntries>>> {
+        match self {
+            Self::Wire(wire) => wire.read(command).await,
+            Self::Client(_) => self.run(command).await.map(reply::streams),
+        }
     }
 }
 
@@ -87,9 +122,13 @@ impl Link {
         Ok(judged.collect())
     }
 
-    /// A connection for one user alone, whose commands may take as long as they like to be answered.
-    pub(super) async fn dedicated(&self) -> RedisResult<MultiplexedConnection> {
-        self.source.connect(None).await
+    /// A connection for one reader alone, whose commands may take as long as they like to be answered.
+    pub(super) async fn dedicated(&self) -> RedisResult<Dedicated> {
+        let client = self.source.client().await?;
+        match Wire::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
+            Some(wire) => Ok(Dedicated::Wire(wire)),
+            None => Ok(Dedicated::Client(connect(&client, None).await?)),
+        }
     }
 
     async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
@@ -97,12 +136,12 @@ impl Link {
             let mut slot = self.slot();
             let generation = slot.generation;
             let source = self.source.clone();
-            let connect = || {
-                async move { source.connect(Some(RESPONSE_TIMEOUT)).await }
+            let begin = || {
+                async move { connect(&source.client().await?, Some(RESPONSE_TIMEOUT)).await }
                     .boxed()
                     .shared()
             };
-            (generation, slot.connecting.get_or_insert_with(connect).clone())
+            (generation, slot.connecting.get_or_insert_with(begin).clone())
         };
         match connecting.await {
             Ok(connection) => Ok((generation, connection)),

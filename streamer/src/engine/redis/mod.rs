@@ -7,6 +7,7 @@
 //! - `address`: from a URL to a server.
 //! - `link`: one shared connection that comes back; `cluster`: many, and which stream is where.
 //! - `command`, `script`: what is sent; `reply`: what came back.
+//! - `wire`: a plain connection that takes replies apart where they lie.
 //! - `reader`: blocking reads on connections of their own; `cluster_reader`: several of them as one.
 //! - `error`: what went wrong, as kinds.
 
@@ -21,6 +22,7 @@ mod reader;
 mod recorded;
 mod reply;
 mod script;
+mod wire;
 
 use std::fmt;
 

@@ -9,14 +9,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, aio::MultiplexedConnection, cmd};
+use redis::{Cmd, RedisResult, Value, cmd};
 use tokio::runtime::Handle;
 
 use super::{
     command::{at_least_one, millis},
     error::engine_error,
-    link::Link,
-    reply::{self, Unexpected},
+    link::{Dedicated, Link},
+    reply::Unexpected,
+    wire::too_late,
 };
 use crate::{
     engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names},
@@ -32,7 +33,7 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Reads streams of one server (in a cluster: of one slot).
 pub(super) struct ServerReader {
-    connection: MultiplexedConnection,
+    connection: Dedicated,
     mode: ReadMode,
     interrupter: Interrupter,
     /// Odd while a wait is under way. Each wait has a number of its own.
@@ -47,7 +48,7 @@ impl ServerReader {
             .await
             .map_err(|error| engine_error(attempted(), error))?;
         // A user who may not ask for it can still read; only waits then run to their end.
-        let client_id = run(&mut connection, cmd("CLIENT").arg("ID"), GRACE).await;
+        let client_id = in_time(GRACE, connection.run(cmd("CLIENT").arg("ID"))).await;
         let client_id = match client_id {
             Ok(Value::Int(id)) => Some(id),
             Err(error) if error.is_io_error() => return Err(engine_error(attempted(), error)),
@@ -114,11 +115,11 @@ impl Reader for ServerReader {
         let command = self.command(count, wait);
         let patience = wait.unwrap_or_default().saturating_add(GRACE);
         let waiting = Waiting::begin(&self.waits);
-        let answer = run(&mut self.connection, &command, patience).await;
+        let answer = in_time(patience, self.connection.read(&command)).await;
         drop(waiting);
         let attempted = || format!("read from {}", names(&self.mode));
         let answer = answer.map_err(|error| engine_error(attempted(), error))?;
-        let read = reply::streams(answer).map_err(|Unexpected(what)| {
+        let read = answer.map_err(|Unexpected(what)| {
             let reason = format!("the server's answer makes no sense: expected {what}");
             EngineError::new(EngineErrorKind::Corrupt, attempted(), reason)
         })?;
@@ -172,12 +173,10 @@ fn interrupter(link: Arc<Link>, client_id: Option<i64>, waits: Arc<AtomicU64>) -
     })
 }
 
-async fn run(connection: &mut MultiplexedConnection, command: &Cmd, patience: Duration) -> RedisResult<Value> {
-    match tokio::time::timeout(patience, connection.send_packed_command(command)).await {
-        Ok(Ok(Value::ServerError(error))) => Err(error.into()),
-        Ok(answer) => answer,
-        Err(_) => Err(RedisError::from((ErrorKind::Io, "the server did not answer in time"))),
-    }
+async fn in_time<T>(patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
+    tokio::time::timeout(patience, answer)
+        .await
+        .unwrap_or_else(|_| Err(too_late()))
 }
 
 /// Streams in a mode, as parts that one blocking read each can take: those for which `part` gives the same.
