@@ -41,6 +41,21 @@ fn every_form_of_payload_arrives() {
 }
 
 #[test]
+fn a_payload_may_nest_as_deep_as_listeners_can_read_it() {
+    let bench = Bench::new();
+    let nested = |levels: usize| format!("{}1{}", r#"{"a":"#.repeat(levels), "}".repeat(levels));
+    let id = bench.emit("deep", &nested(511));
+    bench.start(&["tail", "deep", "--last-id", "0"]).wait_for(&id);
+    let refused = bench.run(&["emit", "deep", &nested(512)]);
+    assert_eq!(refused.code, Some(2));
+    assert!(
+        refused.stderr.contains("nests deeper than 511 levels"),
+        "{}",
+        refused.stderr
+    );
+}
+
+#[test]
 fn type_domain_and_id_are_what_was_asked_for() {
     let bench = Bench::new();
     let printed = bench.ok(&[

@@ -57,13 +57,20 @@ pub(super) fn field<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a Bytes> {
     fields.iter().rev().find_map(named)
 }
 
+/// A payload from its JSON text, nested as deep as listeners can read it: 511 levels.
+///
+/// # Errors
+///
+/// [`DecodeError::Undecodable`] when it is not JSON, not UTF-8, or nests too deep.
+pub fn payload_from_text(text: &[u8]) -> Result<Value, DecodeError> {
+    check_depth(text)?;
+    parse(text).map_err(|error| undecodable(&error))
+}
+
 /// The payload as JSON.
 pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     match field(fields, b"data") {
-        Some(text) => {
-            check_depth(text)?;
-            parse(text).map_err(|error| undecodable(&error))
-        }
+        Some(text) => payload_from_text(text),
         None => remaining_fields(fields).map(Value::Object),
     }
 }

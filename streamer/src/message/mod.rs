@@ -16,7 +16,11 @@ mod lookup;
 pub mod php_json;
 mod received;
 
-pub use self::{decode::DecodeError, encode::Envelope, received::ReceivedMessage};
+pub use self::{
+    decode::{DecodeError, payload_from_text},
+    encode::Envelope,
+    received::ReceivedMessage,
+};
 pub(crate) use self::{
     decode::{fields_as_json, fields_from_json},
     encode::hash,

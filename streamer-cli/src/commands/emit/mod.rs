@@ -6,7 +6,10 @@ use std::io::Read as _;
 
 use clap::Args;
 use serde_json::{Map, Value, json};
-use streamer::{DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, Trim, engine::EngineErrorKind};
+use streamer::{
+    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, Trim, engine::EngineErrorKind,
+    message::payload_from_text,
+};
 
 use crate::{
     app::Session,
@@ -113,9 +116,10 @@ impl Emit {
 
 /// A payload from its text; the error completes "the payload …".
 fn object(text: &str) -> Result<Map<String, Value>, String> {
-    match serde_json::from_str(text) {
+    match payload_from_text(text.as_bytes()) {
         Ok(Value::Object(object)) => Ok(object),
         Ok(_) => Err("is not a JSON object; write {\"name\": value, …}".to_owned()),
+        Err(DecodeError::Undecodable(reason)) => Err(format!("is not JSON: {reason}")),
         Err(error) => Err(format!("is not JSON: {error}")),
     }
 }
