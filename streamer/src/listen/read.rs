@@ -249,7 +249,8 @@ impl Reading {
 
     /// Makes a group again if it vanished, where it stood as far as is known here: after what was seen, but before
     /// what is in hand (whose pending entries vanished with the group), and from the beginning when the stream itself
-    /// is another one than before. Some messages may come twice by this, none is missed.
+    /// is another one than before. Some messages may come twice by this, and what this consumer saw is not missed. What
+    /// was pending with other consumers when the group was destroyed is known to nobody but them.
     async fn remake_group(&self, stream: usize, member: &GroupMember, seen: EntryId) -> EngineResult<EntryId> {
         let (engine, name) = (self.shared.engine(), &self.shared.streams[stream].name);
         let (in_hand, waiting) = (self.shared.in_hand.oldest(stream), self.shared.waiting.oldest(stream));
