@@ -1,0 +1,321 @@
+//! Emitting.
+
+use std::{collections::VecDeque, time::Instant};
+
+use anyhow::Result;
+use futures_util::future::try_join_all;
+use redis::aio::ConnectionManager;
+use streamer::Streamer;
+use tokio::task::JoinHandle;
+
+use crate::{
+    case::{Case, Contender, Job, Pinned, RATE, RESIDENT, Reading, Target},
+    message::{self, Order, STREAM},
+    raw,
+};
+
+const METRICS: &[&str] = &[RATE, RESIDENT];
+const TASKS: u64 = 64;
+const PIPELINE: u64 = 512;
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![
+        one_at_a_time(
+            "emit-one-same-core",
+            "Emit one at a time, client and server on the same core",
+            Pinned {
+                server: 0,
+                contender: 0,
+            },
+        ),
+        one_at_a_time(
+            "emit-one-other-core",
+            "Emit one at a time, client and server on different cores",
+            Pinned {
+                server: 0,
+                contender: 1,
+            },
+        ),
+        Case {
+            name: "emit-tasks",
+            title: "Emit from 64 tasks",
+            about: "64 tasks emit at once, each awaiting every emit. Raw keeps 64 commands in flight on one connection.",
+            metrics: METRICS,
+            amount: 300_000,
+            contenders: vec![
+                Contender::new("raw", |job| raw_in_flight(job, TASKS)),
+                Contender::new("streamer, multi-thread", |job| {
+                    job.on_two_threads(ours_from_tasks(job.url.clone(), job.amount))
+                }),
+                Contender::new("streamer, current-thread", |job| {
+                    job.on_one_thread(ours_from_tasks(job.url.clone(), job.amount))
+                }),
+                Contender::new("redis client, multi-thread", |job| {
+                    job.on_two_threads(plain_from_tasks(job.url.clone(), job.amount))
+                }),
+                Contender::new("redis client, current-thread", |job| {
+                    job.on_one_thread(plain_from_tasks(job.url.clone(), job.amount))
+                }),
+            ],
+            targets: vec![
+                Target::at_least(0.75, "streamer, multi-thread", "raw"),
+                Target::at_least(0.90, "streamer, current-thread", "raw"),
+                Target::at_least(1.0, "streamer, multi-thread", "redis client, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "redis client, current-thread"),
+                Target::resident_below(50.0, "streamer, multi-thread"),
+                Target::resident_below(50.0, "streamer, current-thread"),
+            ],
+        },
+        Case {
+            name: "emit-all",
+            title: "Emit 100,000 with one call",
+            about: "`emit_all` from an iterator. Raw keeps 512 commands in flight on one connection; the client sends \
+                    pipelines of 500, two in flight.",
+            metrics: METRICS,
+            amount: 100_000,
+            contenders: vec![
+                Contender::new("raw", |job| raw_in_flight(job, PIPELINE)),
+                Contender::new("streamer, multi-thread", |job| {
+                    job.on_two_threads(ours_all(job.url.clone(), job.amount))
+                }),
+                Contender::new("streamer, current-thread", |job| {
+                    job.on_one_thread(ours_all(job.url.clone(), job.amount))
+                }),
+                Contender::new("redis client, multi-thread", |job| {
+                    job.on_two_threads(plain_pipelines(job.url.clone(), job.amount))
+                }),
+                Contender::new("redis client, current-thread", |job| {
+                    job.on_one_thread(plain_pipelines(job.url.clone(), job.amount))
+                }),
+            ],
+            targets: vec![
+                Target::at_least(0.90, "streamer, multi-thread", "raw"),
+                Target::resident_below(50.0, "streamer, multi-thread"),
+            ],
+        },
+        Case {
+            name: "emit-replayable",
+            title: "Emit replayable events",
+            about: "64 tasks emit events of which a snapshot is recorded in the same step. Raw keeps 64 pairs of XADD and \
+                    LPUSH in flight, which no crash-safe emit can be.",
+            metrics: METRICS,
+            amount: 100_000,
+            contenders: vec![
+                Contender::new("raw", raw_replayable),
+                Contender::new("streamer, multi-thread", |job| {
+                    job.on_two_threads(ours_replayable(job.url.clone(), job.amount))
+                }),
+                Contender::new("streamer, current-thread", |job| {
+                    job.on_one_thread(ours_replayable(job.url.clone(), job.amount))
+                }),
+            ],
+            targets: vec![Target::resident_below(50.0, "streamer, multi-thread")],
+        },
+    ]
+}
+
+fn one_at_a_time(name: &'static str, title: &'static str, pinned: Pinned) -> Case {
+    Case {
+        name,
+        title,
+        about: "Each emit is awaited before the next.",
+        metrics: METRICS,
+        amount: 30_000,
+        contenders: vec![
+            Contender::new("raw", |job| raw_in_flight(job, 1)).pinned(pinned),
+            Contender::new("streamer, multi-thread", |job| {
+                job.on_two_threads(ours_one(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
+            Contender::new("streamer, current-thread", |job| {
+                job.on_one_thread(ours_one(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
+            Contender::new("redis client, multi-thread", |job| {
+                job.on_two_threads(plain_one(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
+            Contender::new("redis client, current-thread", |job| {
+                job.on_one_thread(plain_one(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
+        ],
+        targets: vec![
+            Target::at_least(0.90, "streamer, multi-thread", "raw"),
+            Target::resident_below(50.0, "streamer, multi-thread"),
+        ],
+    }
+}
+
+// ----- raw ------------------------------------------------------------------------------------------------------------
+
+fn raw_in_flight(job: &Job, in_flight: u64) -> Result<Reading> {
+    let mut connection = job.raw()?;
+    let one = raw::xadd(STREAM, "*");
+    // Half of what is in flight is sent while the other half is answered.
+    let half = (in_flight / 2).max(1);
+    let batch = one.repeat(half as usize);
+    let batches = job.amount / half;
+    let ahead = in_flight / half;
+    let begun = Instant::now();
+    for sent in 0..batches {
+        if sent >= ahead {
+            connection.receive(half as usize * raw::XADD_LINES)?;
+        }
+        connection.send(&batch)?;
+    }
+    connection.receive((ahead.min(batches) * half) as usize * raw::XADD_LINES)?;
+    Ok(Reading::rate(batches * half, begun.elapsed()))
+}
+
+fn raw_replayable(job: &Job) -> Result<Reading> {
+    let mut connection = job.raw()?;
+    let snapshot = raw::command(&["LPUSH", "order.placed-123", r#"{"key":"x","created":1795407980}"#]);
+    let batch = [raw::xadd(STREAM, "*"), snapshot].concat().repeat(32);
+    let batches = job.amount / 32;
+    let begun = Instant::now();
+    for sent in 0..batches {
+        if sent >= 2 {
+            connection.receive(32 * (raw::XADD_LINES + 1))?;
+        }
+        connection.send(&batch)?;
+    }
+    connection.receive(64 * (raw::XADD_LINES + 1))?;
+    Ok(Reading::rate(batches * 32, begun.elapsed()))
+}
+
+// ----- ours -----------------------------------------------------------------------------------------------------------
+
+async fn ours(url: &str) -> Result<Streamer> {
+    Ok(Streamer::builder().url(url).domain("shop").connect().await?)
+}
+
+async fn ours_one(url: String, amount: u64) -> Result<Reading> {
+    let streamer = ours(&url).await?;
+    let begun = Instant::now();
+    for id in 0..amount {
+        streamer.emit(&order(id)).await?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn ours_from_tasks(url: String, amount: u64) -> Result<Reading> {
+    let streamer = ours(&url).await?;
+    let begun = Instant::now();
+    let tasks = (0..TASKS).map(|task| {
+        let streamer = streamer.clone();
+        tokio::spawn(async move {
+            for id in (task..amount).step_by(TASKS as usize) {
+                streamer.emit(&order(id)).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for done in try_join_all(tasks).await? {
+        done?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn ours_all(url: String, amount: u64) -> Result<Reading> {
+    let streamer = ours(&url).await?;
+    let begun = Instant::now();
+    streamer.emit_all((0..amount).map(order)).await?;
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn ours_replayable(url: String, amount: u64) -> Result<Reading> {
+    let streamer = ours(&url).await?;
+    let begun = Instant::now();
+    let tasks = (0..TASKS).map(|task| {
+        let streamer = streamer.clone();
+        tokio::spawn(async move {
+            for id in (task..amount).step_by(TASKS as usize) {
+                streamer.emit_replayable(&order(id % 1000)).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for done in try_join_all(tasks).await? {
+        done?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+fn order(id: u64) -> Order {
+    Order { id, ..Order::default() }
+}
+
+// ----- the client under the same work -----------------------------------------------------------------------------------
+
+/// With fields that are ready: it neither encodes a payload nor makes a hash of it.
+fn plain_xadd() -> redis::Cmd {
+    let mut command = redis::cmd("XADD");
+    command.arg(STREAM).arg("*");
+    for (name, value) in message::fields() {
+        command.arg(name).arg(value);
+    }
+    command
+}
+
+async fn plain(url: &str) -> Result<ConnectionManager> {
+    Ok(ConnectionManager::new(redis::Client::open(url)?).await?)
+}
+
+async fn plain_one(url: String, amount: u64) -> Result<Reading> {
+    let mut connection = plain(&url).await?;
+    let begun = Instant::now();
+    for _ in 0..amount {
+        let _: String = plain_xadd().query_async(&mut connection).await?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn plain_from_tasks(url: String, amount: u64) -> Result<Reading> {
+    let connection = plain(&url).await?;
+    let begun = Instant::now();
+    let tasks = (0..TASKS).map(|task| {
+        let mut connection = connection.clone();
+        tokio::spawn(async move {
+            for _ in (task..amount).step_by(TASKS as usize) {
+                let _: String = plain_xadd().query_async(&mut connection).await?;
+            }
+            anyhow::Ok(())
+        })
+    });
+    for done in try_join_all(tasks).await? {
+        done?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn plain_pipelines(url: String, amount: u64) -> Result<Reading> {
+    let connection = plain(&url).await?;
+    let begun = Instant::now();
+    let mut under_way = VecDeque::new();
+    let mut emitted = 0;
+    while emitted < amount {
+        if under_way.len() == 2
+            && let Some(first) = under_way.pop_front()
+        {
+            answered(first).await?;
+        }
+        let many = 500.min(amount - emitted);
+        let mut pipeline = redis::Pipeline::with_capacity(many as usize);
+        for _ in 0..many {
+            pipeline.add_command(plain_xadd());
+        }
+        let mut connection = connection.clone();
+        under_way.push_back(tokio::spawn(async move { pipeline.query_async(&mut connection).await }));
+        emitted += many;
+    }
+    for last in under_way {
+        answered(last).await?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn answered(pipeline: JoinHandle<redis::RedisResult<Vec<String>>>) -> Result<()> {
+    pipeline.await??;
+    Ok(())
+}

@@ -1,0 +1,118 @@
+//! Plain blocking sockets and commands that were encoded beforehand: what the machine and its server can do at most.
+
+use std::{
+    io::{Read, Write},
+    net::TcpStream,
+};
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::message;
+
+/// A connection that counts lines of replies and never parses them.
+pub(crate) struct Connection {
+    socket: TcpStream,
+    buffer: Box<[u8]>,
+    /// Lines received and not asked for yet.
+    lines: usize,
+}
+
+impl Connection {
+    pub(crate) fn open(url: &str) -> Result<Self> {
+        let address = url.strip_prefix("redis://").context("the address of a server")?;
+        let socket = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+        socket.set_nodelay(true)?;
+        Ok(Self {
+            socket,
+            buffer: vec![0; 256 << 10].into(),
+            lines: 0,
+        })
+    }
+
+    pub(crate) fn send(&mut self, commands: &[u8]) -> Result<()> {
+        Ok(self.socket.write_all(commands)?)
+    }
+
+    /// Waits for so many lines of replies.
+    pub(crate) fn receive(&mut self, lines: usize) -> Result<()> {
+        while self.lines < lines {
+            let read = self.socket.read(&mut self.buffer)?;
+            ensure!(read > 0, "the server closed the connection");
+            let received = &self.buffer[..read];
+            if received[0] == b'-' {
+                bail!("the server said {}", String::from_utf8_lossy(received));
+            }
+            self.lines += received.iter().filter(|byte| **byte == b'\n').count();
+        }
+        self.lines -= lines;
+        Ok(())
+    }
+
+    /// Sends one command whose reply has so many lines.
+    pub(crate) fn call(&mut self, arguments: &[&str], lines: usize) -> Result<()> {
+        self.send(&command(arguments))?;
+        self.receive(lines)
+    }
+
+    /// Sends one command and gives the first piece of its reply.
+    pub(crate) fn ask(&mut self, arguments: &[&str]) -> Result<String> {
+        self.send(&command(arguments))?;
+        let read = self.socket.read(&mut self.buffer)?;
+        Ok(String::from_utf8_lossy(&self.buffer[..read]).into_owned())
+    }
+}
+
+/// A command as it goes over the wire.
+pub(crate) fn command(arguments: &[&str]) -> Vec<u8> {
+    let mut encoded = format!("*{}\r\n", arguments.len()).into_bytes();
+    for argument in arguments {
+        encoded.extend_from_slice(format!("${}\r\n{argument}\r\n", argument.len()).as_bytes());
+    }
+    encoded
+}
+
+/// `XADD` of the message; the reply has [`XADD_LINES`] lines.
+pub(crate) fn xadd(stream: &str, id: &str) -> Vec<u8> {
+    let fields = message::fields();
+    let fields = fields.iter().flat_map(|(name, value)| [*name, *value]);
+    command(&["XADD", stream, id].into_iter().chain(fields).collect::<Vec<_>>())
+}
+
+pub(crate) const XADD_LINES: usize = 2;
+
+/// The ID of an entry that [`fill`] stores.
+pub(crate) fn id(index: u64) -> String {
+    format!("{}-{}", 1_795_407_980_936 + index / 64, index % 64)
+}
+
+/// Stores so many messages with known IDs.
+pub(crate) fn fill(connection: &mut Connection, stream: &str, amount: u64) -> Result<()> {
+    const AT_ONCE: u64 = 512;
+    let mut index = 0;
+    while index < amount {
+        let many = AT_ONCE.min(amount - index);
+        let commands = (index..index + many).flat_map(|index| xadd(stream, &id(index)));
+        connection.send(&commands.collect::<Vec<_>>())?;
+        connection.receive(many as usize * XADD_LINES)?;
+        index += many;
+    }
+    Ok(())
+}
+
+/// How many lines a reply to `XREADGROUP` of one stream has.
+pub(crate) fn read_lines(entries: usize) -> usize {
+    // The streams, this stream and its name, the list of entries; of each entry its start, ID, fields.
+    1 + 1 + 2 + 1 + entries * (1 + 2 + 1 + 2 * 2 * message::fields().len())
+}
+
+/// `XACK` of so many entries from `index` on.
+pub(crate) fn xack(stream: &str, index: u64, many: u64) -> Vec<u8> {
+    let ids = (index..index + many).map(id).collect::<Vec<_>>();
+    let ids = ids.iter().map(String::as_str);
+    command(
+        &["XACK", stream, message::GROUP]
+            .into_iter()
+            .chain(ids)
+            .collect::<Vec<_>>(),
+    )
+}
