@@ -31,6 +31,7 @@ pub(super) fn restored_fields(archived: &ArchivedMessage) -> Fields {
     let original_id = (Bytes::from_static(ORIGINAL_ID.as_bytes()), text(archived.id));
     let part = |name: &str| last(&archived.fields, name).map_or(&[][..], |value| value);
     let hash = message::hash([part("type"), part("name"), part("domain"), part("data")]);
+    let hash = Bytes::copy_from_slice(&hash);
     let mut fields = Vec::with_capacity(archived.fields.len() + 1);
     // Where laravel-streamer has it; an entry of somebody else has no `_id`.
     let envelope = archived.fields.first().is_some_and(|(name, _)| name == "_id");

@@ -3,15 +3,13 @@
 mod batch;
 mod error;
 
-use bytes::Bytes;
-
 pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
 use crate::{
     Event, Replayable, Streamer,
     engine::{Append, AppendOptions, EngineError, EngineErrorKind, Record},
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
     history::snapshot,
-    message::{Envelope, php_json},
+    message::{Head, php_json},
 };
 
 /// How an event is emitted.
@@ -140,23 +138,22 @@ impl Streamer {
 
     /// The append that emits an event, and the second in which it is created.
     fn encode<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<(Append, u64), EmitError> {
-        let name = Bytes::copy_from_slice(event.name().as_bytes());
-        let stream = StreamName::from(name.clone());
-        let data = php_json::payload_to_vec(event).map_err(|error| EmitError::encode(&stream, error))?;
+        let (name, kind) = (event.name(), event.kind());
+        let data = php_json::payload_to_vec(event)
+            .map_err(|error| EmitError::encode(&StreamName::from(name.as_bytes().to_vec()), error))?;
         let created = unix_ms() / 1000;
-        let domain = options.domain.as_deref().unwrap_or(self.domain());
-        let envelope = Envelope {
-            name,
-            kind: Bytes::copy_from_slice(event.kind().as_bytes()),
-            domain: Bytes::copy_from_slice(domain.as_bytes()),
+        let head = Head {
+            name: name.as_bytes(),
+            kind: kind.as_bytes(),
+            domain: options.domain.as_deref().unwrap_or(self.domain()).as_bytes(),
             original_id: None,
             created,
-            data: Bytes::from(data),
         };
+        let (stream, fields) = head.encode(data);
         let append = Append {
-            stream,
+            stream: StreamName::from(stream),
             id: options.id,
-            fields: envelope.encode(),
+            fields,
             options: options.append,
         };
         Ok((append, created))

@@ -45,7 +45,44 @@ impl Envelope {
     /// The fields, in the order in which `laravel-streamer` 4.6 stores them.
     #[must_use]
     pub fn encode(self) -> Fields {
-        let hash = hash([&self.kind, &self.name, &self.domain, &self.data]);
+        let head = Head {
+            name: &self.name,
+            kind: &self.kind,
+            domain: &self.domain,
+            original_id: self.original_id,
+            created: self.created,
+        };
+        head.encode(self.data.into()).1
+    }
+}
+
+/// What comes with a payload.
+pub(crate) struct Head<'a> {
+    pub(crate) name: &'a [u8],
+    pub(crate) kind: &'a [u8],
+    pub(crate) domain: &'a [u8],
+    pub(crate) original_id: Option<EntryId>,
+    pub(crate) created: u64,
+}
+
+impl Head<'_> {
+    /// The name, and the fields. All values are parts of one buffer: that of the payload, made longer.
+    pub(crate) fn encode(&self, data: Vec<u8>) -> (Bytes, Fields) {
+        let hash = hash([self.kind, self.name, self.domain, &data]);
+        let mut values = data;
+        let mut ends = [values.len(); 6];
+        let mut digits = itoa::Buffer::new();
+        let created = digits.format(self.created);
+        let rest = [self.name, self.kind, self.domain, created.as_bytes(), &hash];
+        values.reserve_exact(rest.iter().map(|value| value.len()).sum());
+        for (value, end) in rest.into_iter().zip(&mut ends[1..]) {
+            values.extend_from_slice(value);
+            *end = values.len();
+        }
+        let values = Bytes::from(values);
+        let value = |index: usize| values.slice(ends[index - 1]..ends[index]);
+        let name = value(1);
+
         let mut fields = Vec::with_capacity(9);
         let mut put = |name: &'static str, value| fields.push((Bytes::from_static(name.as_bytes()), value));
         // The package stores the ID that it asked for, even when it asked for a certain one: always this.
@@ -53,22 +90,25 @@ impl Envelope {
         if let Some(id) = self.original_id {
             put("original_id", Bytes::from(id.to_string()));
         }
-        put("type", self.kind);
+        put("type", value(2));
         put("version", Bytes::from_static(VERSION));
-        put("name", self.name);
-        put("domain", self.domain);
-        put("created", Bytes::from(self.created.to_string()));
-        put("data", self.data);
-        put("hash", hash);
-        fields
+        put("name", name.clone());
+        put("domain", value(3));
+        put("created", value(4));
+        put("data", values.slice(..ends[0]));
+        put("hash", value(5));
+        (name, fields)
     }
 }
 
 /// SHA-256 of type, name, domain and data, joined without a separator, in lower-case hex.
-pub(crate) fn hash(parts: [&[u8]; 4]) -> Bytes {
+pub(crate) fn hash(parts: [&[u8]; 4]) -> [u8; 64] {
     let mut sha = Sha256::new();
     for part in parts {
         sha.update(part);
     }
-    Bytes::from(hex::encode(sha.finalize()))
+    let mut hex = [0; 64];
+    // It cannot fail: 64 digits are 32 bytes.
+    let _ = hex::encode_to_slice(sha.finalize(), &mut hex);
+    hex
 }

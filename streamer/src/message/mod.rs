@@ -23,5 +23,5 @@ pub use self::{
 };
 pub(crate) use self::{
     decode::{fields_as_json, fields_from_json},
-    encode::hash,
+    encode::{Head, hash},
 };

@@ -297,8 +297,11 @@ fn unix(rest: &str) -> EngineResult<(String, Server)> {
 
 /// A machine that vanished must be noticed also while nothing is sent, as in a blocking read.
 fn tcp_settings() -> TcpSettings {
-    let probes = TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY);
-    TcpSettings::default().set_nodelay(true).set_keepalive(probes)
+    TcpSettings::default().set_nodelay(true).set_keepalive(probes())
+}
+
+pub(super) fn probes() -> TcpKeepalive {
+    TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY)
 }
 
 fn unusable(error: redis::RedisError) -> EngineError {

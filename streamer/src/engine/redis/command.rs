@@ -15,47 +15,73 @@ const MOST: usize = 1_000_000_000;
 const LONGEST_IDLE: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 pub(super) fn xadd(append: &Append) -> Cmd {
-    let size = append
-        .fields
-        .iter()
-        .map(|(name, value)| name.len() + value.len())
-        .sum::<usize>();
-    let mut command = Cmd::with_capacity(8 + 2 * append.fields.len(), 64 + size);
+    let mut command = Cmd::with_capacity(8 + 2 * append.fields.len(), 64 + size(append));
     command.arg("XADD").arg(append.stream.as_bytes());
-    xadd_arguments(&mut command, append);
+    xadd_arguments(append, |argument| _ = command.arg(argument));
     command
 }
 
-/// What follows the key.
-pub(super) fn xadd_arguments(command: &mut Cmd, append: &Append) {
+/// What follows the key, one argument after the other.
+pub(super) fn xadd_arguments(append: &Append, mut put: impl FnMut(&[u8])) {
     if !append.options.create_stream {
-        command.arg("NOMKSTREAM");
+        put(b"NOMKSTREAM");
     }
     if let Some(trim) = append.options.trim {
-        trim_arguments(command, trim);
+        trim_arguments(trim)
+            .iter()
+            .for_each(|argument| put(argument.as_bytes()));
     }
     match append.id {
-        NewId::Auto => command.arg("*"),
-        NewId::AutoSequence(ms) => command.arg(format!("{ms}-*")),
-        NewId::Explicit(id) => command.arg(id.to_string()),
-    };
-    for (name, value) in &append.fields {
-        command.arg(&name[..]).arg(&value[..]);
+        NewId::Auto => put(b"*"),
+        NewId::AutoSequence(ms) => put(format!("{ms}-*").as_bytes()),
+        NewId::Explicit(id) => put(id.to_string().as_bytes()),
     }
+    for (name, value) in &append.fields {
+        put(name);
+        put(value);
+    }
+}
+
+/// Adds an encoded `XADD`: the same as [`xadd`], in a fraction of the time.
+pub(super) fn pack_xadd(packed: &mut Vec<u8>, append: &Append) {
+    let mut count = 2;
+    xadd_arguments(append, |_| count += 1);
+    packed.reserve(32 + size(append) + 8 * count);
+    pack_length(packed, b'*', count);
+    let mut put = |argument: &[u8]| {
+        pack_length(packed, b'$', argument.len());
+        packed.extend_from_slice(argument);
+        packed.extend_from_slice(b"\r\n");
+    };
+    put(b"XADD");
+    put(append.stream.as_bytes());
+    xadd_arguments(append, put);
+}
+
+fn pack_length(packed: &mut Vec<u8>, kind: u8, length: usize) {
+    packed.push(kind);
+    packed.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+    packed.extend_from_slice(b"\r\n");
+}
+
+fn size(append: &Append) -> usize {
+    let fields = append.fields.iter().map(|(name, value)| name.len() + value.len());
+    append.stream.as_bytes().len() + fields.sum::<usize>()
 }
 
 pub(super) fn xtrim(stream: &StreamName, trim: Trim) -> Cmd {
     let mut command = on("XTRIM", stream);
-    trim_arguments(&mut command, trim);
+    command.arg(&trim_arguments(trim)[..]);
     command
 }
 
-fn trim_arguments(command: &mut Cmd, trim: Trim) {
+fn trim_arguments(trim: Trim) -> [String; 3] {
     let how = if trim.exact { "=" } else { "~" };
-    match trim.keep {
-        Keep::Newest(count) => command.arg("MAXLEN").arg(how).arg(count),
-        Keep::From(id) => command.arg("MINID").arg(how).arg(id.to_string()),
+    let (what, bound) = match trim.keep {
+        Keep::Newest(count) => ("MAXLEN", count.to_string()),
+        Keep::From(id) => ("MINID", id.to_string()),
     };
+    [what.to_owned(), how.to_owned(), bound]
 }
 
 pub(super) fn xrange(
@@ -164,4 +190,46 @@ pub(super) fn idle(idle: Duration) -> u64 {
 /// How many to read or claim, where 0 would be "all" or refused.
 pub(super) fn at_least_one(count: usize) -> usize {
     count.clamp(1, MOST)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine::AppendOptions;
+
+    #[test]
+    fn both_ways_of_encoding_an_append_give_the_same_bytes() {
+        let ids = [
+            NewId::Auto,
+            NewId::AutoSequence(17),
+            NewId::Explicit(EntryId::new(u64::MAX, 7)),
+        ];
+        let trims = [
+            None,
+            Some(Trim::max_len(10_000)),
+            Some(Trim::min_id(EntryId::new(5, 1)).exactly()),
+        ];
+        let fields = [
+            vec![("a".into(), "".into())],
+            vec![("\0\r\n".into(), vec![0xff; 1000].into()), ("b".into(), "x".into())],
+        ];
+        for (id, trim, create_stream) in ids
+            .into_iter()
+            .zip(trims)
+            .zip([true, false, true])
+            .map(|((a, b), c)| (a, b, c))
+        {
+            for fields in &fields {
+                let append = Append {
+                    stream: "order.placed".into(),
+                    id,
+                    fields: fields.clone(),
+                    options: AppendOptions { trim, create_stream },
+                };
+                let mut packed = Vec::new();
+                pack_xadd(&mut packed, &append);
+                assert_eq!(packed, xadd(&append).get_packed_command(), "{append:?}");
+            }
+        }
+    }
 }

@@ -20,11 +20,14 @@ use redis::{
 };
 
 use super::{
+    command,
     error::spoils_connection,
+    pipe::Pipe,
     reply::{self, Decoded},
+    resp,
     wire::Wire,
 };
-use crate::engine::StreamEntries;
+use crate::engine::{Append, StreamEntries};
 
 /// How long connecting may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,7 +52,84 @@ pub(super) enum Source {
 struct Slot {
     /// Which connection this is, so that a late error of an old one does not throw away its successor.
     generation: u64,
-    connecting: Option<Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>>,
+    connected: Option<Connection>,
+    connecting: Option<Connecting>,
+}
+
+type Connecting = Shared<BoxFuture<'static, RedisResult<Connection>>>;
+
+/// A connection that tasks share.
+#[derive(Clone)]
+enum Connection {
+    /// Our own, where there is no TLS.
+    Pipe(Pipe),
+    /// The client library's.
+    Client(MultiplexedConnection),
+}
+
+impl Connection {
+    async fn open(client: &Client) -> RedisResult<Self> {
+        match Wire::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
+            Some(wire) => Ok(Self::Pipe(Pipe::new(wire, RESPONSE_TIMEOUT))),
+            None => Ok(Self::Client(connect(client, Some(RESPONSE_TIMEOUT)).await?)),
+        }
+    }
+
+    fn has_ended(&self) -> bool {
+        matches!(self, Self::Pipe(pipe) if pipe.has_ended())
+    }
+
+    async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
+        match self {
+            Self::Pipe(pipe) => resp::value(&pipe.exchange(&command.get_packed_command(), 1).await?),
+            Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
+        }
+    }
+
+    async fn append(&mut self, append: &Append) -> RedisResult<Value> {
+        match self {
+            Self::Pipe(pipe) => {
+                let mut packed = Vec::new();
+                command::pack_xadd(&mut packed, append);
+                resp::value(&pipe.exchange(&packed, 1).await?)
+            }
+            Self::Client(_) => self.run(&command::xadd(append)).await,
+        }
+    }
+
+    async fn append_all(&mut self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
+        match self {
+            Self::Pipe(pipe) => {
+                let mut packed = Vec::new();
+                appends
+                    .iter()
+                    .for_each(|append| command::pack_xadd(&mut packed, append));
+                let replies = pipe.exchange(&packed, appends.len() as u64).await?;
+                Ok(resp::values(&replies, appends.len()))
+            }
+            Self::Client(_) => {
+                let mut commands = Pipeline::with_capacity(appends.len());
+                appends
+                    .iter()
+                    .for_each(|append| _ = commands.add_command(command::xadd(append)));
+                self.run_all(&commands).await
+            }
+        }
+    }
+
+    async fn run_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
+        let expected = commands.len();
+        match self {
+            Self::Pipe(pipe) => {
+                let replies = pipe.exchange(&commands.get_packed_pipeline(), expected as u64).await?;
+                Ok(resp::values(&replies, expected))
+            }
+            Self::Client(connection) => {
+                let answers = connection.send_packed_commands(commands, 0, expected).await?;
+                Ok(answers.into_iter().map(top_level_error).collect())
+            }
+        }
+    }
 }
 
 impl Source {
@@ -107,19 +187,29 @@ impl Link {
     /// Sends one command and gives its answer.
     pub(super) async fn run(&self, command: &Cmd) -> RedisResult<Value> {
         let (generation, mut connection) = self.connection().await?;
-        let answer = connection.send_packed_command(command).await.and_then(top_level_error);
+        let answer = connection.run(command).await;
         self.judge(generation, answer)
     }
 
     /// Sends commands in one pipeline and gives each one's answer, in order.
     pub(super) async fn run_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let (generation, mut connection) = self.connection().await?;
-        let answers = connection.send_packed_commands(commands, 0, commands.len()).await;
-        let answers = self.judge(generation, answers)?;
-        let judged = answers
-            .into_iter()
-            .map(|answer| self.judge(generation, top_level_error(answer)));
-        Ok(judged.collect())
+        let answers = connection.run_all(commands).await;
+        self.judge_all(generation, answers)
+    }
+
+    /// Sends an `XADD` and gives its answer.
+    pub(super) async fn append(&self, append: &Append) -> RedisResult<Value> {
+        let (generation, mut connection) = self.connection().await?;
+        let answer = connection.append(append).await;
+        self.judge(generation, answer)
+    }
+
+    /// Sends `XADD`s in one pipeline and gives each one's answer, in order.
+    pub(super) async fn append_all(&self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
+        let (generation, mut connection) = self.connection().await?;
+        let answers = connection.append_all(appends).await;
+        self.judge_all(generation, answers)
     }
 
     /// A connection for one reader alone, whose commands may take as long as they like to be answered.
@@ -131,20 +221,32 @@ impl Link {
         }
     }
 
-    async fn connection(&self) -> RedisResult<(u64, MultiplexedConnection)> {
+    async fn connection(&self) -> RedisResult<(u64, Connection)> {
         let (generation, connecting) = {
             let mut slot = self.slot();
+            if slot.connected.as_ref().is_some_and(Connection::has_ended) {
+                slot.renew();
+            }
             let generation = slot.generation;
+            if let Some(connection) = &slot.connected {
+                return Ok((generation, connection.clone()));
+            }
             let source = self.source.clone();
             let begin = || {
-                async move { connect(&source.client().await?, Some(RESPONSE_TIMEOUT)).await }
+                async move { Connection::open(&source.client().await?).await }
                     .boxed()
                     .shared()
             };
             (generation, slot.connecting.get_or_insert_with(begin).clone())
         };
         match connecting.await {
-            Ok(connection) => Ok((generation, connection)),
+            Ok(connection) => {
+                let mut slot = self.slot();
+                if slot.generation == generation {
+                    slot.connected = Some(connection.clone());
+                }
+                Ok((generation, connection))
+            }
             Err(error) => {
                 self.discard(generation);
                 Err(error)
@@ -159,18 +261,37 @@ impl Link {
         answer
     }
 
+    fn judge_all(
+        &self,
+        generation: u64,
+        answers: RedisResult<Vec<RedisResult<Value>>>,
+    ) -> RedisResult<Vec<RedisResult<Value>>> {
+        let answers = self.judge(generation, answers)?;
+        Ok(answers
+            .into_iter()
+            .map(|answer| self.judge(generation, answer))
+            .collect())
+    }
+
     fn discard(&self, generation: u64) {
         let mut slot = self.slot();
         if slot.generation == generation {
-            *slot = Slot {
-                generation: generation + 1,
-                connecting: None,
-            };
+            slot.renew();
         }
     }
 
     fn slot(&self) -> MutexGuard<'_, Slot> {
         self.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Slot {
+    /// Makes room for the next connection.
+    fn renew(&mut self) {
+        *self = Self {
+            generation: self.generation + 1,
+            ..Self::default()
+        };
     }
 }
 

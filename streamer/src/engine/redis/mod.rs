@@ -7,7 +7,8 @@
 //! - `address`: from a URL to a server.
 //! - `link`: one shared connection that comes back; `cluster`: many, and which stream is where.
 //! - `command`, `script`: what is sent; `reply`: what came back.
-//! - `wire`: a plain connection that takes replies apart where they lie.
+//! - `pipe`: a plain connection that many tasks send on; `wire`: one for a reader, which takes replies apart where they
+//!   lie; `resp`: the protocol; `socket`: what both stand on.
 //! - `reader`: blocking reads on connections of their own; `cluster_reader`: several of them as one.
 //! - `error`: what went wrong, as kinds.
 
@@ -18,10 +19,13 @@ mod command;
 mod error;
 mod link;
 mod operations;
+mod pipe;
 mod reader;
 mod recorded;
 mod reply;
+mod resp;
 mod script;
+mod socket;
 mod wire;
 
 use std::fmt;

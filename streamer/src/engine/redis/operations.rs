@@ -57,9 +57,10 @@ impl Engine for RedisEngine {
     }
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
-        let answer = match checked(&append) {
-            Ok(()) => self.run(append.stream.as_bytes(), &command::xadd(&append)).await,
-            Err(error) => return Err(error),
+        checked(&append)?;
+        let answer = match &self.server {
+            Server::Single(link) => link.append(&append).await,
+            Server::Cluster(cluster) => cluster.run(append.stream.as_bytes(), &command::xadd(&append)).await,
         };
         appended(&append.stream, append.id, answer)
     }
@@ -67,10 +68,20 @@ impl Engine for RedisEngine {
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
         let checks: Vec<EngineResult<()>> = appends.iter().map(checked).collect();
         let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
-        let commands = sound
-            .map(|(append, _)| (append.stream.clone(), command::xadd(append)))
-            .collect();
-        let mut answers = self.run_all(commands).await.into_iter();
+        let sound = sound.map(|(append, _)| append).collect::<Vec<_>>();
+        let answers = match &self.server {
+            Server::Single(link) => {
+                let answers = link.append_all(&sound).await;
+                answers.unwrap_or_else(|error| vec![Err(error); sound.len()])
+            }
+            Server::Cluster(cluster) => {
+                let commands = sound
+                    .iter()
+                    .map(|append| (append.stream.clone(), command::xadd(append)));
+                cluster.run_all(&commands.collect::<Vec<_>>()).await
+            }
+        };
+        let mut answers = answers.into_iter();
         let lot = |(append, check): (&Append, EngineResult<()>)| {
             check?;
             let lost = || Err((redis::ErrorKind::Client, "not answered").into());

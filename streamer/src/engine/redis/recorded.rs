@@ -43,7 +43,7 @@ impl RedisEngine {
             .arg(stream.as_bytes())
             .arg(key);
         command.arg(kind).arg(before).arg(after);
-        xadd_arguments(&mut command, append);
+        xadd_arguments(append, |argument| _ = command.arg(argument));
         match self.run(stream.as_bytes(), &command).await {
             Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted),
             refused => appended(stream, append.id, refused).map(|id| Appended { id, fresh: true }),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::Value;
 
+use super::resp::entry_id;
 use crate::{
     engine::{
         Appended, ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingSummary,
@@ -65,14 +66,10 @@ pub(super) fn number(value: Value) -> Decoded<u64> {
 pub(super) fn id(value: Value) -> Decoded<EntryId> {
     let expected = Unexpected("an entry ID");
     match value {
-        Value::BulkString(bytes) => parse_id(&bytes).ok_or(expected),
-        Value::SimpleString(text) => parse_id(text.as_bytes()).ok_or(expected),
+        Value::BulkString(bytes) => entry_id(&bytes).ok_or(expected),
+        Value::SimpleString(text) => entry_id(text.as_bytes()).ok_or(expected),
         _ => Err(expected),
     }
-}
-
-fn parse_id(bytes: &[u8]) -> Option<EntryId> {
-    std::str::from_utf8(bytes).ok()?.parse().ok()
 }
 
 pub(super) fn ids(value: Value) -> Decoded<Vec<EntryId>> {

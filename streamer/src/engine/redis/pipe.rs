@@ -1,0 +1,388 @@
+//! A plain connection that many tasks send commands on, and one task receives the answers of.
+//!
+//! A client library hands every command to a task that writes it: on the way there and back each command costs two
+//! changes of tasks and several allocations, and with several threads often the wake-up of another core. Here the task
+//! that emits writes by itself, which never waits, and only answers go through another task:
+//!
+//! - While nothing is under way, a command is written at once: nothing is faster for one task alone.
+//! - While something is, commands gather, and are written together once there are enough of them, or when the tasks
+//!   that could add to them had their turn.
+//!
+//! How much may be under way is bounded in bytes; who finds no room waits, first come, first served, so that commands
+//! go out in the order in which their futures were first polled.
+//!
+//! Over TLS the client library's connection does this work.
+
+use std::{
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    io, mem,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    task::{Context, Poll, Waker},
+    time::Duration,
+};
+
+use bytes::{Bytes, BytesMut};
+use redis::{ErrorKind, RedisError, RedisResult};
+use tokio::{
+    io::AsyncReadExt,
+    sync::{Semaphore, TryAcquireError, oneshot},
+    time::{Instant, Sleep, sleep_until},
+};
+
+use super::{
+    resp::{Extent, nonsense},
+    socket::{ReadHalf, WriteHalf},
+    wire::{ROOM, Wire, make_room, too_late},
+};
+
+/// Bytes of commands that are not answered yet. A larger command goes alone.
+const MOST_UNDER_WAY: usize = 8 << 20;
+/// How much memory for commands is kept when there are none.
+const MOST_KEPT: usize = 1 << 20;
+/// So many bytes of commands are worth a write of their own.
+const WORTH_WRITING: usize = 64 << 10;
+
+/// A handle on the connection. It is closed when the last one is dropped.
+#[derive(Clone)]
+pub(super) struct Pipe(Arc<Open>);
+
+struct Open(Arc<Line>);
+
+/// What those who send and the one that receives share.
+struct Line {
+    writer: WriteHalf,
+    room: Semaphore,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// Commands that are not written yet.
+    gathered: Vec<u8>,
+    writing: Writing,
+    /// Whose answers are to come, in order.
+    asked: VecDeque<Asked>,
+    /// The receiving task, which also writes what nobody else does.
+    receiver: Option<Waker>,
+    /// Whether it has been told to write what is gathered.
+    told: bool,
+    /// Whether it looks after the time that answers take.
+    watched: bool,
+    /// Why the connection is of no more use.
+    ended: Option<RedisError>,
+}
+
+/// Who writes. It is done without holding the lock.
+#[derive(Default)]
+enum Writing {
+    #[default]
+    Nobody,
+    Somebody,
+    /// The socket is full; this, from there on, goes on when it is not.
+    Blocked(Vec<u8>, usize),
+}
+
+struct Asked {
+    replies: u64,
+    room: u32,
+    since: Instant,
+    answer: oneshot::Sender<RedisResult<Bytes>>,
+}
+
+impl Pipe {
+    /// Takes a connection over. An answer may take `patience`.
+    pub(super) fn new(wire: Wire, patience: Duration) -> Self {
+        let (reader, writer) = wire.into_socket();
+        let line = Arc::new(Line {
+            writer,
+            room: Semaphore::new(MOST_UNDER_WAY),
+            state: Mutex::default(),
+        });
+        let receiving = Receiving {
+            line: Arc::clone(&line),
+            reader,
+            received: BytesMut::with_capacity(ROOM),
+            extent: None,
+            answered: Vec::new(),
+            patience,
+            late: Box::pin(sleep_until(Instant::now())),
+        };
+        tokio::spawn(receiving.run());
+        Self(Arc::new(Open(line)))
+    }
+
+    /// Whether the connection is of no more use.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.0.state().ended.is_some()
+    }
+
+    /// Sends encoded commands, and gives their replies, one after the other.
+    pub(super) async fn exchange(&self, commands: &[u8], replies: u64) -> RedisResult<Bytes> {
+        let line = &self.0.0;
+        let room = commands.len().min(MOST_UNDER_WAY) as u32;
+        let permit = match line.room.try_acquire_many(room) {
+            Err(TryAcquireError::NoPermits) => line.room.acquire_many(room).await.ok(),
+            permit => permit.ok(),
+        };
+        // Given back with the answer, also when nobody waits for it any more.
+        permit.ok_or_else(|| line.why())?.forget();
+        let answer = line.ask(commands, replies, room)?;
+        answer.await.unwrap_or_else(|_| Err(line.why()))
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.end(&closed());
+    }
+}
+
+impl Line {
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn why(&self) -> RedisError {
+        self.state().ended.clone().unwrap_or_else(closed)
+    }
+
+    fn ask(&self, commands: &[u8], replies: u64, room: u32) -> RedisResult<oneshot::Receiver<RedisResult<Bytes>>> {
+        let (answer, answered) = oneshot::channel();
+        let mut state = self.state();
+        if let Some(error) = &state.ended {
+            return Err(error.clone());
+        }
+        let alone = state.asked.is_empty();
+        state.asked.push_back(Asked {
+            replies,
+            room,
+            since: Instant::now(),
+            answer,
+        });
+        state.gathered.extend_from_slice(commands);
+        let free = matches!(state.writing, Writing::Nobody);
+        let now = free && (alone || state.gathered.len() >= WORTH_WRITING);
+        if !now || !state.watched {
+            state.tell();
+        }
+        if now {
+            self.write(state);
+        }
+        Ok(answered)
+    }
+
+    /// Writes what is gathered, unless somebody does.
+    fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) {
+        let (mut out, mut at) = match mem::replace(&mut state.writing, Writing::Somebody) {
+            Writing::Nobody => (mem::take(&mut state.gathered), 0),
+            Writing::Blocked(out, at) => (out, at),
+            Writing::Somebody => return,
+        };
+        loop {
+            drop(state);
+            let written = loop {
+                if at == out.len() {
+                    break Ok(());
+                }
+                match self.writer.try_write(&out[at..]) {
+                    Ok(written) => at += written,
+                    Err(error) => break Err(error),
+                }
+            };
+            state = self.state();
+            match written {
+                Ok(()) if state.gathered.len() >= WORTH_WRITING => {
+                    out.clear();
+                    at = 0;
+                    mem::swap(&mut out, &mut state.gathered);
+                }
+                Ok(()) => {
+                    state.writing = Writing::Nobody;
+                    if !state.gathered.is_empty() {
+                        state.tell();
+                    } else if out.capacity() <= MOST_KEPT {
+                        out.clear();
+                        state.gathered = out;
+                    }
+                    return;
+                }
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
+                    state.writing = Writing::Blocked(out, at);
+                    state.tell();
+                    return;
+                }
+                Err(error) => {
+                    drop(state);
+                    self.end(&error.into());
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Nothing can be sent any more, and nothing that was will be answered.
+    fn end(&self, error: &RedisError) {
+        let mut state = self.state();
+        if state.ended.is_some() {
+            return;
+        }
+        state.ended = Some(error.clone());
+        let asked = mem::take(&mut state.asked);
+        let receiver = state.receiver.take();
+        drop(state);
+        self.room.close();
+        for Asked { answer, .. } in asked {
+            let _ = answer.send(Err(error.clone()));
+        }
+        if let Some(receiver) = receiver {
+            receiver.wake();
+        }
+    }
+}
+
+impl State {
+    fn tell(&mut self) {
+        if !mem::replace(&mut self.told, true)
+            && let Some(receiver) = &self.receiver
+        {
+            receiver.wake_by_ref();
+        }
+    }
+}
+
+/// The one that receives.
+struct Receiving {
+    line: Arc<Line>,
+    reader: ReadHalf,
+    received: BytesMut,
+    /// How far the next answer reaches, as far as is known.
+    extent: Option<Extent>,
+    /// Answers on their way to those who asked.
+    answered: Vec<(oneshot::Sender<RedisResult<Bytes>>, Bytes)>,
+    patience: Duration,
+    /// When the oldest command will have waited for too long, if `watched` is set.
+    late: Pin<Box<Sleep>>,
+}
+
+impl Receiving {
+    async fn run(mut self) {
+        loop {
+            if let Err(error) = poll_fn(|context| self.poll_told(context)).await {
+                return self.line.end(&error);
+            }
+            // Whoever can add something does it now. It does not tell again, which would end the turn early.
+            tokio::task::yield_now().await;
+            let mut state = self.line.state();
+            state.told = false;
+            if !state.gathered.is_empty() {
+                self.line.write(state);
+            }
+        }
+    }
+
+    /// Receives until it is told to write what is gathered.
+    fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<RedisResult<()>> {
+        self.receive(context)?;
+        let line = Arc::clone(&self.line);
+        let mut state = line.state();
+        if let Some(error) = &state.ended {
+            return Poll::Ready(Err(error.clone()));
+        }
+        if !state
+            .receiver
+            .as_ref()
+            .is_some_and(|known| known.will_wake(context.waker()))
+        {
+            state.receiver = Some(context.waker().clone());
+        }
+        self.watch(&mut state, context)?;
+        if matches!(state.writing, Writing::Blocked(..)) {
+            state.told = false;
+            if line.writer.poll_room(context)?.is_ready() {
+                line.write(state);
+            }
+            // Whoever unblocks it tells about what has gathered meanwhile.
+            return Poll::Pending;
+        }
+        if state.told {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    }
+
+    /// Receives what there is.
+    fn receive(&mut self, context: &mut Context<'_>) -> RedisResult<()> {
+        loop {
+            make_room(&mut self.received);
+            match pin!(self.reader.read_buf(&mut self.received)).poll(context)? {
+                Poll::Pending => return Ok(()),
+                Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
+                Poll::Ready(_) => self.answer()?,
+            }
+        }
+    }
+
+    /// Gives whole answers to those who asked.
+    fn answer(&mut self) -> RedisResult<()> {
+        let line = Arc::clone(&self.line);
+        let mut room = 0;
+        let mut state = line.state();
+        while let Some(asked) = state.asked.front() {
+            let extent = self.extent.get_or_insert_with(|| Extent::of(asked.replies));
+            if !extent.reaches_end(&self.received)? {
+                break;
+            }
+            let answer = self.received.split_to(extent.at).freeze();
+            self.extent = None;
+            if let Some(asked) = state.asked.pop_front() {
+                room += asked.room as usize;
+                self.answered.push((asked.answer, answer));
+            }
+        }
+        if state.asked.is_empty() && !self.received.is_empty() {
+            return Err(nonsense());
+        }
+        drop(state);
+        line.room.add_permits(room);
+        for (asked, answer) in self.answered.drain(..) {
+            // Nobody waits any more where the future was dropped.
+            let _ = asked.send(Ok(answer));
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the oldest command does not wait for too long. The timer runs on, so that it is set rarely.
+    fn watch(&mut self, state: &mut State, context: &mut Context<'_>) -> RedisResult<()> {
+        let oldest = state.asked.front().map(|asked| asked.since);
+        if !state.watched {
+            let Some(since) = oldest else { return Ok(()) };
+            self.late.as_mut().reset(since + self.patience);
+            state.watched = true;
+        }
+        while self.late.as_mut().poll(context).is_ready() {
+            match oldest {
+                Some(since) if since.elapsed() >= self.patience => return Err(too_late()),
+                Some(since) => self.late.as_mut().reset(since + self.patience),
+                None => {
+                    state.watched = false;
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Receiving {
+    /// Also when its runtime ends.
+    fn drop(&mut self) {
+        self.line.end(&closed());
+    }
+}
+
+fn closed() -> RedisError {
+    RedisError::from((ErrorKind::Io, "the connection was closed"))
+}

@@ -1,0 +1,248 @@
+//! The server's protocol, RESP2 ([specification](https://redis.io/docs/latest/develop/reference/protocol-spec/)): where
+//! a reply ends, and what is in it.
+
+use bytes::{Buf, Bytes};
+use redis::{ErrorKind, RedisError, RedisResult, Value};
+
+use super::reply::{Decoded, Unexpected};
+use crate::{
+    engine::StreamEntries,
+    entry::{Entry, EntryId, StreamName},
+};
+
+/// Any whole reply.
+pub(super) fn value(reply: &[u8]) -> RedisResult<Value> {
+    let value = match bulk_string(reply) {
+        // What an append is answered with: worth a shorter way.
+        Some(bytes) => return Ok(Value::BulkString(bytes.to_vec())),
+        None => redis::parse_redis_value(reply)?,
+    };
+    match value {
+        Value::ServerError(error) => Err(error.into()),
+        value => Ok(value),
+    }
+}
+
+/// So many whole replies, one after the other.
+pub(super) fn values(mut replies: &[u8], count: usize) -> Vec<RedisResult<Value>> {
+    let next = |_| {
+        let mut extent = Extent::of(1);
+        extent.reaches_end(replies)?;
+        let (reply, rest) = replies.split_at(extent.at);
+        replies = rest;
+        value(reply)
+    };
+    (0..count).map(next).collect()
+}
+
+fn bulk_string(reply: &[u8]) -> Option<&[u8]> {
+    let rest = reply.strip_prefix(b"$")?;
+    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    let length = number(&rest[..end])??;
+    rest[end + 2..].get(..length as usize)
+}
+
+pub(super) fn nonsense() -> RedisError {
+    RedisError::from((ErrorKind::Parse, "the server's answer is not RESP2"))
+}
+
+/// How far replies reach, found piece by piece as it is received.
+pub(super) struct Extent {
+    /// What lies before is whole.
+    pub(super) at: usize,
+    /// How many values are yet to come.
+    open: u64,
+}
+
+impl Extent {
+    /// Of so many replies, one after the other.
+    pub(super) fn of(replies: u64) -> Self {
+        Self { at: 0, open: replies }
+    }
+
+    pub(super) fn reaches_end(&mut self, received: &[u8]) -> RedisResult<bool> {
+        while self.open > 0 {
+            let rest = &received[self.at..];
+            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+                return Ok(false);
+            };
+            let line = rest[..end].strip_suffix(b"\r").ok_or_else(nonsense)?;
+            let (kind, line) = line.split_first().ok_or_else(nonsense)?;
+            let mut length = end + 1;
+            let mut parts = 0;
+            match kind {
+                b'+' | b'-' | b':' => {}
+                // -1 is nil.
+                b'$' => length += number(line).ok_or_else(nonsense)?.map_or(0, |bytes| bytes as usize + 2),
+                b'*' => parts = number(line).ok_or_else(nonsense)?.unwrap_or(0),
+                _ => return Err(nonsense()),
+            }
+            if length > rest.len() {
+                return Ok(false);
+            }
+            self.at += length;
+            self.open += parts;
+            self.open -= 1;
+        }
+        Ok(true)
+    }
+}
+
+/// A length; `None` inside for -1.
+fn number(digits: &[u8]) -> Option<Option<u64>> {
+    if digits == b"-1" {
+        return Some(None);
+    }
+    decimal(digits).map(Some)
+}
+
+fn decimal(digits: &[u8]) -> Option<u64> {
+    let digit = |number: u64, digit: &u8| {
+        let value = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(value)
+    };
+    (!digits.is_empty()).then(|| digits.iter().try_fold(0, digit)).flatten()
+}
+
+/// A whole reply that is being taken apart; the parts share its memory.
+pub(super) struct Reply(pub(super) Bytes);
+
+impl Reply {
+    pub(super) fn streams(mut self) -> Decoded<Vec<StreamEntries>> {
+        let expected = "streams with their entries";
+        // Nothing to read is nil.
+        let Some(streams) = self.length(b'*', expected)? else {
+            return Ok(Vec::new());
+        };
+        (0..streams).map(|_| self.stream()).collect()
+    }
+
+    fn stream(&mut self) -> Decoded<StreamEntries> {
+        if self.length(b'*', "a stream and its entries")? != Some(2) {
+            return Err(Unexpected("a stream and its entries"));
+        }
+        let stream = StreamName::from(self.bytes("a stream's name")?);
+        let count = self.length(b'*', "entries")?.unwrap_or(0);
+        let mut entries = Vec::with_capacity(count as usize);
+        for _ in 0..count {
+            entries.push(self.entry()?);
+        }
+        Ok(StreamEntries { stream, entries })
+    }
+
+    fn entry(&mut self) -> Decoded<Entry> {
+        if self.length(b'*', "an entry")? != Some(2) {
+            return Err(Unexpected("an entry's ID and fields"));
+        }
+        let id = entry_id(&self.bytes("an entry ID")?).ok_or(Unexpected("an entry ID"))?;
+        let parts = self
+            .length(b'*', "an entry's fields")?
+            .ok_or(Unexpected("an entry's fields"))?;
+        let mut fields = Vec::with_capacity(parts as usize / 2);
+        for _ in 0..parts / 2 {
+            fields.push((self.bytes("a field's name")?, self.bytes("a field's value")?));
+        }
+        Ok(Entry { id, fields })
+    }
+
+    /// The length that a value of this kind begins with.
+    fn length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
+        let unexpected = || Unexpected(expected);
+        let end = self.0.iter().position(|byte| *byte == b'\r').ok_or_else(unexpected)?;
+        let digits = self.0[..end].strip_prefix(&[kind]).ok_or_else(unexpected)?;
+        let length = number(digits).ok_or_else(unexpected)?;
+        self.0.advance(end + 2);
+        Ok(length)
+    }
+
+    fn bytes(&mut self, expected: &'static str) -> Decoded<Bytes> {
+        let length = self.length(b'$', expected)?.ok_or(Unexpected(expected))? as usize;
+        let bytes = self.0.split_to(length);
+        self.0.advance(2);
+        Ok(bytes)
+    }
+}
+
+pub(super) fn entry_id(text: &[u8]) -> Option<EntryId> {
+    let dash = text.iter().position(|byte| *byte == b'-')?;
+    Some(EntryId::new(decimal(&text[..dash])?, decimal(&text[dash + 1..])?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const REPLY: &[u8] =
+        b"*2\r\n*2\r\n$1\r\na\r\n*2\r\n*2\r\n$3\r\n1-2\r\n*4\r\n$1\r\nn\r\n$2\r\n\r\n\r\n$0\r\n\r\n$1\r\nv\r\n\
+        *2\r\n$20\r\n18446744073709551615-0\r\n*0\r\n*2\r\n$1\r\nb\r\n*0\r\n";
+
+    fn reply() -> Vec<u8> {
+        // The length of the long ID, which is easier to read than to count.
+        String::from_utf8(REPLY.to_vec())
+            .unwrap_or_default()
+            .replace("$20\r\n1844", "$22\r\n1844")
+            .into_bytes()
+    }
+
+    #[test]
+    fn a_reply_is_taken_apart_where_it_lies() {
+        let found = Reply(Bytes::from(reply())).streams().unwrap_or_default();
+        let (n, newline, nothing, v) = ("n".into(), "\r\n".into(), "".into(), "v".into());
+        let first = Entry {
+            id: EntryId::new(1, 2),
+            fields: vec![(n, newline), (nothing, v)],
+        };
+        let second = Entry {
+            id: EntryId::new(u64::MAX, 0),
+            fields: vec![],
+        };
+        assert_eq!(
+            found,
+            [
+                StreamEntries {
+                    stream: "a".into(),
+                    entries: vec![first, second]
+                },
+                StreamEntries {
+                    stream: "b".into(),
+                    entries: vec![]
+                },
+            ]
+        );
+        assert_eq!(Reply(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(), []);
+    }
+
+    #[test]
+    fn the_end_of_a_reply_is_found_wherever_it_is_cut() {
+        let reply = reply();
+        for cut in 0..reply.len() {
+            let mut extent = Extent::of(1);
+            assert!(!extent.reaches_end(&reply[..cut]).unwrap_or(true), "cut at {cut}");
+            let more = [&reply[..], b"+the next one"].concat();
+            assert!(extent.reaches_end(&more).unwrap_or(false));
+            assert_eq!(extent.at, reply.len());
+        }
+    }
+
+    #[test]
+    fn what_is_no_reply_is_refused_without_a_panic() {
+        for wrong in [
+            &b"?\r\n"[..],
+            b"*x\r\n",
+            b"$-2\r\n",
+            b"*99999999999999999999\r\n",
+            b"\r\n",
+            b"abc\n",
+        ] {
+            assert!(Extent::of(1).reaches_end(wrong).is_err(), "{wrong:?}");
+        }
+        for wrong in [
+            &b"*1\r\n*2\r\n:1\r\n*0\r\n"[..],
+            b"+OK\r\n",
+            b"*1\r\n$1\r\na\r\n",
+            b"*1\r\n*1\r\n*0\r\n",
+        ] {
+            assert!(Reply(Bytes::copy_from_slice(wrong)).streams().is_err(), "{wrong:?}");
+        }
+    }
+}
