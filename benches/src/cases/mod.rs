@@ -2,6 +2,7 @@
 
 mod drain;
 mod emit;
+mod flat;
 
 use anyhow::Result;
 
@@ -9,7 +10,10 @@ use crate::case::{Case, Job};
 
 /// In the order of the report.
 pub(crate) fn all() -> Vec<Case> {
-    [emit::cases(), drain::cases()].into_iter().flatten().collect()
+    [emit::cases(), drain::cases(), flat::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Most work begins with nothing on the server.
