@@ -21,7 +21,7 @@ const RATES: &[&str] = &[RATE, RESIDENT];
 const TIMES: &[&str] = &[MS, RESIDENT];
 
 /// How often what takes milliseconds is repeated in a run.
-const REPEATED: usize = 20;
+const REPEATED: usize = 100;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -55,7 +55,7 @@ fn replay() -> Case {
     Case {
         name: "replay",
         title: "Replay 1,000 snapshots of one resource",
-        about: "Its messages lie evenly among those of others. Each run replays 20 times; its reading is the median.",
+        about: "Its messages lie evenly among those of others. Each run replays 100 times; its reading is the median.",
         metrics: TIMES,
         amount: 1000,
         contenders: vec![
@@ -246,7 +246,7 @@ fn failed_page() -> Case {
     Case {
         name: "failed-page",
         title: "The first page of the failed list",
-        about: "About 500 failures, with what is kept beside each. Each run asks 20 times; its reading is the median.",
+        about: "About 500 failures, with what is kept beside each. Each run asks 100 times; its reading is the median.",
         metrics: TIMES,
         amount: 100_000,
         contenders: vec![
@@ -261,21 +261,21 @@ fn failed_page() -> Case {
 
 fn failed_retry() -> Case {
     let (least, most) = ("10,000, in a stream of 100,000", "10,000, in a stream of 1,000,000");
-    let more = "40,000, in a stream of 1,000,000";
+    let more = "100,000, in a stream of 1,000,000";
     Case {
         name: "failed-retry",
         title: "Retry failures",
         about: "The listener does nothing. The failed messages lie evenly in the stream.",
         metrics: RATES,
-        amount: 40_000,
+        amount: 100_000,
         contenders: vec![
             Contender::new(least, retried)
                 .prepared(|job| failures(job, 10))
-                .share(0.25),
+                .share(0.1),
             Contender::new(most, retried)
                 .prepared(|job| failures(job, 100))
-                .share(0.25),
-            Contender::new(more, retried).prepared(|job| failures(job, 25)),
+                .share(0.1),
+            Contender::new(more, retried).prepared(|job| failures(job, 10)),
         ],
         targets: [most, more]
             .into_iter()

@@ -1,6 +1,7 @@
 //! All cases, one file for each kind of work.
 
 mod drain;
+mod embedded;
 mod emit;
 mod flat;
 
@@ -10,7 +11,7 @@ use crate::case::{Case, Job};
 
 /// In the order of the report.
 pub(crate) fn all() -> Vec<Case> {
-    [emit::cases(), drain::cases(), flat::cases()]
+    [emit::cases(), drain::cases(), embedded::cases(), flat::cases()]
         .into_iter()
         .flatten()
         .collect()
