@@ -10,7 +10,7 @@ use streamer::{
 };
 
 use crate::{
-    case::{Bound, Case, Contender, Job, RATE, RESIDENT, Reading, Target},
+    case::{Bound, Case, Contender, Job, Pinned, RATE, RESIDENT, Reading, Target},
     message::{self, GROUP, STREAM},
     raw,
 };
@@ -260,22 +260,31 @@ fn failed_page() -> Case {
 }
 
 fn failed_retry() -> Case {
+    const APART: Pinned = Pinned {
+        server: 0,
+        contender: 1,
+    };
     let (least, most) = ("10,000, in a stream of 100,000", "10,000, in a stream of 1,000,000");
-    let more = "100,000, in a stream of 1,000,000";
+    let more = "40,000, in a stream of 1,000,000";
     Case {
         name: "failed-retry",
         title: "Retry failures",
-        about: "The listener does nothing. The failed messages lie evenly in the stream.",
+        about: "The listener does nothing. The failed messages lie evenly in the stream. Client and server are on \
+                different cores, else chance would decide what a round trip costs.",
         metrics: RATES,
-        amount: 100_000,
+        amount: 40_000,
         contenders: vec![
             Contender::new(least, retried)
                 .prepared(|job| failures(job, 10))
-                .share(0.1),
+                .pinned(APART)
+                .share(0.25),
             Contender::new(most, retried)
                 .prepared(|job| failures(job, 100))
-                .share(0.1),
-            Contender::new(more, retried).prepared(|job| failures(job, 10)),
+                .pinned(APART)
+                .share(0.25),
+            Contender::new(more, retried)
+                .prepared(|job| failures(job, 25))
+                .pinned(APART),
         ],
         targets: [most, more]
             .into_iter()
