@@ -146,6 +146,8 @@ fn label(metric: &str) -> &str {
         "p50_us" => "p50 µs",
         "p99_us" => "p99 µs",
         "p999_us" => "p99.9 µs",
+        "bytes_per_message" => "bytes per message",
+        "cpu_percent" => "CPU, % of one core",
         other => other,
     }
 }

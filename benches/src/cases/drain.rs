@@ -247,7 +247,7 @@ impl Countdown {
 }
 
 /// Listeners of one stream that do nothing but count.
-fn nothing(countdown: Arc<Countdown>) -> Listeners {
+pub(crate) fn nothing(countdown: Arc<Countdown>) -> Listeners {
     Listeners::new().on(STREAM, "nothing", move || {
         countdown.one_less();
         async {}
@@ -262,7 +262,7 @@ fn typed(countdown: Arc<Countdown>) -> Listeners {
     })
 }
 
-async fn ours(
+pub(crate) async fn ours(
     url: String,
     amount: u64,
     workers: Workers,

@@ -190,7 +190,7 @@ async fn ours(url: &str) -> Result<Streamer> {
     Ok(Streamer::builder().url(url).domain("shop").connect().await?)
 }
 
-async fn ours_one(url: String, amount: u64) -> Result<Reading> {
+pub(crate) async fn ours_one(url: String, amount: u64) -> Result<Reading> {
     let streamer = ours(&url).await?;
     let begun = Instant::now();
     for id in 0..amount {
@@ -199,7 +199,7 @@ async fn ours_one(url: String, amount: u64) -> Result<Reading> {
     Ok(Reading::rate(amount, begun.elapsed()))
 }
 
-async fn ours_from_tasks(url: String, amount: u64) -> Result<Reading> {
+pub(crate) async fn ours_from_tasks(url: String, amount: u64) -> Result<Reading> {
     let streamer = ours(&url).await?;
     let begun = Instant::now();
     let tasks = (0..TASKS).map(|task| {
@@ -217,7 +217,7 @@ async fn ours_from_tasks(url: String, amount: u64) -> Result<Reading> {
     Ok(Reading::rate(amount, begun.elapsed()))
 }
 
-async fn ours_all(url: String, amount: u64) -> Result<Reading> {
+pub(crate) async fn ours_all(url: String, amount: u64) -> Result<Reading> {
     let streamer = ours(&url).await?;
     let begun = Instant::now();
     streamer.emit_all((0..amount).map(order)).await?;
