@@ -231,13 +231,16 @@ impl Work {
 }
 
 impl Job {
-    /// Runs on a runtime with one thread.
-    pub(crate) fn on_one_thread<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
+    /// Runs on a runtime with one thread, in a task of its own as an application's work is.
+    pub(crate) fn on_one_thread<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = Result<T>> + Send + 'static,
+    ) -> Result<T> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        runtime.block_on(work)
+        runtime.block_on(async { tokio::spawn(work).await? })
     }
 
-    /// Runs on a runtime with two threads, in a task of its own as an application's work is.
+    /// Runs on a runtime with two threads, in a task of its own, too.
     pub(crate) fn on_two_threads<T: Send + 'static>(
         &self,
         work: impl Future<Output = Result<T>> + Send + 'static,

@@ -2,11 +2,15 @@
 
 use std::{collections::VecDeque, time::Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use redis::aio::ConnectionManager;
 use streamer::Streamer;
-use tokio::task::JoinHandle;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    task::JoinHandle,
+};
 
 use crate::{
     case::{Case, Contender, Job, Pinned, RATE, RESIDENT, Reading, Target},
@@ -118,11 +122,20 @@ fn one_at_a_time(name: &'static str, title: &'static str, pinned: Pinned) -> Cas
     Case {
         name,
         title,
-        about: "Each emit is awaited before the next.",
+        about: "Each emit is awaited before the next. The bare tokio socket sends the same encoded command each time and \
+                counts the bytes of its reply: the least that any asynchronous client does.",
         metrics: METRICS,
         amount: 30_000,
         contenders: vec![
             Contender::new("raw", |job| raw_in_flight(job, 1)).pinned(pinned),
+            Contender::new("bare tokio socket, multi-thread", |job| {
+                job.on_two_threads(bare_tokio(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
+            Contender::new("bare tokio socket, current-thread", |job| {
+                job.on_one_thread(bare_tokio(job.url.clone(), job.amount))
+            })
+            .pinned(pinned),
             Contender::new("streamer, multi-thread", |job| {
                 job.on_two_threads(ours_one(job.url.clone(), job.amount))
             })
@@ -166,6 +179,20 @@ fn raw_in_flight(job: &Job, in_flight: u64) -> Result<Reading> {
     }
     connection.receive((ahead.min(batches) * half) as usize * raw::XADD_LINES)?;
     Ok(Reading::rate(batches * half, begun.elapsed()))
+}
+
+async fn bare_tokio(url: String, amount: u64) -> Result<Reading> {
+    let mut socket = TcpStream::connect(url.trim_start_matches("redis://")).await?;
+    socket.set_nodelay(true)?;
+    let command = raw::xadd(STREAM, "*");
+    let mut reply = [0; 64];
+    let begun = Instant::now();
+    for _ in 0..amount {
+        socket.write_all(&command).await?;
+        let read = socket.read(&mut reply).await?;
+        ensure!(reply[..read].starts_with(b"$"), "the server refused a command");
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
 }
 
 fn raw_replayable(job: &Job) -> Result<Reading> {

@@ -4,7 +4,10 @@ use std::str::FromStr;
 
 use jiff::{Span, Timestamp, civil, tz::TimeZone};
 
-use crate::entry::unix_ms;
+use crate::entry::{EntryId, unix_ms};
+
+/// How much younger than its `created` a message's ID may be to be found.
+const LATE_BY_AT_MOST_MS: u64 = 60 * 60 * 1000;
 
 /// Messages created at this moment or before it.
 ///
@@ -34,6 +37,12 @@ impl OlderThan {
     #[must_use]
     pub const fn moment(unix_ms: u64) -> Self {
         Self { moment_ms: unix_ms }
+    }
+
+    /// Messages with greater IDs are not looked at. The clock that IDs are made by may be ahead of the emitter's, and an
+    /// emit may take its time.
+    pub(super) fn last_id(self) -> EntryId {
+        EntryId::new(self.moment_ms.saturating_add(LATE_BY_AT_MOST_MS), u64::MAX)
     }
 
     pub(super) fn includes(self, created_ms: u64) -> bool {

@@ -73,7 +73,7 @@ pub enum Kept {
 pub struct SweepSummary {
     /// Archived, or purged.
     pub removed: u64,
-    /// [`Kept::TooYoung`].
+    /// [`Kept::TooYoung`], of those that were looked at.
     pub too_young: u64,
     /// [`Kept::Undelivered`].
     pub undelivered: u64,
@@ -122,13 +122,16 @@ impl Sweep {
         self
     }
 
-    /// Goes through a stream as it is now. Messages that arrive meanwhile are left for the next time.
+    /// Goes through a stream as it is now, up to the messages whose ID is more than an hour younger than what is asked
+    /// for: it costs what it finds there, not what lies behind. Messages that arrive meanwhile are left for the next time,
+    /// and so are older ones that were restored, until their new ID is old enough, too.
     ///
     /// # Errors
     ///
     /// The engine's or the archive's. What was done until then stays done; run it again.
     pub async fn run(&self, stream: &StreamName, older_than: OlderThan) -> Result<SweepSummary, TransferError> {
-        let last = RangeBound::Inclusive(self.engine.last_id(stream).await?);
+        let last = self.engine.last_id(stream).await?.min(older_than.last_id());
+        let last = RangeBound::Inclusive(last);
         let mut summary = SweepSummary::default();
         let (mut start, mut count) = (RangeBound::Unbounded, FIRST);
         loop {
