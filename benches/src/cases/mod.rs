@@ -1,7 +1,9 @@
 //! All cases, one file for each kind of work.
 
-mod drain;
+pub(crate) mod drain;
 mod emit;
+pub(crate) mod latency;
+mod streams;
 
 use anyhow::Result;
 
@@ -9,7 +11,10 @@ use crate::case::{Case, Job};
 
 /// In the order of the report.
 pub(crate) fn all() -> Vec<Case> {
-    [emit::cases(), drain::cases()].into_iter().flatten().collect()
+    [emit::cases(), drain::cases(), streams::cases(), latency::cases()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 /// Most work begins with nothing on the server.
