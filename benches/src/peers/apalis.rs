@@ -1,12 +1,16 @@
 //! apalis on Redis: jobs in lists and sets that scripts keep, not streams.
 
-use std::time::{Duration, Instant};
+use std::{
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use apalis::prelude::*;
 use apalis_redis::{Config, RedisStorage};
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::BODY;
 use crate::{
@@ -104,9 +108,32 @@ pub(crate) fn backlog(job: &Job) -> Result<()> {
     Ok(())
 }
 
+/// Wakes the worker every millisecond. apalis's own interval does not: once a fetch takes longer than the interval,
+/// nothing wakes the worker before its next heartbeat, 30 seconds later.
+struct EveryMillisecond(Interval);
+
+impl EveryMillisecond {
+    fn new() -> Self {
+        let mut interval = interval(Duration::from_millis(1));
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Self(interval)
+    }
+}
+
+impl PollStrategy for EveryMillisecond {
+    fn poll_drive(&mut self, context: &mut Context<'_>, _: &PollSnapshot) -> Poll<Option<()>> {
+        let mut due = Poll::Pending;
+        // Until it is pending: only then will it wake the worker.
+        while self.0.poll_tick(context).is_ready() {
+            due = Poll::Ready(Some(()));
+        }
+        due
+    }
+}
+
 /// Works until the handler says that it was the last job; ends when all jobs are recorded as done.
 async fn work(url: &str, handler: impl Fn(Order) -> bool + Clone + Send + Sync + 'static) -> Result<()> {
-    let storage = storage(url).await?.poll_with_interval(Duration::from_millis(1));
+    let storage = storage(url).await?.poll_with_strategy(EveryMillisecond::new());
     let worker = WorkerBuilder::new("worker").backend(storage);
     let worker = worker.build(move |order: Order, worker: WorkerContext| {
         let ended = if handler(order) { worker.stop() } else { Ok(()) };

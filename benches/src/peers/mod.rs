@@ -1,4 +1,4 @@
-//! The same work by other libraries, each through its public interface and in the fastest configuration that was found.
+//! The same work by other libraries, each through its public interface and with the fastest settings that were found.
 //!
 //! Their messages have one payload, and are no longer on the wire than ours.
 
