@@ -101,6 +101,15 @@ impl Target {
         }
     }
 
+    pub(crate) fn at_most(ratio: f64, metric: &'static str, contender: &'static str, against: &'static str) -> Self {
+        Self {
+            contender,
+            against: Some(against),
+            metric,
+            bound: Bound::AtMost(ratio),
+        }
+    }
+
     /// Every emit and listen case stays below this.
     pub(crate) fn resident_below(mb: f64, contender: &'static str) -> Self {
         Self {

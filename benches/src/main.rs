@@ -5,11 +5,13 @@
 //! - `case`: what a case is; `cases/`: all of them, one file for each kind of work.
 //! - `raw`: plain sockets and commands encoded beforehand, the limit of the machine.
 //! - `message`: the one message that everybody emits and handles.
+//! - `peers/`: other libraries under the same work.
 //! - `run`: runs contenders in turn, each in a process of its own; `report`: what is printed and written.
 
 mod case;
 mod cases;
 mod message;
+mod peers;
 mod raw;
 mod report;
 mod run;

@@ -42,6 +42,11 @@ impl Replayable for Order {
 
 /// The fields as they stand on the wire, in their order.
 pub(crate) fn fields() -> [(&'static str, &'static str); 8] {
+    fields_with(r#"{"id":123,"total":9.99,"sku":"ABC-1"}"#)
+}
+
+/// The same with another payload.
+pub(crate) fn fields_with(data: &str) -> [(&'static str, &str); 8] {
     [
         ("_id", "*"),
         ("type", "event"),
@@ -49,7 +54,7 @@ pub(crate) fn fields() -> [(&'static str, &'static str); 8] {
         ("name", STREAM),
         ("domain", "shop"),
         ("created", "1795407980"),
-        ("data", r#"{"id":123,"total":9.99,"sku":"ABC-1"}"#),
+        ("data", data),
         (
             "hash",
             "4fdb1ff4ff0b8f0e9a4c8b1b0b9ee7ba1ab0dd6f5d2e2a4c8c1f3f9f6d7a1e2b",

@@ -48,6 +48,14 @@ impl Connection {
         Ok(())
     }
 
+    /// Adds the next piece of a reply, for those who look into it.
+    pub(crate) fn receive_piece(&mut self, reply: &mut Vec<u8>) -> Result<()> {
+        let read = self.socket.read(&mut self.buffer)?;
+        ensure!(read > 0, "the server closed the connection");
+        reply.extend_from_slice(&self.buffer[..read]);
+        Ok(())
+    }
+
     /// Sends one command whose reply has so many lines.
     pub(crate) fn call(&mut self, arguments: &[&str], lines: usize) -> Result<()> {
         self.send(&command(arguments))?;
@@ -73,7 +81,11 @@ pub(crate) fn command(arguments: &[&str]) -> Vec<u8> {
 
 /// `XADD` of the message; the reply has [`XADD_LINES`] lines.
 pub(crate) fn xadd(stream: &str, id: &str) -> Vec<u8> {
-    let fields = message::fields();
+    xadd_with(stream, id, &message::fields())
+}
+
+/// The same with other fields.
+pub(crate) fn xadd_with(stream: &str, id: &str, fields: &[(&str, &str)]) -> Vec<u8> {
     let fields = fields.iter().flat_map(|(name, value)| [*name, *value]);
     command(&["XADD", stream, id].into_iter().chain(fields).collect::<Vec<_>>())
 }

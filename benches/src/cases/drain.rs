@@ -16,11 +16,12 @@ use tokio::sync::Notify;
 use crate::{
     case::{Case, Contender, Job, RATE, RESIDENT, Reading, Target},
     message::{GROUP, Order, STREAM},
+    peers::{self, apalis, ruststream, sea_streamer},
     raw,
 };
 
 const METRICS: &[&str] = &[RATE, RESIDENT];
-const BACKLOG: u64 = 500_000;
+pub(crate) const BACKLOG: u64 = 500_000;
 const BATCH: u64 = 500;
 
 pub(crate) fn cases() -> Vec<Case> {
@@ -30,7 +31,8 @@ pub(crate) fn cases() -> Vec<Case> {
             title: "Drain 500,000 with a group and acknowledgements, one worker in order",
             about: "The handler does nothing. Raw reads 500 and acknowledges them with one command, in turn; overlapped, \
                     it sends the next read before the answer to the acknowledgement. The client does the same with 500, \
-                    two commands in flight, and decodes its replies.",
+                    two commands in flight, and decodes its replies. The peers read a page of 1,000 at a time (apalis 500) \
+                    and acknowledge page by page.",
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![
@@ -54,11 +56,59 @@ pub(crate) fn cases() -> Vec<Case> {
                 })
                 .prepared(backlog)
                 .share(0.4),
+                Contender::new("sea-streamer, multi-thread", |job| {
+                    let reading = job.on_two_threads(sea_streamer::drain(job.url.clone(), job.amount))?;
+                    nothing_pending(job, peers::STREAM)?;
+                    Ok(reading)
+                })
+                .prepared(sea_streamer::backlog)
+                .share(0.5),
+                Contender::new("sea-streamer, current-thread", |job| {
+                    let reading = job.on_one_thread(sea_streamer::drain(job.url.clone(), job.amount))?;
+                    nothing_pending(job, peers::STREAM)?;
+                    Ok(reading)
+                })
+                .prepared(sea_streamer::backlog)
+                .share(0.5),
+                Contender::new("ruststream, multi-thread", |job| {
+                    let reading = job.on_two_threads(ruststream::drain(job.url.clone(), job.amount))?;
+                    nothing_pending(job, peers::STREAM)?;
+                    Ok(reading)
+                })
+                .prepared(ruststream::backlog)
+                .share(0.5),
+                Contender::new("ruststream, current-thread", |job| {
+                    let reading = job.on_one_thread(ruststream::drain(job.url.clone(), job.amount))?;
+                    nothing_pending(job, peers::STREAM)?;
+                    Ok(reading)
+                })
+                .prepared(ruststream::backlog)
+                .share(0.5),
+                Contender::new("apalis, multi-thread", |job| {
+                    let reading = job.on_two_threads(apalis::drain(job.url.clone(), job.amount))?;
+                    apalis::all_done(job)?;
+                    Ok(reading)
+                })
+                .prepared(apalis::backlog)
+                .share(0.2),
+                Contender::new("apalis, current-thread", |job| {
+                    let reading = job.on_one_thread(apalis::drain(job.url.clone(), job.amount))?;
+                    apalis::all_done(job)?;
+                    Ok(reading)
+                })
+                .prepared(apalis::backlog)
+                .share(0.2),
             ],
             targets: vec![
                 Target::at_least(0.60, "streamer, multi-thread", "raw"),
                 Target::at_least(1.0, "streamer, multi-thread", "redis client, multi-thread"),
                 Target::at_least(1.0, "streamer, current-thread", "redis client, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "sea-streamer, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "sea-streamer, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "ruststream, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "ruststream, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "apalis, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "apalis, current-thread"),
                 Target::resident_below(50.0, "streamer, multi-thread"),
                 Target::resident_below(50.0, "streamer, current-thread"),
             ],
@@ -137,7 +187,7 @@ pub(crate) fn cases() -> Vec<Case> {
 }
 
 /// A stream of messages, of which a group has been delivered none.
-fn backlog(job: &Job) -> Result<()> {
+pub(crate) fn backlog(job: &Job) -> Result<()> {
     let mut connection = job.raw()?;
     let there = connection.ask(&["XLEN", STREAM])?;
     if there != format!(":{}\r\n", job.amount) {
@@ -186,7 +236,7 @@ fn raw_drain(job: &Job, overlapped: bool) -> Result<Reading> {
         }
     }
     let took = begun.elapsed();
-    nothing_pending(job)?;
+    nothing_pending(job, STREAM)?;
     Ok(Reading::rate(batches * BATCH, took))
 }
 
@@ -210,8 +260,8 @@ fn raw_plain(job: &Job) -> Result<Reading> {
 }
 
 /// Everything was acknowledged.
-fn nothing_pending(job: &Job) -> Result<()> {
-    let pending = job.raw()?.ask(&["XPENDING", STREAM, GROUP])?;
+pub(crate) fn nothing_pending(job: &Job, stream: &str) -> Result<()> {
+    let pending = job.raw()?.ask(&["XPENDING", stream, GROUP])?;
     ensure!(
         pending.starts_with("*4\r\n:0\r\n"),
         "not everything was acknowledged: {pending}"
@@ -235,10 +285,13 @@ impl Countdown {
         })
     }
 
-    pub(crate) fn one_less(&self) {
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+    /// Whether that was the last.
+    pub(crate) fn one_less(&self) -> bool {
+        let last = self.left.fetch_sub(1, Ordering::Relaxed) == 1;
+        if last {
             self.over.notify_one();
         }
+        last
     }
 
     pub(crate) async fn over(&self) {
@@ -275,6 +328,11 @@ pub(crate) async fn ours(
         .group(GROUP)
         .workers(workers);
     timed(listening, countdown, amount).await
+}
+
+/// With default settings.
+pub(crate) async fn ours_in_order(url: String, amount: u64) -> Result<Reading> {
+    ours(url, amount, Workers::InOrder, nothing).await
 }
 
 async fn ours_without_group(url: String, amount: u64) -> Result<Reading> {

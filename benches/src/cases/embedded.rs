@@ -491,8 +491,8 @@ fn idle() -> Case {
 /// A stream of which a group has handled everything.
 fn handled(job: &Job) -> Result<()> {
     const MESSAGES: u64 = 1000;
+    let url = url(&job.directory);
     job.on_one_thread(async {
-        let url = url(&job.directory);
         emit::ours_all(url.clone(), MESSAGES).await?;
         drain::ours(url, MESSAGES, Workers::InOrder, drain::nothing).await?;
         Ok(())

@@ -15,6 +15,7 @@ use tokio::{
 use crate::{
     case::{Case, Contender, Job, Pinned, RATE, RESIDENT, Reading, Target},
     message::{self, Order, STREAM},
+    peers::{apalis, ruststream, sea_streamer},
     raw,
 };
 
@@ -60,12 +61,40 @@ pub(crate) fn cases() -> Vec<Case> {
                 Contender::new("redis client, current-thread", |job| {
                     job.on_one_thread(plain_from_tasks(job.url.clone(), job.amount))
                 }),
+                Contender::new("sea-streamer, multi-thread", |job| {
+                    job.on_two_threads(sea_streamer::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                }),
+                Contender::new("sea-streamer, current-thread", |job| {
+                    job.on_one_thread(sea_streamer::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                }),
+                Contender::new("ruststream, multi-thread", |job| {
+                    job.on_two_threads(ruststream::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                })
+                .share(0.5),
+                Contender::new("ruststream, current-thread", |job| {
+                    job.on_one_thread(ruststream::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                })
+                .share(0.5),
+                Contender::new("apalis, multi-thread", |job| {
+                    job.on_two_threads(apalis::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                })
+                .share(0.3),
+                Contender::new("apalis, current-thread", |job| {
+                    job.on_one_thread(apalis::emit_from_tasks(job.url.clone(), job.amount, TASKS))
+                })
+                .share(0.3),
             ],
             targets: vec![
                 Target::at_least(0.75, "streamer, multi-thread", "raw"),
                 Target::at_least(0.90, "streamer, current-thread", "raw"),
                 Target::at_least(1.0, "streamer, multi-thread", "redis client, multi-thread"),
                 Target::at_least(1.0, "streamer, current-thread", "redis client, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "sea-streamer, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "sea-streamer, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "ruststream, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "ruststream, current-thread"),
+                Target::at_least(1.0, "streamer, multi-thread", "apalis, multi-thread"),
+                Target::at_least(1.0, "streamer, current-thread", "apalis, current-thread"),
                 Target::resident_below(50.0, "streamer, multi-thread"),
                 Target::resident_below(50.0, "streamer, current-thread"),
             ],
@@ -74,7 +103,9 @@ pub(crate) fn cases() -> Vec<Case> {
             name: "emit-all",
             title: "Emit 100,000 with one call",
             about: "`emit_all` from an iterator. Raw keeps 512 commands in flight on one connection; the client sends \
-                    pipelines of 500, two in flight.",
+                    pipelines of 500, two in flight. sea-streamer gets everything into its queue; ruststream sends \
+                    transactions of 512, two in flight, on two threads, and 512 commands in flight on one; apalis \
+                    pushes 100 at a time, two in flight.",
             metrics: METRICS,
             amount: 100_000,
             contenders: vec![
@@ -90,6 +121,24 @@ pub(crate) fn cases() -> Vec<Case> {
                 }),
                 Contender::new("redis client, current-thread", |job| {
                     job.on_one_thread(plain_pipelines(job.url.clone(), job.amount))
+                }),
+                Contender::new("sea-streamer, multi-thread", |job| {
+                    job.on_two_threads(sea_streamer::emit_all(job.url.clone(), job.amount))
+                }),
+                Contender::new("sea-streamer, current-thread", |job| {
+                    job.on_one_thread(sea_streamer::emit_all(job.url.clone(), job.amount))
+                }),
+                Contender::new("ruststream, multi-thread", |job| {
+                    job.on_two_threads(ruststream::emit_transactions(job.url.clone(), job.amount))
+                }),
+                Contender::new("ruststream, current-thread", |job| {
+                    job.on_one_thread(ruststream::emit_in_flight(job.url.clone(), job.amount))
+                }),
+                Contender::new("apalis, multi-thread", |job| {
+                    job.on_two_threads(apalis::emit_all(job.url.clone(), job.amount))
+                }),
+                Contender::new("apalis, current-thread", |job| {
+                    job.on_one_thread(apalis::emit_all(job.url.clone(), job.amount))
                 }),
             ],
             targets: vec![

@@ -1,9 +1,11 @@
 //! All cases, one file for each kind of work.
 
-mod drain;
+pub(crate) mod drain;
 mod embedded;
 mod emit;
 mod flat;
+pub(crate) mod latency;
+mod streams;
 
 use anyhow::Result;
 
@@ -11,10 +13,15 @@ use crate::case::{Case, Job};
 
 /// In the order of the report.
 pub(crate) fn all() -> Vec<Case> {
-    [emit::cases(), drain::cases(), embedded::cases(), flat::cases()]
-        .into_iter()
-        .flatten()
-        .collect()
+    let cases = [
+        emit::cases(),
+        drain::cases(),
+        streams::cases(),
+        latency::cases(),
+        flat::cases(),
+        embedded::cases(),
+    ];
+    cases.into_iter().flatten().collect()
 }
 
 /// Most work begins with nothing on the server.
