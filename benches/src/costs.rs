@@ -284,7 +284,11 @@ fn is_within(record: &Record, now: &Record) -> bool {
         let (then, now) = (record.recorded_with.join(", "), now.recorded_with.join(", "));
         println!("\nThe record was made with {then}; this with {now}.");
     }
-    grown.is_empty() && unknown.is_empty()
+    let within = grown.is_empty() && unknown.is_empty();
+    if within {
+        println!("\nNothing costs more than the record allows.");
+    }
+    within
 }
 
 fn percent(recorded: f64, now: f64) -> String {

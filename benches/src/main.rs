@@ -47,7 +47,7 @@ struct Arguments {
     #[arg(long)]
     list: bool,
     /// Counts what one message costs in instructions and allocations, with Valgrind, and fails when that is more than
-    /// 5 % above the record in benches/costs.json.
+    /// the record in benches/costs.json allows.
     #[arg(long, conflicts_with_all = ["quick", "only", "rounds", "list"])]
     check: bool,
     /// Counts the same and rewrites the record.
