@@ -7,14 +7,18 @@
 //! - `message`: the one message that everybody emits and handles.
 //! - `peers/`: other libraries under the same work.
 //! - `run`: runs contenders in turn, each in a process of its own; `report`: what is printed and written.
+//! - `costs`: instructions and allocations of one message, compared with a record.
 
 mod case;
 mod cases;
+mod costs;
 mod message;
 mod peers;
 mod raw;
 mod report;
 mod run;
+
+use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
@@ -44,6 +48,13 @@ struct Arguments {
     /// Names the cases and their contenders.
     #[arg(long)]
     list: bool,
+    /// Counts what one message costs in instructions and allocations, with Valgrind, and fails when that is more than
+    /// the record in benches/costs.json allows.
+    #[arg(long, conflicts_with_all = ["quick", "only", "rounds", "list"])]
+    check: bool,
+    /// Counts the same and rewrites the record.
+    #[arg(long, conflicts_with_all = ["name", "quick", "only", "rounds", "list", "check"])]
+    record: bool,
 }
 
 #[derive(Subcommand)]
@@ -53,16 +64,23 @@ enum Inner {
     Work(Work),
 }
 
-fn main() -> Result<()> {
+fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     match arguments.inner {
-        Some(Inner::Work(work)) => work.perform(),
-        None if arguments.list => run::list(),
+        Some(Inner::Work(work)) => work.perform()?,
+        None if arguments.list => run::list()?,
+        None if arguments.check => {
+            if !costs::check(arguments.name.as_deref())? {
+                return Ok(ExitCode::FAILURE);
+            }
+        }
+        None if arguments.record => costs::record()?,
         None => run::run(&run::Wanted {
             name: arguments.name,
             only: arguments.only,
             quick: arguments.quick,
             rounds: arguments.rounds.unwrap_or(if arguments.quick { 2 } else { 5 }),
-        }),
+        })?,
     }
+    Ok(ExitCode::SUCCESS)
 }

@@ -178,19 +178,28 @@ fn number(value: f64) -> String {
 
 /// A case for people at a terminal.
 pub(crate) fn text(results: &Results) -> String {
-    let mut text = format!("{} ({})\n", results.title, results.name);
-    for rows in [results.rows(), results.judged()] {
-        let columns = rows.first().map_or(0, Vec::len);
-        let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-        let widths = (0..columns).map(width).collect::<Vec<_>>();
-        for row in &rows {
-            text.push_str("   ");
-            for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(text, " {cell:width$} ");
-            }
-            text.truncate(text.trim_end().len());
-            text.push('\n');
+    format!(
+        "{} ({})\n{}{}",
+        results.title,
+        results.name,
+        aligned(&results.rows()),
+        aligned(&results.judged())
+    )
+}
+
+/// Rows with their columns below each other.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+    let columns = rows.first().map_or(0, Vec::len);
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = (0..columns).map(width).collect::<Vec<_>>();
+    let mut text = String::new();
+    for row in rows {
+        text.push_str("   ");
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, " {cell:width$} ");
         }
+        text.truncate(text.trim_end().len());
+        text.push('\n');
     }
     text
 }

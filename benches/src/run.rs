@@ -1,6 +1,9 @@
 //! Runs the contenders of a case in turn, round after round, each in a process of its own.
 
-use std::{path::Path, process::Stdio};
+use std::{
+    path::Path,
+    process::{Command, Stdio},
+};
 
 use anyhow::{Context, Result, ensure};
 use rustix::{process::Pid, thread::CpuSet};
@@ -79,30 +82,14 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     Ok(())
 }
 
-fn tempdir() -> Result<tempfile::TempDir> {
+pub(crate) fn tempdir() -> Result<tempfile::TempDir> {
     tempfile::tempdir().context("make a directory for files")
 }
 
 /// One run of one contender.
 fn one(server: &RedisServer, case: &Case, contender: &Contender, amount: u64, place: &Path) -> Result<Reading> {
-    let url = server.url();
-    for entry in std::fs::read_dir(place)? {
-        let path = entry?.path();
-        if path.is_dir() {
-            std::fs::remove_dir_all(&path)?
-        } else {
-            std::fs::remove_file(&path)?
-        }
-    }
-    let work = |step| {
-        Work::new(case, contender, step, &url, amount)
-            .in_directory(place)
-            .command()
-    };
-    let prepared = work(Step::Prepare)?.status().context("start the preparation")?;
-    ensure!(prepared.success(), "the preparation failed ({prepared})");
+    let mut run = prepared(server, case, contender, amount, place)?;
     let unpin = Unpin::after(server, contender.pinned)?;
-    let mut run = work(Step::Run)?;
     let output = run.stdout(Stdio::piped()).stderr(Stdio::inherit()).output();
     drop(unpin);
     let output = output.context("start the run")?;
@@ -112,6 +99,33 @@ fn one(server: &RedisServer, case: &Case, contender: &Contender, amount: u64, pl
         .split(|byte| *byte == b'\n')
         .rfind(|line| !line.is_empty());
     serde_json::from_slice(last.unwrap_or_default()).context("read what the run printed")
+}
+
+/// Brings the server and the directory into the state that a run begins with, and gives the command for the run.
+pub(crate) fn prepared(
+    server: &RedisServer,
+    case: &Case,
+    contender: &Contender,
+    amount: u64,
+    place: &Path,
+) -> Result<Command> {
+    for entry in std::fs::read_dir(place)? {
+        let path = entry?.path();
+        if path.is_dir() {
+            std::fs::remove_dir_all(&path)?
+        } else {
+            std::fs::remove_file(&path)?
+        }
+    }
+    let url = server.url();
+    let work = |step| {
+        Work::new(case, contender, step, &url, amount)
+            .in_directory(place)
+            .command()
+    };
+    let prepared = work(Step::Prepare)?.status().context("start the preparation")?;
+    ensure!(prepared.success(), "the preparation failed ({prepared})");
+    work(Step::Run)
 }
 
 /// Gives all processors back to the server and to the processes that are started later.

@@ -1,5 +1,7 @@
 //! Developers' chores, run as `cargo xtask CHORE`.
 
+mod bench;
+mod cargo;
 mod prerequisites;
 mod test;
 
@@ -13,12 +15,18 @@ Usage: cargo xtask CHORE
 Chores:
   test     install what the tests need, then check formatting, lints and documentation, and run every test
   check    the same without the tests
+  bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   help     print this
 ";
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args().skip(1);
-    let result = match (arguments.next().as_deref(), arguments.next()) {
+    let arguments = std::env::args().skip(1).collect::<Vec<_>>();
+    let mut words = arguments.iter().map(String::as_str);
+    let result = match (words.next(), words.next()) {
+        (Some("bench"), _) => match bench::run(&arguments[1..]) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
         (Some("test"), None) => prerequisites::install()
             .and_then(|()| test::check())
             .and_then(|()| test::test()),

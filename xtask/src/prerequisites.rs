@@ -1,10 +1,10 @@
-//! What the tests need beside Rust: the servers they start.
+//! What the tests and the benchmark need beside Rust: the servers and the tools they start.
 
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A program that tests start, and the Debian package that brings it.
+/// A program that is started, and the Debian package that brings it.
 struct Prerequisite {
     program: String,
     package: &'static str,
@@ -23,16 +23,10 @@ impl Prerequisite {
     }
 }
 
-/// Installs what is missing where `apt-get` can, and says exactly what is missing elsewhere.
+/// Installs what the tests miss where `apt-get` can, and says exactly what is missing elsewhere.
 pub(crate) fn install() -> Result<()> {
-    let redis = std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into());
     let needed = [
-        Prerequisite {
-            program: redis,
-            package: "redis-server",
-            why: "tests start Redis servers of their own",
-            elsewhere: "Homebrew and Fedora: redis; or name another with STREAMER_TEST_REDIS_SERVER",
-        },
+        redis("tests start Redis servers of their own"),
         Prerequisite {
             program: "initdb".into(),
             package: "postgresql",
@@ -51,17 +45,7 @@ pub(crate) fn install() -> Result<()> {
         return Ok(());
     }
     if !starts("apt-get") {
-        for Prerequisite {
-            program,
-            package,
-            why,
-            elsewhere,
-        } in &missing
-        {
-            crate::complain(&format!(
-                "missing: `{program}` ({why}). Install it (Debian package {package}; {elsewhere}).\n"
-            ));
-        }
+        name(&missing);
         bail!(
             "{} program(s) that the tests need are missing, and there is no apt-get to install them with",
             missing.len()
@@ -78,6 +62,51 @@ pub(crate) fn install() -> Result<()> {
         );
     }
     Ok(())
+}
+
+/// Says what the benchmark misses, and installs nothing: who measures decides what is on the machine.
+pub(crate) fn ask_for_bench(counting: bool) -> Result<()> {
+    let mut needed = vec![redis("the benchmark starts a Redis server of its own")];
+    if counting {
+        needed.push(Prerequisite {
+            program: "valgrind".into(),
+            package: "valgrind",
+            why: "it counts instructions and allocations",
+            elsewhere: "Fedora: valgrind",
+        });
+    }
+    let missing = needed.iter().filter(|needed| !needed.is_there()).collect::<Vec<_>>();
+    name(&missing);
+    ensure!(
+        missing.is_empty(),
+        "{} program(s) that the benchmark needs are missing",
+        missing.len()
+    );
+    Ok(())
+}
+
+fn redis(why: &'static str) -> Prerequisite {
+    Prerequisite {
+        program: std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".into()),
+        package: "redis-server",
+        why,
+        elsewhere: "Homebrew and Fedora: redis; or name another with STREAMER_TEST_REDIS_SERVER",
+    }
+}
+
+/// Says what is missing, and where it comes from.
+fn name(missing: &[&Prerequisite]) {
+    for Prerequisite {
+        program,
+        package,
+        why,
+        elsewhere,
+    } in missing
+    {
+        crate::complain(&format!(
+            "missing: `{program}` ({why}). Install it (Debian package {package}; {elsewhere}).\n"
+        ));
+    }
 }
 
 fn starts(program: &str) -> bool {

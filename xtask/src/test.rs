@@ -1,8 +1,8 @@
 //! The checks that every change must pass.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, ensure};
+
+use crate::{bench, cargo};
 
 /// The drivers that bring a client library of their own, which nothing else compiles.
 const ARCHIVES: [&str; 4] = [
@@ -12,7 +12,7 @@ const ARCHIVES: [&str; 4] = [
     "archive-postgres,archive-mysql,archive-object",
 ];
 
-/// Formatting, lints, documentation.
+/// Formatting and lints, of the benchmark too, and documentation.
 pub(crate) fn check() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(
@@ -24,6 +24,15 @@ pub(crate) fn check() -> Result<()> {
             &["clippy"],
             &ARCHIVES[..],
             &["--all-targets", "--", "--deny", "warnings"],
+        ]
+        .concat(),
+        &[],
+    )?;
+    cargo(&["fmt", "--manifest-path", bench::MANIFEST, "--check"], &[])?;
+    cargo(
+        &[
+            &["clippy", "--manifest-path", bench::MANIFEST],
+            &["--locked", "--all-targets", "--", "--deny", "warnings"][..],
         ]
         .concat(),
         &[],
@@ -44,8 +53,7 @@ pub(crate) fn test() -> Result<()> {
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let line = format!("cargo {}", arguments.join(" "));
     crate::print(&format!("$ {line}\n"));
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let status = Command::new(cargo)
+    let status = cargo::command()
         .args(arguments)
         .envs(environment.iter().copied())
         .status()

@@ -1,0 +1,16 @@
+//! Cargo, as it would be called by hand.
+
+use std::process::Command;
+
+/// Cargo, without what the one that runs this program says of `xtask`: build scripts watch that, and with it they and
+/// all that depends on them would be built anew whenever one goes from `cargo xtask` to `cargo` and back.
+pub(crate) fn command() -> Command {
+    let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let text = name.to_string_lossy();
+        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
+            cargo.env_remove(&name);
+        }
+    }
+    cargo
+}
