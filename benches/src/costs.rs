@@ -52,6 +52,8 @@ const COUNTED: &[(&str, &str)] = &[
     ("drain", "streamer, current-thread"),
     ("drain-typed", "streamer, current-thread"),
     ("drain-plain", "streamer, current-thread"),
+    ("embedded-emit-tasks", "streamer, current-thread"),
+    ("embedded-drain", "streamer, current-thread"),
 ];
 
 /// How many messages the two runs have.
