@@ -1,24 +1,34 @@
 //! Many events, in few round trips.
 
+use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
+
+use futures_util::future::{BoxFuture, Future, MaybeDone, maybe_done};
+
 use super::{EmitAllError, EmitError, EmitOptions};
-use crate::{Event, Streamer, engine::Append, entry::EntryId};
+use crate::{
+    Event, Streamer,
+    engine::{Append, AppendManyError},
+    entry::{EntryId, StreamName},
+};
 
 /// A chunk is sent when it holds so many events …
-const CHUNK_EVENTS: usize = 512;
+const CHUNK_EVENTS: usize = 256;
 /// … or so many bytes, whichever comes first.
-const CHUNK_BYTES: usize = 1024 * 1024;
+const CHUNK_BYTES: usize = 512 * 1024;
+/// While one chunk is answered, the next is encoded and sent.
+const UNDER_WAY: usize = 2;
 
 impl Streamer {
     /// Emits events in their order, and gives the IDs of their entries in the same order.
     ///
-    /// The events are taken from the iterator and encoded as they are sent, a chunk at a time (512 events, or 1 MiB):
-    /// one round trip each, and no more than a chunk in memory. Events may go to several streams; items may be events
+    /// The events are taken from the iterator and encoded as they are sent, a chunk at a time (256 events, or 512 KiB), two
+    /// chunks under way at most: no more than that is in memory. Events may go to several streams; items may be events
     /// or references to them.
     ///
     /// # Errors
     ///
-    /// [`EmitAllError`] at the first chunk of which not everything was written; it tells each event's lot. An event
-    /// that cannot be encoded ends its chunk: what came before it is sent.
+    /// [`EmitAllError`] at the first chunk of which not everything was written; it tells each event's lot, also of those
+    /// that were under way behind it. An event that cannot be encoded ends its chunk: what came before it is sent.
     pub async fn emit_all<I>(&self, events: I) -> Result<Vec<EntryId>, EmitAllError>
     where
         I: IntoIterator,
@@ -27,39 +37,39 @@ impl Streamer {
         let mut batch = Batch::default();
         let options = EmitOptions::default();
         for event in events {
-            match self.encode(&event, &options) {
+            let encoded = self.encode(&event, &options);
+            // It must not live across the await: it need not be `Send`.
+            drop(event);
+            match encoded {
                 Ok((append, _)) => batch.push(append),
                 Err(error) => {
-                    batch.send(self).await?;
-                    let position = batch.ids.len();
-                    return Err(EmitAllError {
-                        written: batch.ids.into_iter().enumerate().collect(),
-                        failed: vec![(position, error)],
-                        unknown: Vec::new(),
-                        not_attempted: position + 1,
-                    });
+                    batch.send(self).await;
+                    let mut emitted = batch.all_answered().await;
+                    emitted.failed(error);
+                    return emitted.result();
                 }
             }
-            // `event` must not live across the await: it need not be `Send`.
-            drop(event);
-            if batch.is_full() {
-                batch.send(self).await?;
+            if batch.is_full() && !batch.send(self).await {
+                break;
             }
         }
-        batch.send(self).await?;
-        Ok(batch.ids)
+        batch.send(self).await;
+        batch.all_answered().await.result()
     }
 }
 
-/// What was emitted, and the chunk that is being filled.
+/// What was emitted, what is under way, and the chunk that is being filled.
 #[derive(Default)]
-struct Batch {
-    ids: Vec<EntryId>,
+struct Batch<'a> {
+    emitted: Emitted,
+    under_way: VecDeque<(Vec<StreamName>, MaybeDone<Answer<'a>>)>,
     chunk: Vec<Append>,
     bytes: usize,
 }
 
-impl Batch {
+type Answer<'a> = BoxFuture<'a, Result<Vec<EntryId>, AppendManyError>>;
+
+impl<'a> Batch<'a> {
     fn push(&mut self, append: Append) {
         let size = append.fields.iter().map(|(name, value)| name.len() + value.len());
         self.bytes += size.sum::<usize>();
@@ -70,35 +80,97 @@ impl Batch {
         self.chunk.len() >= CHUNK_EVENTS || self.bytes >= CHUNK_BYTES
     }
 
-    async fn send(&mut self, streamer: &Streamer) -> Result<(), EmitAllError> {
-        if self.chunk.is_empty() {
-            return Ok(());
+    /// Sends the chunk, unless something went wrong before; waits while too much is under way. `false` when no more may
+    /// be sent.
+    async fn send(&mut self, streamer: &'a Streamer) -> bool {
+        if self.chunk.is_empty() || self.emitted.error.is_some() {
+            return self.emitted.error.is_none();
         }
         self.bytes = 0;
-        let chunk = std::mem::take(&mut self.chunk);
-        let streams: Vec<_> = chunk.iter().map(|append| append.stream.clone()).collect();
-        let broken = match streamer.engine().append_many(chunk).await {
-            Ok(ids) => {
-                self.ids.extend(ids);
-                return Ok(());
+        let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_EVENTS));
+        let streams = chunk.iter().map(|append| append.stream.clone()).collect();
+        let answer = maybe_done(streamer.engine().append_many(chunk));
+        self.under_way.push_back((streams, answer));
+        self.answered(UNDER_WAY - 1).await;
+        self.emitted.error.is_none()
+    }
+
+    /// Goes on with what is under way, in its order (so that it is also sent in its order), until no more than `most`
+    /// are left.
+    async fn answered(&mut self, most: usize) {
+        poll_fn(|context| {
+            for (_, answer) in &mut self.under_way {
+                let _ = Pin::new(answer).poll(context);
             }
-            Err(broken) => broken,
-        };
-        let first = self.ids.len();
-        let mut error = EmitAllError {
-            written: std::mem::take(&mut self.ids).into_iter().enumerate().collect(),
+            while let Some((_, MaybeDone::Done(_))) = self.under_way.front()
+                && let Some((streams, mut answer)) = self.under_way.pop_front()
+                && let Some(outcome) = Pin::new(&mut answer).take_output()
+            {
+                self.emitted.chunk(&streams, outcome);
+            }
+            match self.under_way.len() <= most {
+                true => Poll::Ready(()),
+                false => Poll::Pending,
+            }
+        })
+        .await;
+    }
+
+    async fn all_answered(mut self) -> Emitted {
+        self.answered(0).await;
+        self.emitted
+    }
+}
+
+/// The lots of the events so far.
+#[derive(Default)]
+struct Emitted {
+    /// While all went well.
+    ids: Vec<EntryId>,
+    error: Option<EmitAllError>,
+}
+
+impl Emitted {
+    /// What is known when something goes wrong, up to there.
+    fn error(&mut self) -> &mut EmitAllError {
+        let ids = &mut self.ids;
+        self.error.get_or_insert_with(|| EmitAllError {
+            not_attempted: ids.len(),
+            written: std::mem::take(ids).into_iter().enumerate().collect(),
             failed: Vec::new(),
             unknown: Vec::new(),
-            not_attempted: first + streams.len(),
+        })
+    }
+
+    fn chunk(&mut self, streams: &[StreamName], outcome: Result<Vec<EntryId>, AppendManyError>) {
+        let results = match (outcome, &self.error) {
+            (Ok(ids), None) => return self.ids.extend(ids),
+            (Ok(ids), Some(_)) => ids.into_iter().map(Ok).collect(),
+            (Err(broken), _) => broken.results,
         };
-        for (position, (result, stream)) in broken.results.into_iter().zip(&streams).enumerate() {
-            let position = first + position;
+        let error = self.error();
+        for (result, stream) in results.into_iter().zip(streams) {
+            let position = error.not_attempted;
+            error.not_attempted += 1;
             match result.map_err(|cause| EmitError::engine(stream, cause)) {
                 Ok(id) => error.written.push((position, id)),
                 Err(cause) if cause.may_be_written() => error.unknown.push((position, cause)),
                 Err(cause) => error.failed.push((position, cause)),
             }
         }
-        Err(error)
+    }
+
+    /// An event that could not be encoded comes next.
+    fn failed(&mut self, cause: EmitError) {
+        let error = self.error();
+        error.failed.push((error.not_attempted, cause));
+        error.not_attempted += 1;
+    }
+
+    fn result(self) -> Result<Vec<EntryId>, EmitAllError> {
+        match self.error {
+            Some(error) => Err(error),
+            None => Ok(self.ids),
+        }
     }
 }

@@ -306,11 +306,7 @@ impl Receiving {
             // Whoever unblocks it tells about what has gathered meanwhile.
             return Poll::Pending;
         }
-        if state.told {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
-        }
+        if state.told { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
     /// Receives what there is.
