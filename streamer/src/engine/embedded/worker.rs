@@ -10,6 +10,7 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::Connection;
@@ -26,6 +27,9 @@ use crate::engine::EngineErrorKind;
 
 /// How many operations share a commit at most: the last of them waits for the first.
 const BATCH: usize = 512;
+/// How long a commit waits at most for half of those that the two before it answered: while it is written, the others
+/// ask again. A single caller waits for nobody.
+const GATHERING: Duration = Duration::from_micros(100);
 /// How many operations may wait; after that, callers do.
 const WAITING: usize = 1024;
 
@@ -53,6 +57,9 @@ impl Worker {
             commits: Arc::default(),
         };
         let commits = worker.commits.clone();
+        // To wake a task from another thread costs a system call: one for a batch, not one for each.
+        let (answering, mut answered) = mpsc::unbounded_channel::<Answered>();
+        tokio::spawn(async move { while answered.recv().await.is_some() {} });
         let run = move || match open(&address) {
             Ok(connection) => {
                 _ = opened.send(Ok(()));
@@ -62,6 +69,7 @@ impl Worker {
                     address,
                     readers,
                     commits,
+                    answering,
                 };
                 thread.work(waiting);
             }
@@ -145,24 +153,61 @@ struct Thread {
     address: Address,
     readers: Commits,
     commits: Arc<AtomicU64>,
+    /// A task that answers.
+    answering: mpsc::UnboundedSender<Answered>,
+}
+
+/// Jobs and what came of their transaction. Whoever drops it answers, also a runtime that ends.
+struct Answered {
+    jobs: Vec<Box<dyn Job>>,
+    outcome: Step<()>,
+}
+
+impl Drop for Answered {
+    fn drop(&mut self) {
+        for job in &mut self.jobs {
+            job.answer(self.outcome.clone());
+        }
+    }
+}
+
+/// Waits for those who were just answered and ask again: without it, the first of them has a commit of its own.
+fn gather(waiting: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expected: usize) {
+    let begun = Instant::now();
+    while batch.len() < expected && begun.elapsed() < GATHERING {
+        match waiting.try_recv() {
+            Ok(job) => batch.push(job),
+            Err(_) => thread::yield_now(),
+        }
+    }
 }
 
 impl Thread {
     fn work(self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-        let mut batch: Vec<Box<dyn Job>> = Vec::with_capacity(BATCH);
-        // All are taken before the transaction begins: it must see what was committed before they were asked for.
-        while waiting.blocking_recv_many(&mut batch, BATCH) > 0 {
-            match self.transaction(&mut batch) {
+        let mut before = [1; 2];
+        loop {
+            let half = before.iter().sum::<usize>() / 2;
+            let mut jobs: Vec<Box<dyn Job>> = Vec::with_capacity(half);
+            // All are taken before the transaction begins: it must see what was committed before they were asked for.
+            if waiting.blocking_recv_many(&mut jobs, BATCH) == 0 {
+                return;
+            }
+            gather(&mut waiting, &mut jobs, half);
+            before = [before[1], jobs.len()];
+            match self.transaction(&mut jobs) {
                 // One of them broke the transaction; alone, each comes to its own end.
-                Err(_) if batch.len() > 1 => {
-                    for job in &mut batch {
+                Err(_) if jobs.len() > 1 => {
+                    for job in &mut jobs {
                         let outcome = self.transaction(std::slice::from_mut(job));
                         job.answer(outcome);
                     }
                 }
-                outcome => batch.iter_mut().for_each(|job| job.answer(outcome.clone())),
+                outcome if jobs.len() > 1 => {
+                    // Where the task is gone with its runtime, the answers are given here.
+                    _ = self.answering.send(Answered { jobs, outcome });
+                }
+                outcome => jobs.iter_mut().for_each(|job| job.answer(outcome.clone())),
             }
-            batch.clear();
         }
     }
 
