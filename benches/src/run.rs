@@ -48,7 +48,7 @@ pub(crate) fn list() -> Result<()> {
     Ok(())
 }
 
-/// Runs the wanted cases; prints each, and writes the documents when everything ran in full.
+/// Runs the wanted cases and prints each; writes the documents when all cases run in full. A run that fails leaves a gap.
 pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     let cases = wanted.cases();
     ensure!(
@@ -57,7 +57,8 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
     );
     let server = RedisServer::start();
     let place = tempdir()?;
-    let mut all = Vec::new();
+    let everything = wanted.name.is_none() && wanted.only.is_none() && !wanted.quick;
+    let (mut all, mut failures) = (Vec::new(), Vec::new());
     for case in cases {
         eprintln!("{} …", case.name);
         let mut results = Results::new(&case);
@@ -67,18 +68,28 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
                 // In whole thousands, so that everybody's batches come out even.
                 let amount = (case.amount as f64 * contender.share * scale / 1000.0).ceil().max(1.0) * 1000.0;
                 let amount = (amount as u64).min(case.amount);
-                let reading = one(&server, &case, contender, amount, place.path())
-                    .with_context(|| format!("{}: {} in round {round}", case.name, contender.name))?;
+                let reading = one(&server, &case, contender, amount, place.path()).unwrap_or_else(|error| {
+                    let failure = format!("{}: {} in round {round}: {error:#}", case.name, contender.name);
+                    eprintln!("{failure}");
+                    failures.push(failure);
+                    Reading::default()
+                });
                 results.add(index, reading);
             }
         }
         println!("{}", report::text(&results));
         all.push(results);
+        if everything {
+            // After each case: who stops it has what was measured until then.
+            report::write(&all, &server, wanted.rounds)?;
+        }
     }
-    let everything = wanted.name.is_none() && wanted.only.is_none() && !wanted.quick;
-    if everything {
-        report::write(&all, &server, wanted.rounds)?;
-    }
+    ensure!(
+        failures.is_empty(),
+        "{} runs failed:\n{}",
+        failures.len(),
+        failures.join("\n")
+    );
     Ok(())
 }
 

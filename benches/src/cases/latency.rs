@@ -42,7 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     handler compares that with its own clock. The first eleventh is not counted. Raw blocks in XREADGROUP \
                     and XACKs what it got, as the client does; apalis asks every millisecond.",
             metrics: &[P50, P99, P999],
-            amount: 11_000,
+            amount: 3_300,
             contenders: contenders::<1000>(),
             targets: targets(),
         },
@@ -52,7 +52,7 @@ pub(crate) fn cases() -> Vec<Case> {
             about: "The same with 20 messages every millisecond, which all but raw emit at once and await in the background; \
                     raw writes them with one call.",
             metrics: &[P50, P99, P999],
-            amount: 110_000,
+            amount: 44_000,
             contenders: contenders::<20_000>(),
             targets: Vec::new(),
         },

@@ -120,6 +120,10 @@ impl Pipe {
 
     /// Sends encoded commands, and gives their replies, one after the other.
     pub(super) async fn exchange(&self, commands: &[u8], replies: u64) -> RedisResult<Bytes> {
+        if replies == 0 {
+            // Nothing is sent, and nothing would be answered.
+            return Ok(Bytes::new());
+        }
         let line = &self.0.0;
         let room = commands.len().min(MOST_UNDER_WAY) as u32;
         let permit = match line.room.try_acquire_many(room) {
