@@ -18,8 +18,8 @@ pub(crate) fn all() -> Vec<Case> {
         drain::cases(),
         streams::cases(),
         latency::cases(),
-        flat::cases(),
         embedded::cases(),
+        flat::cases(),
     ];
     cases.into_iter().flatten().collect()
 }
