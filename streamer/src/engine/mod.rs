@@ -65,6 +65,7 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
 
     /// Many `XADD`s, in order, in one round trip (Redis: one pipeline; embedded: one commit). The IDs come in the order
     /// of the appends. If some were refused, the others may still have been written: the error tells each one's lot.
+    /// Several may be under way: to one stream they are made in the order in which their futures were first polled.
     /// The caller bounds the size of a batch.
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError>;
 
