@@ -80,11 +80,10 @@ impl<'a> Batch<'a> {
         self.chunk.len() >= CHUNK_EVENTS || self.bytes >= CHUNK_BYTES
     }
 
-    /// Sends the chunk, unless something went wrong before; waits while too much is under way. `false` when no more may
-    /// be sent.
+    /// Sends the chunk, and waits while too much is under way. `false` when something went wrong: no more may be sent.
     async fn send(&mut self, streamer: &'a Streamer) -> bool {
-        if self.chunk.is_empty() || self.emitted.error.is_some() {
-            return self.emitted.error.is_none();
+        if self.chunk.is_empty() {
+            return true;
         }
         self.bytes = 0;
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_EVENTS));

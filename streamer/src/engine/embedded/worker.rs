@@ -14,7 +14,10 @@ use std::{
 };
 
 use rusqlite::Connection;
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    runtime::Handle,
+    sync::{mpsc, oneshot},
+};
 
 use super::{
     address::Address,
@@ -57,9 +60,6 @@ impl Worker {
             commits: Arc::default(),
         };
         let commits = worker.commits.clone();
-        // To wake a task from another thread costs a system call: one for a batch, not one for each.
-        let (answering, mut answered) = mpsc::unbounded_channel::<Answered>();
-        tokio::spawn(async move { while answered.recv().await.is_some() {} });
         let run = move || match open(&address) {
             Ok(connection) => {
                 _ = opened.send(Ok(()));
@@ -69,7 +69,6 @@ impl Worker {
                     address,
                     readers,
                     commits,
-                    answering,
                 };
                 thread.work(waiting);
             }
@@ -95,6 +94,7 @@ impl Worker {
             operation,
             result: None,
             reply: Some(reply),
+            runtime: Handle::try_current().ok(),
         };
         let path = self.path.as_ref().map(|path| path.as_path());
         self.jobs.send(Box::new(job)).await.map_err(|_| Failure::closed())?;
@@ -114,12 +114,15 @@ trait Job: Send {
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Step<()>;
     /// Answers what [`Job::run`] found, or why it came to nothing.
     fn answer(&mut self, outcome: Step<()>);
+    /// Where the caller waits.
+    fn runtime(&self) -> Option<Handle>;
 }
 
 struct Asked<T, F> {
     operation: F,
     result: Option<Step<T>>,
     reply: Option<oneshot::Sender<Step<T>>>,
+    runtime: Option<Handle>,
 }
 
 impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T, F> {
@@ -145,6 +148,10 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T,
         // The caller may have gone.
         _ = reply.send(answer);
     }
+
+    fn runtime(&self) -> Option<Handle> {
+        self.runtime.clone()
+    }
 }
 
 struct Thread {
@@ -153,8 +160,6 @@ struct Thread {
     address: Address,
     readers: Commits,
     commits: Arc<AtomicU64>,
-    /// A task that answers.
-    answering: mpsc::UnboundedSender<Answered>,
 }
 
 /// Jobs and what came of their transaction. Whoever drops it answers, also a runtime that ends.
@@ -202,11 +207,16 @@ impl Thread {
                         job.answer(outcome);
                     }
                 }
-                outcome if jobs.len() > 1 => {
-                    // Where the task is gone with its runtime, the answers are given here.
-                    _ = self.answering.send(Answered { jobs, outcome });
+                outcome => {
+                    // To wake a task from this thread costs a system call: where there are several, one is enough, of a
+                    // task that answers them all.
+                    let runtime = jobs.first().filter(|_| jobs.len() > 1).and_then(|job| job.runtime());
+                    let answered = Answered { jobs, outcome };
+                    match runtime {
+                        Some(runtime) => drop(runtime.spawn(async move { drop(answered) })),
+                        None => drop(answered),
+                    }
                 }
-                outcome => jobs.iter_mut().for_each(|job| job.answer(outcome.clone())),
             }
         }
     }

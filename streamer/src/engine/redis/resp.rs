@@ -39,12 +39,15 @@ fn bulk_string(reply: &[u8]) -> Option<&[u8]> {
     let rest = reply.strip_prefix(b"$")?;
     let end = rest.iter().position(|byte| *byte == b'\r')?;
     let length = number(&rest[..end])??;
-    rest[end + 2..].get(..length as usize)
+    rest.get(end + 2..)?.get(..length as usize)
 }
 
 pub(super) fn nonsense() -> RedisError {
     RedisError::from((ErrorKind::Parse, "the server's answer is not RESP2"))
 }
+
+/// No server answers with so many bytes or parts.
+const TOO_LONG: u64 = 1 << 48;
 
 /// How far replies reach, found piece by piece as it is received.
 pub(super) struct Extent {
@@ -81,8 +84,7 @@ impl Extent {
                 return Ok(false);
             }
             self.at += length;
-            self.open += parts;
-            self.open -= 1;
+            self.open = (self.open - 1).saturating_add(parts);
         }
         Ok(true)
     }
@@ -93,7 +95,7 @@ fn number(digits: &[u8]) -> Option<Option<u64>> {
     if digits == b"-1" {
         return Some(None);
     }
-    decimal(digits).map(Some)
+    decimal(digits).filter(|length| *length < TOO_LONG).map(Some)
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
@@ -231,6 +233,7 @@ mod tests {
             b"*x\r\n",
             b"$-2\r\n",
             b"*99999999999999999999\r\n",
+            b"$18446744073709551615\r\n",
             b"\r\n",
             b"abc\n",
         ] {
