@@ -163,7 +163,7 @@ async fn a_batch_is_taken_as_it_is_sent() {
     });
     streamer.emit_all(events).await.unwrap();
     assert_eq!(in_store(), 100);
-    // A chunk is 1 MiB, and what overflows it.
+    // Two chunks of 512 KiB, and what overflows each.
     assert!((1..=11).contains(&most_waiting.get()), "{}", most_waiting.get());
 }
 
@@ -184,10 +184,12 @@ async fn a_batch_that_breaks_says_what_was_written() {
         EmitErrorKind::Engine(EngineErrorKind::WrongType)
     );
     assert!(error.to_string().contains("'wrong'"), "{error}");
-    // The rest of its chunk was under way with it; later chunks were not even taken from the iterator.
-    assert_eq!((error.not_attempted, taken.get()), (1_024, 1_024));
+    // The rest of its chunk was under way with it, and the next one unless the answer was faster; later chunks were not
+    // even taken from the iterator.
+    assert_eq!(error.not_attempted, taken.get());
+    assert!([768, 1_024].contains(&taken.get()), "{}", taken.get());
     let written: Vec<_> = error.written.iter().map(|(position, _)| *position).collect();
-    assert!(written.into_iter().eq((0..600).chain(601..1_024)));
+    assert!(written.into_iter().eq((0..600).chain(601..taken.get())));
     let in_store = messages(&streamer, "s").await;
     assert!(
         in_store
