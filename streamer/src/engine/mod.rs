@@ -151,6 +151,10 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
     /// passed over, also when the group or the stream is gone.
     async fn acknowledge(&self, stream: &StreamName, group: &str, ids: &[EntryId]) -> EngineResult<u64>;
 
+    /// [`Engine::acknowledge`] of several streams at once. Each stream's is a step of its own, and all are tried: after
+    /// an error, which is the first of them, others may be done. Repeating it does no harm.
+    async fn acknowledge_all(&self, group: &str, settled: &[(StreamName, Vec<EntryId>)]) -> EngineResult<u64>;
+
     /// `XREADGROUP … STREAMS stream after`: this consumer's own pending entries with IDs after `after`, oldest first,
     /// at most `count`. Each counts as one more delivery and its idle time begins anew.
     ///

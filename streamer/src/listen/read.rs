@@ -403,7 +403,9 @@ impl Reading {
     }
 
     async fn read_new(&mut self, reader: &mut dyn Reader, wait: Duration) -> EngineResult<()> {
-        let found = reader.next(self.appetite.count(), Some(wait)).await?;
+        let count = self.appetite.count();
+        let found = reader.next(count, Some(wait)).await?;
+        let was_all = found.iter().all(|batch| batch.entries.len() < count);
         let mut jobs = Vec::new();
         self.appetite.found(&found);
         for batch in found {
@@ -425,6 +427,11 @@ impl Reading {
             let (messages, began) = (jobs.len(), Instant::now());
             self.hand_over.send(jobs).await;
             self.appetite.handed_over(messages, began.elapsed());
+            if was_all && self.shared.options.workers.count() == 1 {
+                // The next read would wait at the store. To write it takes as long as to handle a message, so the
+                // worker comes first. (Several workers may keep one thread busy while another could read on.)
+                tokio::task::yield_now().await;
+            }
         }
         Ok(())
     }

@@ -7,7 +7,6 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use futures_util::future::try_join_all;
 use tokio::sync::mpsc;
 
 use super::{
@@ -188,27 +187,17 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
         persistently(shared, || keep_progress(shared, outcome)).await?;
     }
     let leaving = before_acknowledging(shared, batch).await?;
-    let mut streams = vec![(Vec::new(), Vec::new()); shared.streams.len()];
-    for outcome in batch {
-        let (settled, let_go) = &mut streams[outcome.stream];
-        let_go.push(outcome.id);
-        if outcome.verdict == Verdict::Settled {
-            settled.push(outcome.id);
+    if let Some(member) = &shared.group {
+        let settled = batch.iter().filter(|outcome| outcome.verdict == Verdict::Settled);
+        let settled = by_stream(shared, settled)
+            .map(|(stream, ids)| (shared.streams[stream].name.clone(), ids))
+            .collect::<Vec<_>>();
+        if !settled.is_empty() {
+            persistently(shared, || engine.acknowledge_all(&member.group, &settled)).await?;
         }
     }
-    if let Some(member) = &shared.group {
-        let acknowledged = streams
-            .iter()
-            .enumerate()
-            .filter(|(_, (settled, _))| !settled.is_empty());
-        try_join_all(acknowledged.map(|(stream, (settled, _))| {
-            let name = &shared.streams[stream].name;
-            persistently(shared, move || engine.acknowledge(name, &member.group, settled))
-        }))
-        .await?;
-    }
-    for (stream, (_, let_go)) in streams.iter().enumerate() {
-        shared.in_hand.let_go(stream, let_go);
+    for (stream, ids) in by_stream(shared, batch) {
+        shared.in_hand.let_go(stream, &ids);
     }
     if let Some(after) = &shared.options.after_success {
         for (stream, messages) in leaving.iter().enumerate().filter(|(_, messages)| !messages.is_empty()) {
@@ -223,6 +212,18 @@ async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenEr
         }
     }
     Ok(())
+}
+
+/// The IDs of each stream that has any.
+fn by_stream<'a>(
+    shared: &Shared,
+    outcomes: impl IntoIterator<Item = &'a Outcome>,
+) -> impl Iterator<Item = (usize, Vec<EntryId>)> {
+    let mut streams = vec![Vec::new(); shared.streams.len()];
+    for outcome in outcomes {
+        streams[outcome.stream].push(outcome.id);
+    }
+    streams.into_iter().enumerate().filter(|(_, ids)| !ids.is_empty())
 }
 
 async fn wait(shared: &Shared, outcome: &Outcome, at: u64) -> EngineResult<()> {

@@ -86,6 +86,7 @@ macro_rules! suite {
                 pending {
                     what_was_read_is_pending_until_acknowledged
                     acknowledging_what_is_not_pending_is_passed_over
+                    many_streams_are_acknowledged_at_once
                     the_summary_counts_by_consumer
                     the_list_filters_by_range_consumer_and_idle_time
                     idle_time_grows

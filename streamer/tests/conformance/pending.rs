@@ -48,6 +48,31 @@ pub(crate) async fn acknowledging_what_is_not_pending_is_passed_over(engine: Arc
     assert_eq!(engine.acknowledge(&a_stream(), GROUP, &ids).await.unwrap(), 0);
 }
 
+pub(crate) async fn many_streams_are_acknowledged_at_once(engine: Arc<dyn Engine>) {
+    let mut settled = Vec::new();
+    for _ in 0..5 {
+        let (stream, ids) = pending_entries(&engine, "a", 3).await;
+        settled.push((stream, ids[1..].to_vec()));
+    }
+    let key = a_stream();
+    let set = key.as_str().unwrap();
+    engine.set_add(set, &["member".into()]).await.unwrap();
+    // What has no pending entries is passed over, what is no stream is an error, and neither keeps the others.
+    settled.insert(1, (a_stream(), vec![EntryId::new(1, 1)]));
+    settled.insert(2, (a_stream(), vec![]));
+    assert_eq!(engine.acknowledge_all(GROUP, &settled[..2]).await.unwrap(), 2);
+    settled.insert(3, (key.clone(), vec![EntryId::new(1, 1)]));
+    assert_kind(
+        engine.acknowledge_all(GROUP, &settled).await,
+        EngineErrorKind::WrongType,
+    );
+    settled.remove(3);
+    assert_eq!(engine.acknowledge_all(GROUP, &settled).await.unwrap(), 0);
+    for (stream, _) in [&settled[0], &settled[3], &settled[6]] {
+        assert_eq!(engine.pending_summary(stream, GROUP).await.unwrap().count, 1);
+    }
+}
+
 pub(crate) async fn the_summary_counts_by_consumer(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "b", 2).await;
     let more = entries(&engine, &stream, 1).await;

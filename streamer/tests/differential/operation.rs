@@ -67,6 +67,8 @@ pub(crate) enum Operation {
     SetPosition(Stream, Group, Option<Id>),
     Destroy(Stream, Group),
     Acknowledge(Stream, Group, Vec<Id>),
+    /// Of both streams.
+    AcknowledgeAll(Group, [Vec<Id>; 2]),
     Summary(Stream, Group),
     Pending(Stream, Group, Bound, Bound, usize, Option<Consumer>, bool),
     /// With `true`, only what is idle for long, which is what `SetIdle` made so.
@@ -165,6 +167,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         3 => (of_group(), option::of(id())).prop_map(|((stream, group), start)| Op::SetPosition(stream, group, start)),
         1 => of_group().prop_map(|(stream, group)| Op::Destroy(stream, group)),
         6 => (of_group(), ids()).prop_map(|((stream, group), ids)| Op::Acknowledge(stream, group, ids)),
+        2 => (of_group(), ids(), ids()).prop_map(|((_, group), one, other)| Op::AcknowledgeAll(group, [one, other])),
         3 => of_group().prop_map(|(stream, group)| Op::Summary(stream, group)),
         4 => (of_group(), bound(), bound(), 0..9_usize, option::of(0..3_usize), any::<bool>()).prop_map(
             |((stream, group), start, end, count, consumer, idle)| {

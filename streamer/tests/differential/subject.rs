@@ -171,6 +171,10 @@ impl Subject {
                 let ids = ids(stream, which);
                 number(engine.acknowledge(&name(stream), GROUPS[*group], &ids).await)
             }
+            Op::AcknowledgeAll(group, which) => {
+                let settled = [0, 1].map(|stream| (name(stream), ids(&stream, &which[stream])));
+                number(engine.acknowledge_all(GROUPS[*group], &settled).await)
+            }
             Op::Summary(stream, group) => {
                 told(engine.pending_summary(&name(stream), GROUPS[*group]).await, |summary| {
                     let range = summary

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures_util::future::join_all;
 
 use super::{
     EmbeddedEngine, entries, failure::Step, group, info, lists, pending, reader::EmbeddedReader, records,
@@ -236,6 +237,12 @@ impl Engine for EmbeddedEngine {
             move |transaction| pending::acknowledge(transaction, &name, &group_name, &ids),
         )
         .await
+    }
+
+    async fn acknowledge_all(&self, group: &str, settled: &[(StreamName, Vec<EntryId>)]) -> EngineResult<u64> {
+        // Asked for at once, they share a commit.
+        let all = settled.iter().map(|(stream, ids)| self.acknowledge(stream, group, ids));
+        join_all(all).await.into_iter().sum()
     }
 
     async fn read_pending(

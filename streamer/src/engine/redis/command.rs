@@ -153,9 +153,24 @@ pub(super) fn on(name: &str, stream: &StreamName) -> Cmd {
     command
 }
 
+/// `XACK`, of which there is one for each batch of each stream: made without growing on the way.
+pub(super) fn xack(stream: &StreamName, group: &str, ids: &[EntryId]) -> Cmd {
+    // Nearly all IDs are 13 digits, a dash and one digit.
+    let size = stream.as_bytes().len() + group.len() + 16 * ids.len();
+    let mut command = Cmd::with_capacity(3 + ids.len(), 8 + size);
+    command.arg("XACK").arg(stream.as_bytes()).arg(group);
+    with_ids(command, ids)
+}
+
 pub(super) fn with_ids(mut command: Cmd, ids: &[EntryId]) -> Cmd {
+    let mut digits = itoa::Buffer::new();
+    let mut text = Vec::with_capacity(41);
     for id in ids {
-        command.arg(id.to_string());
+        text.clear();
+        text.extend_from_slice(digits.format(id.ms).as_bytes());
+        text.push(b'-');
+        text.extend_from_slice(digits.format(id.seq).as_bytes());
+        command.arg(&text[..]);
     }
     command
 }

@@ -293,11 +293,23 @@ impl Engine for RedisEngine {
         if ids.is_empty() {
             return Ok(0);
         }
-        let mut command = on("XACK", stream);
-        command.arg(group);
         let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &with_ids(command, ids), reply::number, attempted)
-            .await
+        let command = command::xack(stream, group, ids);
+        self.ask(stream.as_bytes(), &command, reply::number, attempted).await
+    }
+
+    async fn acknowledge_all(&self, group: &str, settled: &[(StreamName, Vec<EntryId>)]) -> EngineResult<u64> {
+        let settled = settled.iter().filter(|(_, ids)| !ids.is_empty());
+        let commands = settled
+            .clone()
+            .map(|(stream, ids)| (stream.clone(), command::xack(stream, group, ids)));
+        let answers = self.run_all(commands.collect()).await;
+        let number = |(answer, (stream, _)): (RedisResult<Value>, &(StreamName, _))| {
+            let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
+            let answer = answer.map_err(|error| engine_error(attempted(), error))?;
+            understood(reply::number(answer), attempted)
+        };
+        answers.into_iter().zip(settled).map(number).sum()
     }
 
     async fn read_pending(
