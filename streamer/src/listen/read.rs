@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures_util::future::try_join_all;
+use futures_util::future::{join_all, try_join_all};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
@@ -29,6 +29,54 @@ use crate::{
 
 /// How many pending entries are claimed at once.
 const CLAIMED_AT_ONCE: usize = 100;
+
+/// Of how many streams messages that come again are asked for at once.
+const ASKED_AT_ONCE: usize = 16;
+
+/// What is looked for among pending entries.
+#[derive(Clone, Copy)]
+enum Scan {
+    /// What this consumer was delivered and has not settled.
+    OwnPending,
+    /// What nobody has renewed for so long.
+    Idle(Duration),
+}
+
+impl Scan {
+    fn why(self) -> Again {
+        match self {
+            Self::OwnPending => Again::OwnPending,
+            Self::Idle(_) => Again::Claimed,
+        }
+    }
+
+    /// What there is from an ID on, and where to go on, if there may be more.
+    async fn page(
+        self,
+        shared: &Shared,
+        stream: usize,
+        from: EntryId,
+        count: usize,
+    ) -> EngineResult<(Redelivery, Option<EntryId>)> {
+        let Some(GroupMember { group, consumer }) = &shared.group else {
+            return Ok((Redelivery::default(), None));
+        };
+        let (engine, name) = (shared.engine(), &shared.streams[stream].name);
+        match self {
+            Self::OwnPending => {
+                let found = engine.read_pending(name, group, consumer, from, count).await?;
+                let ids = found.entries.iter().map(|found| found.entry.id);
+                let last = ids.chain(found.deleted.iter().copied()).max();
+                Ok((found, last))
+            }
+            Self::Idle(idle) => {
+                let found = engine.auto_claim(name, group, consumer, idle, from, count).await?;
+                let next = Some(found.next).filter(|next| *next != EntryId::MIN);
+                Ok((found, next))
+            }
+        }
+    }
+}
 
 /// Why messages come again.
 #[derive(Clone, Copy)]
@@ -59,7 +107,7 @@ pub(super) struct Reading {
 pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<Ended, ListenError> {
     let mut reading = Reading {
         seen: vec![None; shared.streams.len()],
-        appetite: Appetite::new(shared.options.batch, shared.options.batch_bytes),
+        appetite: Appetite::of(&shared),
         hand_over,
         last_message: Instant::now(),
         failures: 0,
@@ -102,6 +150,8 @@ impl Reading {
     /// Reads with one connection, for as long as it works.
     async fn session(&mut self) -> EngineResult<Ended> {
         let first = self.seen.iter().any(Option::is_none);
+        // Every stream may have a backlog by now.
+        self.appetite = Appetite::of(&self.shared);
         self.see_to_positions().await?;
         let mut reader = self.shared.engine().reader(self.mode()).await?;
         let _interrupted = self.interrupt_when_stopped(reader.interrupter());
@@ -280,49 +330,52 @@ impl Reading {
 
     /// Hands over what this consumer was delivered and has not settled.
     async fn take_up_own_pending(&mut self) -> EngineResult<()> {
-        let shared = Arc::clone(&self.shared);
-        let Some(member) = &shared.group else { return Ok(()) };
-        for (stream, listened) in shared.streams.iter().enumerate() {
-            let mut after = EntryId::MIN;
-            while !shared.context.stop.is_stopped() {
-                let count = self.appetite.count().min(CLAIMED_AT_ONCE);
-                let engine = shared.engine();
-                let found = engine
-                    .read_pending(&listened.name, &member.group, &member.consumer, after, count)
-                    .await?;
-                let last = found
-                    .entries
-                    .iter()
-                    .map(|found| found.entry.id)
-                    .chain(found.deleted.iter().copied())
-                    .max();
-                let Some(last) = last else { break };
-                after = last;
-                self.hand_over_again(stream, member, found, Again::OwnPending).await?;
-            }
-        }
-        Ok(())
+        self.take_up(Scan::OwnPending).await
     }
 
     /// Claims what other consumers left idle for too long, and hands it over.
     async fn claim_idle(&mut self) -> EngineResult<()> {
+        match self.shared.options.reclaim {
+            Some(idle) => self.take_up(Scan::Idle(idle)).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Hands over what a scan of each stream finds, page after page. The first pages of several streams are asked for
+    /// at once: nearly all are empty.
+    async fn take_up(&mut self, scan: Scan) -> EngineResult<()> {
         let shared = Arc::clone(&self.shared);
-        let (Some(member), Some(idle)) = (&shared.group, shared.options.reclaim) else {
-            return Ok(());
-        };
-        for (stream, listened) in shared.streams.iter().enumerate() {
-            let mut from = EntryId::MIN;
-            while !shared.context.stop.is_stopped() {
-                let (engine, consumer) = (shared.engine(), &member.consumer);
-                let count = self.appetite.count().min(CLAIMED_AT_ONCE);
-                let found = engine
-                    .auto_claim(&listened.name, &member.group, consumer, idle, from, count)
-                    .await?;
-                from = found.next;
-                self.hand_over_again(stream, member, found, Again::Claimed).await?;
-                if from == EntryId::MIN {
-                    break;
+        let Some(member) = &shared.group else { return Ok(()) };
+        let streams = shared.streams.len();
+        for begin in (0..streams).step_by(ASKED_AT_ONCE) {
+            if shared.context.stop.is_stopped() {
+                break;
+            }
+            let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+            let some = begin..streams.min(begin + ASKED_AT_ONCE);
+            let first = some.clone().map(|stream| scan.page(&shared, stream, EntryId::MIN, count));
+            let first = join_all(first).await;
+            // What was found is ours by now: all of it is handed over before an error ends this.
+            let mut failure = None;
+            for (stream, mut page) in some.zip(first) {
+                loop {
+                    let (found, next) = match page {
+                        Ok(page) => page,
+                        Err(error) => {
+                            failure.get_or_insert(error);
+                            break;
+                        }
+                    };
+                    self.hand_over_again(stream, member, found, scan.why()).await?;
+                    let Some(next) = next.filter(|_| !shared.context.stop.is_stopped()) else {
+                        break;
+                    };
+                    let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+                    page = scan.page(&shared, stream, next, count).await;
                 }
+            }
+            if let Some(error) = failure {
+                return Err(error);
             }
         }
         Ok(())
@@ -461,11 +514,20 @@ const WORK_AT_ONCE: Duration = Duration::from_millis(250);
 /// A hand-over that waited for less than this found the workers idle.
 const HARDLY_WAITED: Duration = Duration::from_millis(2);
 
+/// How many messages of each stream are read at once, however many streams share a batch: fewer are not worth looking
+/// the stream up for, neither here nor at the store.
+const WORTH_READING: usize = 10;
+
+/// How many batches a read may bring when all streams have a backlog, though only some had one before.
+const SURPRISE: usize = 8;
+
 /// How many messages to ask for, so that neither many streams nor large messages nor slow listeners make a batch of
 /// more than can be held, or handled, at once.
 struct Appetite {
     most: usize,
     most_bytes: usize,
+    /// The most to ask of each stream, though only one may have any.
+    most_of_each: usize,
     /// How many messages are worth [`WORK_AT_ONCE`], as far as is known.
     pace: usize,
     count: usize,
@@ -474,14 +536,21 @@ struct Appetite {
 }
 
 impl Appetite {
+    fn of(shared: &Shared) -> Self {
+        let options = &shared.options;
+        Self::new(options.batch, options.batch_bytes, shared.streams.len())
+    }
+
     /// Begins small: how large messages are, and how long they take, is not known yet.
-    fn new(most: usize, most_bytes: usize) -> Self {
-        let most = most.max(1);
+    fn new(batch: usize, most_bytes: usize, streams: usize) -> Self {
+        let (batch, streams) = (batch.max(1), streams.max(1));
+        let most = batch.max(streams.saturating_mul(batch.min(WORTH_READING)));
         Self {
             most,
             most_bytes,
+            most_of_each: (most.saturating_mul(SURPRISE) / streams).clamp(1, batch),
             pace: 16,
-            count: most.min(16),
+            count: (most / streams).clamp(1, 16),
             handed: (Instant::now(), 0),
         }
     }
@@ -506,7 +575,7 @@ impl Appetite {
             .sum::<usize>()
             .max(1);
         let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most);
-        self.count = (fits.min(self.pace) / found.len()).max(1);
+        self.count = (fits.min(self.pace) / found.len()).clamp(1, self.most_of_each);
     }
 
     /// Learns how fast messages are handled: a batch was handed over, after waiting for the one before to be begun.
@@ -541,7 +610,7 @@ mod tests {
 
     #[test]
     fn batches_grow_while_listeners_are_quick_and_shrink_when_they_are_slow() {
-        let mut appetite = Appetite::new(512, 8 << 20);
+        let mut appetite = Appetite::new(512, 8 << 20, 1);
         for _ in 0..10 {
             appetite.handed_over(appetite.count(), Duration::ZERO);
             appetite.found(&found(1, 10, 200));
@@ -558,16 +627,31 @@ mod tests {
     }
 
     #[test]
-    fn large_messages_and_many_streams_make_batches_small() {
+    fn large_messages_make_batches_small() {
         let mut appetite = Appetite {
             pace: 512,
-            ..Appetite::new(512, 8 << 20)
+            ..Appetite::new(512, 8 << 20, 1)
         };
         appetite.found(&found(1, 1, 1 << 20));
         assert_eq!(appetite.count(), 7);
-        appetite.found(&found(100, 1, 200));
-        assert_eq!(appetite.count(), 5);
         appetite.found(&found(1, 1, 100 << 20));
         assert_eq!(appetite.count(), 1);
+    }
+
+    #[test]
+    fn streams_share_a_batch() {
+        let count = |batch, streams, with_some| {
+            let mut appetite = Appetite::new(batch, 8 << 20, streams);
+            appetite.pace = appetite.most;
+            appetite.found(&found(with_some, 1, 200));
+            appetite.count()
+        };
+        assert_eq!(count(512, 4, 4), 128);
+        assert_eq!(count(512, 4, 1), 512);
+        // A few of each are worth a look; of a hundred, one may not ask so much that all of them together are too many.
+        assert_eq!(count(512, 100, 100), 10);
+        assert_eq!(count(512, 100, 1), 80);
+        assert_eq!(count(4, 100, 100), 4);
+        assert_eq!(count(1, 100, 1), 1);
     }
 }

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::try_join_all;
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
     sync::{mpsc, oneshot},
@@ -30,6 +31,9 @@ use crate::{
     engine::{Engine, EngineResult},
     entry::StreamName,
 };
+
+/// How many streams are left at once.
+const LEFT_AT_ONCE: usize = 16;
 
 /// How long leaving a group may take at the end.
 const LEAVING: Duration = Duration::from_secs(5);
@@ -286,11 +290,12 @@ async fn try_leave(shared: &Shared) -> EngineResult<()> {
         return Ok(());
     };
     lease::hand_back(shared).await?;
-    for stream in &shared.streams {
-        shared
-            .engine()
-            .remove_consumer_if_done(&stream.name, group, consumer)
-            .await?;
+    for streams in shared.streams.chunks(LEFT_AT_ONCE) {
+        let engine = shared.engine();
+        let removals = streams
+            .iter()
+            .map(|stream| engine.remove_consumer_if_done(&stream.name, group, consumer));
+        try_join_all(removals).await?;
     }
     Ok(())
 }

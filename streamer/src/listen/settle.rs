@@ -29,6 +29,25 @@ pub(super) struct Outcome {
     stream: usize,
     id: EntryId,
     verdict: Verdict,
+    /// A message that every listener handled, where something is to become of it.
+    handled: Option<ReceivedMessage>,
+    /// Nothing where all listeners succeeded at the first attempt, as with nearly every message: those are small.
+    tried: Option<Box<Tried>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// Done with: acknowledge.
+    Settled,
+    /// Comes again: leave it pending.
+    KeptPending,
+    /// Comes again at this time, in milliseconds since the Unix epoch.
+    Waits(u64),
+}
+
+/// What the listeners of a message achieve, one after the other.
+#[derive(Debug)]
+pub(super) struct Tried {
     /// This delivery's failures that are to be listed.
     failures: Vec<(FailedMessage, Details)>,
     /// This delivery's failures that are not, because there will be another attempt: listed if there is none after all.
@@ -45,43 +64,17 @@ pub(super) struct Outcome {
     stored: bool,
     /// Members of the failed list that this delivery made obsolete.
     obsolete: Vec<Bytes>,
-    /// A message that every listener handled, where something is to become of it.
-    handled: Option<ReceivedMessage>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    /// Done with: acknowledge.
-    Settled,
-    /// Comes again: leave it pending.
-    KeptPending,
-    /// Comes again at this time, in milliseconds since the Unix epoch.
-    Waits(u64),
 }
 
 impl Outcome {
-    pub(super) fn new(stream: usize, id: EntryId, earlier: Progress) -> Self {
-        Self {
-            stream,
-            id,
-            verdict: Verdict::Settled,
-            failures: Vec::new(),
-            waiting: Vec::new(),
-            delay: None,
-            ran: Vec::new(),
-            message: None,
-            stored: !earlier.is_empty(),
-            progress: earlier,
-            obsolete: Vec::new(),
-            handled: None,
-        }
-    }
-
     /// A message that could not even be tried.
     pub(super) fn put_off(stream: usize, id: EntryId) -> Self {
         Self {
+            stream,
+            id,
             verdict: Verdict::KeptPending,
-            ..Self::new(stream, id, Progress::default())
+            handled: None,
+            tried: None,
         }
     }
 
@@ -90,13 +83,29 @@ impl Outcome {
         earlier.untried += 1;
         Self {
             verdict: Verdict::Waits(at),
-            ..Self::new(stream, id, earlier)
+            tried: Some(Box::new(Tried::new(earlier))),
+            ..Self::put_off(stream, id)
+        }
+    }
+}
+
+impl Tried {
+    pub(super) fn new(earlier: Progress) -> Self {
+        Self {
+            failures: Vec::new(),
+            waiting: Vec::new(),
+            delay: None,
+            ran: Vec::new(),
+            message: None,
+            stored: !earlier.is_empty(),
+            progress: earlier,
+            obsolete: Vec::new(),
         }
     }
 
     /// A listener handled the message.
-    pub(super) fn succeeded(&mut self, shared: &Shared, listener: &RegisteredListener) {
-        if shared.keeps_progress(self.stream) {
+    pub(super) fn succeeded(&mut self, shared: &Shared, stream: usize, listener: &RegisteredListener) {
+        if shared.keeps_progress(stream) {
             self.ran.push(listener.shared_name());
             self.progress.add_succeeded(listener.name());
         }
@@ -112,7 +121,7 @@ impl Outcome {
         attempts: u64,
         delay: Option<Duration>,
     ) {
-        let failure = FailedMessage::new(self.id, message.stream(), listener.name(), error);
+        let failure = FailedMessage::new(message.id(), message.stream(), listener.name(), error);
         let first = self.progress.first_failure(listener.name(), &failure.date);
         let mut details = Details {
             attempts,
@@ -131,11 +140,15 @@ impl Outcome {
     }
 
     /// All listeners were tried.
-    pub(super) fn finish(mut self, shared: &Shared, message: ReceivedMessage) -> Self {
+    pub(super) fn finish(mut self, shared: &Shared, stream: usize, message: ReceivedMessage) -> Outcome {
         let leaves = shared.options.after_success.is_some();
+        let mut outcome = Outcome {
+            verdict: Verdict::Settled,
+            ..Outcome::put_off(stream, message.id())
+        };
         if self.failures.is_empty() && self.delay.is_none() && !self.stored {
-            self.handled = Some(message).filter(|_| leaves);
-            return self;
+            outcome.handled = Some(message).filter(|_| leaves);
+            return outcome;
         }
         let latest = self.failures.iter().map(|(failure, _)| failure.to_member());
         self.obsolete = self.progress.replace_failed(&self.ran, &latest.collect::<Vec<_>>());
@@ -145,18 +158,19 @@ impl Outcome {
             }
         }
         self.progress.retry_at = None;
-        let mut listeners = shared.streams[self.stream].listeners.iter();
+        let mut listeners = shared.streams[stream].listeners.iter();
         if let Some(delay) = self.delay {
             let at = unix_ms().saturating_add(u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
             self.progress.retry_at = Some(at);
-            self.verdict = Verdict::Waits(at);
+            outcome.verdict = Verdict::Waits(at);
             self.message = Some(message).filter(|_| shared.group.is_none());
         } else if shared.keeps_failed_pending() && listeners.any(|one| self.progress.has_failed(one.name())) {
-            self.verdict = Verdict::KeptPending;
+            outcome.verdict = Verdict::KeptPending;
         } else if !self.progress.has_failures() {
-            self.handled = Some(message).filter(|_| leaves);
+            outcome.handled = Some(message).filter(|_| leaves);
         }
-        self
+        outcome.tried = Some(Box::new(self));
+        outcome
     }
 }
 
@@ -177,14 +191,16 @@ pub(super) async fn settle(shared: Arc<Shared>, mut outcomes: mpsc::Receiver<Vec
 
 async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenError> {
     let engine = shared.engine();
-    for outcome in batch.iter().filter(|outcome| !outcome.failures.is_empty()) {
-        persistently(shared, || failed::record_with(engine.as_ref(), &outcome.failures)).await?;
+    let tried = || {
+        batch
+            .iter()
+            .filter_map(|outcome| Some((outcome, outcome.tried.as_deref()?)))
+    };
+    for (_, tried) in tried().filter(|(_, tried)| !tried.failures.is_empty()) {
+        persistently(shared, || failed::record_with(engine.as_ref(), &tried.failures)).await?;
     }
-    for outcome in batch
-        .iter()
-        .filter(|outcome| outcome.stored || outcome.verdict != Verdict::Settled)
-    {
-        persistently(shared, || keep_progress(shared, outcome)).await?;
+    for (outcome, tried) in tried().filter(|(outcome, tried)| tried.stored || outcome.verdict != Verdict::Settled) {
+        persistently(shared, || keep_progress(shared, outcome, tried)).await?;
     }
     let leaving = before_acknowledging(shared, batch).await?;
     if let Some(member) = &shared.group {
@@ -232,13 +248,14 @@ async fn wait(shared: &Shared, outcome: &Outcome, at: u64) -> EngineResult<()> {
         stream: outcome.stream,
         id: outcome.id,
     };
-    let Some(message) = &outcome.message else {
+    let tried = outcome.tried.as_deref();
+    let Some((tried, message)) = tried.and_then(|tried| Some((tried, tried.message.as_ref()?))) else {
         return waiting::begin(shared, due).await;
     };
     let kept = Kept::Here {
         message: message.clone(),
-        progress: outcome.progress.clone(),
-        failures: outcome.waiting.clone(),
+        progress: tried.progress.clone(),
+        failures: tried.waiting.clone(),
     };
     shared.waiting.add(due, kept);
     Ok(())
@@ -274,21 +291,21 @@ async fn before_acknowledging(shared: &Shared, batch: &[Outcome]) -> Result<Vec<
 }
 
 /// Brings the stored progress of a message, and the failed list, to where they stand now.
-async fn keep_progress(shared: &Shared, outcome: &Outcome) -> EngineResult<()> {
+async fn keep_progress(shared: &Shared, outcome: &Outcome, tried: &Tried) -> EngineResult<()> {
     let Some(member) = &shared.group else { return Ok(()) };
-    if outcome.progress.is_empty() && !outcome.stored {
+    if tried.progress.is_empty() && !tried.stored {
         return Ok(());
     }
     let engine = shared.engine();
     let key = progress::key(&member.group, &shared.streams[outcome.stream].name);
     let field = progress::field(outcome.id);
     // The new failures are recorded already, so at no instant is a failure in no list.
-    if !outcome.obsolete.is_empty() {
-        failed::forget(engine.as_ref(), &outcome.obsolete).await?;
+    if !tried.obsolete.is_empty() {
+        failed::forget(engine.as_ref(), &tried.obsolete).await?;
     }
     match outcome.verdict {
         Verdict::Settled => engine.hash_remove(&key, &[field]).await.map(drop),
-        _ => engine.hash_put(&key, &[(field, outcome.progress.to_text())]).await,
+        _ => engine.hash_put(&key, &[(field, tried.progress.to_text())]).await,
     }
 }
 

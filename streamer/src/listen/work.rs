@@ -15,7 +15,7 @@ use super::{
     progress::Progress,
     queue::{Job, Queue},
     run::Shared,
-    settle::Outcome,
+    settle::{Outcome, Tried},
 };
 use crate::entry::unix_ms;
 
@@ -111,11 +111,11 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
         return Outcome::not_due(stream, message.id(), at, earlier);
     }
     shared.counts.messages.fetch_add(1, Ordering::Relaxed);
-    let mut outcome = Outcome::new(stream, message.id(), earlier);
+    let mut tried = Tried::new(earlier);
     for listener in &shared.streams[stream].listeners {
         let name = listener.name();
         // A failure that is listed is not tried again for the sake of another listener's retry.
-        if outcome.progress.has_succeeded(name) || is_retry && outcome.progress.has_failed(name) {
+        if tried.progress.has_succeeded(name) || is_retry && tried.progress.has_failed(name) {
             continue;
         }
         match listener.try_handle(&message, &shared.context).await {
@@ -125,7 +125,7 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
                     message: &message,
                     listener: name,
                 });
-                outcome.succeeded(shared, listener);
+                tried.succeeded(shared, stream, listener);
             }
             Err(error) => {
                 shared.counts.failed.fetch_add(1, Ordering::Relaxed);
@@ -146,9 +146,9 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
                         error,
                     },
                 });
-                outcome.failed(shared, listener, message, error, attempt, delay);
+                tried.failed(shared, listener, message, error, attempt, delay);
             }
         }
     }
-    outcome.finish(shared, message)
+    tried.finish(shared, stream, message)
 }

@@ -172,7 +172,7 @@ impl Subject {
                 number(engine.acknowledge(&name(stream), GROUPS[*group], &ids).await)
             }
             Op::AcknowledgeAll(group, which) => {
-                let settled = [0, 1].map(|stream| (name(stream), ids(&stream, &which[stream])));
+                let settled = [0, 1].map(|stream| (name(&stream), ids(&stream, &which[stream])));
                 number(engine.acknowledge_all(GROUPS[*group], &settled).await)
             }
             Op::Summary(stream, group) => {

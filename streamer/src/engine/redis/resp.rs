@@ -1,7 +1,9 @@
 //! The server's protocol, RESP2 ([specification](https://redis.io/docs/latest/develop/reference/protocol-spec/)): where
 //! a reply ends, and what is in it.
 
-use bytes::{Buf, Bytes};
+use std::ops::Range;
+
+use bytes::Bytes;
 use redis::{ErrorKind, RedisError, RedisResult, Value};
 
 use super::reply::{Decoded, Unexpected};
@@ -74,18 +76,16 @@ impl Extent {
     pub(super) fn reaches_end(&mut self, received: &[u8]) -> RedisResult<bool> {
         while self.open > 0 {
             let rest = &received[self.at..];
-            let Some(end) = rest.iter().position(|byte| *byte == b'\n') else {
+            let Some(line) = Line::first(rest).ok_or_else(nonsense)? else {
                 return Ok(false);
             };
-            let line = rest[..end].strip_suffix(b"\r").ok_or_else(nonsense)?;
-            let (kind, line) = line.split_first().ok_or_else(nonsense)?;
-            let mut length = end + 1;
+            let mut length = line.length;
             let mut parts = 0;
-            match kind {
+            match line.kind {
                 b'+' | b'-' | b':' => {}
                 // -1 is nil.
-                b'$' => length += number(line).ok_or_else(nonsense)?.map_or(0, |bytes| bytes as usize + 2),
-                b'*' => parts = number(line).ok_or_else(nonsense)?.unwrap_or(0),
+                b'$' => length += line.number().ok_or_else(nonsense)?.map_or(0, |bytes| bytes as usize + 2),
+                b'*' => parts = line.number().ok_or_else(nonsense)?.unwrap_or(0),
                 _ => return Err(nonsense()),
             }
             if length > rest.len() {
@@ -95,6 +95,37 @@ impl Extent {
             self.open = (self.open - 1).saturating_add(parts);
         }
         Ok(true)
+    }
+}
+
+/// A line of a reply, as each of its values begins with one.
+struct Line<'a> {
+    kind: u8,
+    text: &'a [u8],
+    /// With its end.
+    length: usize,
+}
+
+impl<'a> Line<'a> {
+    /// The first line; `None` inside when it is not whole yet, outside when it is no line.
+    #[inline]
+    fn first(received: &'a [u8]) -> Option<Option<Self>> {
+        // Nearly all are a few bytes long.
+        let Some(end) = received.iter().position(|byte| *byte == b'\n') else {
+            return Some(None);
+        };
+        let (kind, text) = received[..end].strip_suffix(b"\r")?.split_first()?;
+        Some(Some(Self {
+            kind: *kind,
+            text,
+            length: end + 1,
+        }))
+    }
+
+    /// The length that it tells; `None` inside for -1.
+    #[inline]
+    fn number(&self) -> Option<Option<u64>> {
+        number(self.text)
     }
 }
 
@@ -108,16 +139,24 @@ fn number(digits: &[u8]) -> Option<Option<u64>> {
 
 fn decimal(digits: &[u8]) -> Option<u64> {
     let digit = |number: u64, digit: &u8| {
-        let value = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
-        number.checked_mul(10)?.checked_add(value)
+        let value = digit.wrapping_sub(b'0');
+        (value < 10).then(|| number.checked_mul(10)?.checked_add(u64::from(value)))?
     };
     (!digits.is_empty()).then(|| digits.iter().try_fold(0, digit)).flatten()
 }
 
 /// A whole reply that is being taken apart; the parts share its memory.
-pub(super) struct Reply(pub(super) Bytes);
+pub(super) struct Reply {
+    whole: Bytes,
+    /// What lies before is taken.
+    at: usize,
+}
 
 impl Reply {
+    pub(super) fn new(whole: Bytes) -> Self {
+        Self { whole, at: 0 }
+    }
+
     pub(super) fn streams(mut self) -> Decoded<Vec<StreamEntries>> {
         let expected = "streams with their entries";
         // Nothing to read is nil.
@@ -144,7 +183,8 @@ impl Reply {
         if self.length(b'*', "an entry")? != Some(2) {
             return Err(Unexpected("an entry's ID and fields"));
         }
-        let id = entry_id(&self.bytes("an entry ID")?).ok_or(Unexpected("an entry ID"))?;
+        let id = self.extent("an entry ID")?;
+        let id = entry_id(&self.whole[id]).ok_or(Unexpected("an entry ID"))?;
         let parts = self
             .length(b'*', "an entry's fields")?
             .ok_or(Unexpected("an entry's fields"))?;
@@ -156,20 +196,29 @@ impl Reply {
     }
 
     /// The length that a value of this kind begins with.
+    #[inline]
     fn length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
-        let unexpected = || Unexpected(expected);
-        let end = self.0.iter().position(|byte| *byte == b'\r').ok_or_else(unexpected)?;
-        let digits = self.0[..end].strip_prefix(&[kind]).ok_or_else(unexpected)?;
-        let length = number(digits).ok_or_else(unexpected)?;
-        self.0.advance(end + 2);
-        Ok(length)
+        let line = self.whole.get(self.at..).and_then(Line::first).flatten();
+        let line = line.filter(|line| line.kind == kind).ok_or(Unexpected(expected))?;
+        let number = line.number().ok_or(Unexpected(expected))?;
+        self.at += line.length;
+        Ok(number)
+    }
+
+    /// Where the bytes of a string lie.
+    #[inline]
+    fn extent(&mut self, expected: &'static str) -> Decoded<Range<usize>> {
+        let length = self.length(b'$', expected)?.ok_or(Unexpected(expected))?;
+        let begin = self.at;
+        let end = usize::try_from(length).ok().and_then(|length| begin.checked_add(length));
+        let end = end.filter(|end| *end <= self.whole.len()).ok_or(Unexpected(expected))?;
+        self.at = end + 2;
+        Ok(begin..end)
     }
 
     fn bytes(&mut self, expected: &'static str) -> Decoded<Bytes> {
-        let length = self.length(b'$', expected)?.ok_or(Unexpected(expected))? as usize;
-        let bytes = self.0.split_to(length);
-        self.0.advance(2);
-        Ok(bytes)
+        let extent = self.extent(expected)?;
+        Ok(self.whole.slice(extent))
     }
 }
 
@@ -196,7 +245,7 @@ mod tests {
 
     #[test]
     fn a_reply_is_taken_apart_where_it_lies() {
-        let found = Reply(Bytes::from(reply())).streams().unwrap_or_default();
+        let found = Reply::new(Bytes::from(reply())).streams().unwrap_or_default();
         let (n, newline, nothing, v) = ("n".into(), "\r\n".into(), "".into(), "v".into());
         let first = Entry {
             id: EntryId::new(1, 2),
@@ -219,7 +268,7 @@ mod tests {
                 },
             ]
         );
-        assert_eq!(Reply(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(), []);
+        assert_eq!(Reply::new(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(), []);
     }
 
     #[test]
@@ -253,7 +302,7 @@ mod tests {
             b"*1\r\n$1\r\na\r\n",
             b"*1\r\n*1\r\n*0\r\n",
         ] {
-            assert!(Reply(Bytes::copy_from_slice(wrong)).streams().is_err(), "{wrong:?}");
+            assert!(Reply::new(Bytes::copy_from_slice(wrong)).streams().is_err(), "{wrong:?}");
         }
     }
 }

@@ -78,7 +78,7 @@ impl Wire {
         if reply.first() == Some(&b'-') {
             return resp::value(&reply).map(|_| Err(Unexpected("an error")));
         }
-        Ok(Reply(reply).streams())
+        Ok(Reply::new(reply).streams())
     }
 
     /// Sends a command and receives its whole reply.
