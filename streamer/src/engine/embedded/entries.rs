@@ -34,9 +34,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Append) -> Step
 
     // From here on nothing is refused.
     let mut stream = transaction.stream_or_create(&append.stream)?;
-    transaction
-        .sql("INSERT INTO entries (stream, id, fields) VALUES (?, ?, ?)")?
-        .execute(params![stream.key, id.to_be_bytes(), codec::encode(&append.fields)])?;
+    transaction.insert_entry(stream, id, &codec::encode(&append.fields))?;
     stream.last_id = id;
     stream.entries_added += 1;
     stream.length += 1;

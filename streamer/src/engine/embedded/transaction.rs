@@ -39,6 +39,8 @@ pub(super) struct Transaction<'c> {
     /// The time of every operation in it.
     pub(super) now_ms: u64,
     streams: HashMap<StreamName, (Stream, bool)>,
+    /// Kept at hand: a transaction may hold hundreds of appends.
+    insert: Option<CachedStatement<'c>>,
     news: bool,
 }
 
@@ -49,6 +51,7 @@ impl<'c> Transaction<'c> {
             connection,
             now_ms: unix_ms(),
             streams: HashMap::new(),
+            insert: None,
             news: false,
         }
     }
@@ -129,6 +132,18 @@ impl<'c> Transaction<'c> {
         .execute(params![stream.key, none, none])?;
         self.streams.insert(name.clone(), (stream, false));
         Ok(stream)
+    }
+
+    pub(super) fn insert_entry(&mut self, stream: Stream, id: EntryId, fields: &[u8]) -> Step<()> {
+        let insert = match &mut self.insert {
+            Some(insert) => insert,
+            none => none.insert(
+                self.connection
+                    .prepare_cached("INSERT INTO entries (stream, id, fields) VALUES (?, ?, ?)")?,
+            ),
+        };
+        insert.execute(params![stream.key, id.to_be_bytes(), fields])?;
+        Ok(())
     }
 
     /// Puts back a stream that was changed.

@@ -223,7 +223,7 @@ impl Thread {
 
     /// Runs jobs in one transaction: all of them happen, or none.
     fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Step<()> {
-        let begin = || Ok(self.connection.execute_batch(self.begin)?);
+        let begin = || Ok(self.connection.prepare_cached(self.begin)?.execute([])?);
         patiently(&self.address, begin)?;
         let done = self.run_and_commit(jobs);
         // Some errors make SQLite roll back by itself.
