@@ -12,10 +12,34 @@ use streamer::{
 };
 use streamer_test_servers::Options;
 
+fn rules_of_the_guide() -> &'static str {
+    let guide = include_str!("../../docs/production.md");
+    guide.lines().find_map(|line| line.strip_prefix("    user ")).unwrap()
+}
+
+#[tokio::test]
+async fn a_script_runs_once_whether_or_not_the_server_knows_it_and_the_user_may_name_it() {
+    let rules = rules_of_the_guide();
+    for rules in [rules, &rules.replace(" +evalsha", "")] {
+        let server = Options::default().user(rules).start();
+        let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
+        let streamer = Streamer::connect(&url).await.unwrap();
+        let user = DynamicEvent::new("user", json!({"city": "Oslo"}));
+        for emitted in 1..=4 {
+            if emitted % 2 == 1 {
+                server.command(&["SCRIPT", "FLUSH"]);
+            }
+            let options = EmitOptions::new().identifier("u1");
+            streamer.emit_with(&user, options).await.unwrap();
+            assert_eq!(streamer.stream("user").len().await.unwrap(), emitted);
+            assert_eq!(server.command(&["LLEN", "user-u1"]).trim(), emitted.to_string());
+        }
+    }
+}
+
 #[tokio::test]
 async fn the_permissions_of_the_guide_are_enough() {
-    let guide = include_str!("../../docs/production.md");
-    let rules = guide.lines().find_map(|line| line.strip_prefix("    user ")).unwrap();
+    let rules = rules_of_the_guide();
     let server = Options::default().user(rules).start();
     let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
     let streamer = Streamer::connect(&url).await.unwrap();

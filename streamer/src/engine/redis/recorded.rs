@@ -1,7 +1,7 @@
 //! Entries that are appended together with a record, and the lists that such records make.
 
 use bytes::Bytes;
-use redis::{Value, cmd};
+use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
 use super::{
     RedisEngine,
@@ -9,12 +9,19 @@ use super::{
     cluster::slot,
     command::{eval, on, xadd_arguments},
     operations::appended,
-    reply, script, understood,
+    reply, says, script, understood,
 };
 use crate::{
     engine::{Append, Appended, EngineError, EngineErrorKind, EngineResult, Record},
     entry::StreamName,
 };
+
+/// Whether the server has not run a script that it was sent the hash of: it does not know it, or this user may only
+/// send texts. What is refused inside a script is another matter: then a part of it may be done.
+fn was_not_begun(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::NoScript)
+        || error.code() == Some("NOPERM") && says(error, "'evalsha'")
+}
 
 impl RedisEngine {
     pub(super) async fn append_with_record(&self, append: &Append, record: &Record) -> EngineResult<Appended> {
@@ -36,15 +43,22 @@ impl RedisEngine {
             Record::Push { before, after, .. } => ("list", &before[..], &after[..]),
             Record::Once { field, .. } => ("hash", &field[..], &b""[..]),
         };
-        let mut command = cmd("EVAL");
-        command
-            .arg(script::APPEND_RECORDED)
-            .arg(2)
-            .arg(stream.as_bytes())
-            .arg(key);
-        command.arg(kind).arg(before).arg(after);
-        xadd_arguments(append, |argument| _ = command.arg(argument));
-        match self.run(stream.as_bytes(), &command).await {
+        let command = |name: &str, script: &str| {
+            let mut command = Cmd::with_capacity(24 + 2 * append.fields.len(), 1024);
+            command.arg(name).arg(script).arg(2).arg(stream.as_bytes()).arg(key);
+            command.arg(kind).arg(before).arg(after);
+            xadd_arguments(append, |argument| _ = command.arg(argument));
+            command
+        };
+        let by_hash = command("EVALSHA", &script::APPEND_RECORDED_HASH);
+        let answer = match self.run(stream.as_bytes(), &by_hash).await {
+            Err(error) if was_not_begun(&error) => {
+                let by_text = command("EVAL", script::APPEND_RECORDED);
+                self.run(stream.as_bytes(), &by_text).await
+            }
+            answer => answer,
+        };
+        match answer {
             Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted),
             refused => appended(stream, append.id, refused).map(|id| Appended { id, fresh: true }),
         }

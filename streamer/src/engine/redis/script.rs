@@ -1,7 +1,9 @@
 //! Lua for what must be one step and is no single command.
 //!
 //! Scripts are sent with `EVAL`: the server keeps the compiled form by itself, and there is no `NOSCRIPT` to handle
-//! after a fail-over.
+//! after a fail-over. Only the one that emits is sent by its hash, and by its text where the server does not know that.
+
+use std::sync::LazyLock;
 
 /// `KEYS`: stream. `ARGV`: group, consumer, idle milliseconds, IDs.
 ///
@@ -115,6 +117,10 @@ else
   redis.call('HSET', KEYS[2], before, id)
 end
 return {id, 1}";
+
+/// The hash by which the server knows [`APPEND_RECORDED`] once it has run it.
+pub(super) static APPEND_RECORDED_HASH: LazyLock<String> =
+    LazyLock::new(|| redis::Script::new(APPEND_RECORDED).get_hash().to_owned());
 
 /// `KEYS`: list. `ARGV`: elements.
 pub(super) const LIST_REMOVE: &str = "
