@@ -145,23 +145,23 @@ fn purge() -> Case {
 
 fn archive() -> Case {
     let (least, most) = ("100,000 of 100,000", "100,000 of 1,000,000");
-    let more = "500,000 of 500,000";
+    let all = "1,000,000 of 1,000,000";
     Case {
         name: "archive",
         title: "Archive 100,000 old messages into SQLite",
-        about: "What is newer stays. A group has acknowledged everything. The last archives five times as many.",
+        about: "What is newer stays. A group has acknowledged everything. The last archives ten times as many.",
         metrics: RATES,
-        amount: 500_000,
+        amount: 1_000_000,
         contenders: vec![
             Contender::new(least, archived)
                 .prepared(|job| old_and_newer(job, 1))
-                .share(0.2),
+                .share(0.1),
             Contender::new(most, archived)
                 .prepared(|job| old_and_newer(job, 10))
-                .share(0.2),
-            Contender::new(more, archived).prepared(|job| old_and_newer(job, 1)),
+                .share(0.1),
+            Contender::new(all, archived).prepared(|job| old_and_newer(job, 1)),
         ],
-        targets: [most, more]
+        targets: [most, all]
             .into_iter()
             .flat_map(|one| flat(Bound::AtLeast(0.8), RATE, one, least))
             .collect(),
@@ -286,7 +286,7 @@ fn failed_retry() -> Case {
                 .prepared(|job| failures(job, 10))
                 .pinned(TOGETHER),
         ],
-        targets: [most, more]
+        targets: [most, all]
             .into_iter()
             .flat_map(|one| flat(Bound::AtLeast(0.8), RATE, one, least))
             .collect(),

@@ -44,7 +44,7 @@ impl Progress {
     /// What is known of a message; nothing for one that was never delivered before.
     pub(super) async fn load(shared: &Shared, job: &Job) -> EngineResult<Self> {
         let Some(member) = shared.group.as_ref() else {
-            return Ok(job.progress.clone().unwrap_or_default());
+            return Ok(job.progress.as_deref().cloned().unwrap_or_default());
         };
         if !shared.keeps_progress(job.stream) || job.message.attempt() <= 1 {
             return Ok(Self::default());

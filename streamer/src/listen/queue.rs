@@ -19,7 +19,7 @@ pub(super) struct Job {
     pub(super) stream: usize,
     pub(super) message: ReceivedMessage,
     /// What earlier attempts achieved, where the store does not keep it: without a group.
-    pub(super) progress: Option<Progress>,
+    pub(super) progress: Option<Box<Progress>>,
 }
 
 /// Where workers take messages from. Workers that share a queue handle its messages at once; a queue with one worker
@@ -76,7 +76,10 @@ impl HandOver {
         let Some(key) = &self.key else {
             return send(&self.queues[0], batch).await;
         };
-        let mut parts = self.queues.iter().map(|_| Vec::new()).collect::<Vec<_>>();
+        // Room for what chance gives to most.
+        let room = batch.len() / self.queues.len() * 5 / 4 + 1;
+        let parts = self.queues.iter().map(|_| Vec::with_capacity(room));
+        let mut parts = parts.collect::<Vec<_>>();
         for job in batch {
             let part = key.of(&job.message) % parts.len() as u64;
             parts[part as usize].push(job);

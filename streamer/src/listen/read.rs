@@ -353,7 +353,9 @@ impl Reading {
             }
             let count = self.appetite.count().min(CLAIMED_AT_ONCE);
             let some = begin..streams.min(begin + ASKED_AT_ONCE);
-            let first = some.clone().map(|stream| scan.page(&shared, stream, EntryId::MIN, count));
+            let first = some
+                .clone()
+                .map(|stream| scan.page(&shared, stream, EntryId::MIN, count));
             let first = join_all(first).await;
             // What was found is ours by now: all of it is handed over before an error ends this.
             let mut failure = None;
@@ -396,7 +398,7 @@ impl Reading {
                 Kept::Here { message, progress, .. } => jobs.push(Job {
                     stream,
                     message: message.once_more(),
-                    progress: Some(progress),
+                    progress: Some(Box::new(progress)),
                 }),
             }
         }

@@ -58,10 +58,19 @@ pub(super) fn pack_xadd(packed: &mut Vec<u8>, append: &Append) {
     xadd_arguments(append, put);
 }
 
+#[inline]
 fn pack_length(packed: &mut Vec<u8>, kind: u8, length: usize) {
-    packed.push(kind);
-    packed.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
-    packed.extend_from_slice(b"\r\n");
+    let digit = |number: usize| b'0' + (number % 10) as u8;
+    match length {
+        // Nearly all.
+        0..10 => packed.extend_from_slice(&[kind, digit(length), b'\r', b'\n']),
+        10..100 => packed.extend_from_slice(&[kind, digit(length / 10), digit(length), b'\r', b'\n']),
+        _ => {
+            packed.push(kind);
+            packed.extend_from_slice(itoa::Buffer::new().format(length).as_bytes());
+            packed.extend_from_slice(b"\r\n");
+        }
+    }
 }
 
 fn size(append: &Append) -> usize {
@@ -227,6 +236,9 @@ mod tests {
         let fields = [
             vec![("a".into(), "".into())],
             vec![("\0\r\n".into(), vec![0xff; 1000].into()), ("b".into(), "x".into())],
+            [8, 9, 10, 11, 99, 100, 101]
+                .map(|length| ("c".into(), vec![b'-'; length].into()))
+                .to_vec(),
         ];
         for (id, trim, create_stream) in ids
             .into_iter()

@@ -84,7 +84,12 @@ impl Extent {
             match line.kind {
                 b'+' | b'-' | b':' => {}
                 // -1 is nil.
-                b'$' => length += line.number().ok_or_else(nonsense)?.map_or(0, |bytes| bytes as usize + 2),
+                b'$' => {
+                    length += line
+                        .number()
+                        .ok_or_else(nonsense)?
+                        .map_or(0, |bytes| bytes as usize + 2)
+                }
                 b'*' => parts = line.number().ok_or_else(nonsense)?.unwrap_or(0),
                 _ => return Err(nonsense()),
             }
@@ -210,7 +215,9 @@ impl Reply {
     fn extent(&mut self, expected: &'static str) -> Decoded<Range<usize>> {
         let length = self.length(b'$', expected)?.ok_or(Unexpected(expected))?;
         let begin = self.at;
-        let end = usize::try_from(length).ok().and_then(|length| begin.checked_add(length));
+        let end = usize::try_from(length)
+            .ok()
+            .and_then(|length| begin.checked_add(length));
         let end = end.filter(|end| *end <= self.whole.len()).ok_or(Unexpected(expected))?;
         self.at = end + 2;
         Ok(begin..end)
@@ -268,7 +275,10 @@ mod tests {
                 },
             ]
         );
-        assert_eq!(Reply::new(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(), []);
+        assert_eq!(
+            Reply::new(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(),
+            []
+        );
     }
 
     #[test]
@@ -302,7 +312,10 @@ mod tests {
             b"*1\r\n$1\r\na\r\n",
             b"*1\r\n*1\r\n*0\r\n",
         ] {
-            assert!(Reply::new(Bytes::copy_from_slice(wrong)).streams().is_err(), "{wrong:?}");
+            assert!(
+                Reply::new(Bytes::copy_from_slice(wrong)).streams().is_err(),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The serde side: which value becomes which JSON.
 
-use std::{fmt, io::Write as _};
+use std::fmt;
 
 use serde::{Serialize, ser};
 
@@ -43,8 +43,8 @@ impl<'a> Serializer<'a> {
         Ok(())
     }
 
-    fn display(self, value: impl fmt::Display) -> Result {
-        write!(self.out, "{value}").map_err(ser::Error::custom)
+    fn integer(self, value: impl itoa::Integer) -> Result {
+        self.literal(itoa::Buffer::new().format(value).as_bytes())
     }
 
     fn open(self, open: u8, close: &'static [u8]) -> Result<Compound<'a>> {
@@ -133,43 +133,43 @@ impl<'a> ser::Serializer for Serializer<'a> {
     }
 
     fn serialize_i8(self, value: i8) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_i16(self, value: i16) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_i32(self, value: i32) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_i64(self, value: i64) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_i128(self, value: i128) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_u8(self, value: u8) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_u16(self, value: u16) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_u32(self, value: u32) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_u64(self, value: u64) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_u128(self, value: u128) -> Result {
-        self.display(value)
+        self.integer(value)
     }
 
     fn serialize_f32(self, value: f32) -> Result {
