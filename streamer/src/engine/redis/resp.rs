@@ -79,18 +79,13 @@ impl Extent {
             let Some(line) = Line::first(rest).ok_or_else(nonsense)? else {
                 return Ok(false);
             };
-            let mut length = line.length;
-            let mut parts = 0;
+            let number = || number(line.text).ok_or_else(nonsense);
+            let (mut length, mut parts) = (line.length, 0);
             match line.kind {
                 b'+' | b'-' | b':' => {}
                 // -1 is nil.
-                b'$' => {
-                    length += line
-                        .number()
-                        .ok_or_else(nonsense)?
-                        .map_or(0, |bytes| bytes as usize + 2)
-                }
-                b'*' => parts = line.number().ok_or_else(nonsense)?.unwrap_or(0),
+                b'$' => length += number()?.map_or(0, |bytes| bytes as usize + 2),
+                b'*' => parts = number()?.unwrap_or(0),
                 _ => return Err(nonsense()),
             }
             if length > rest.len() {
@@ -125,12 +120,6 @@ impl<'a> Line<'a> {
             text,
             length: end + 1,
         }))
-    }
-
-    /// The length that it tells; `None` inside for -1.
-    #[inline]
-    fn number(&self) -> Option<Option<u64>> {
-        number(self.text)
     }
 }
 
@@ -205,7 +194,7 @@ impl Reply {
     fn length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
         let line = self.whole.get(self.at..).and_then(Line::first).flatten();
         let line = line.filter(|line| line.kind == kind).ok_or(Unexpected(expected))?;
-        let number = line.number().ok_or(Unexpected(expected))?;
+        let number = number(line.text).ok_or(Unexpected(expected))?;
         self.at += line.length;
         Ok(number)
     }
@@ -279,6 +268,21 @@ mod tests {
             Reply::new(Bytes::from_static(b"*-1\r\n")).streams().unwrap_or_default(),
             []
         );
+    }
+
+    #[test]
+    fn the_shorter_way_gives_what_the_library_does() {
+        for reply in [
+            &b":0\r\n"[..],
+            b":9223372036854775807\r\n",
+            b":-3\r\n",
+            b"$0\r\n\r\n",
+            b"$4\r\na\r\nb\r\n",
+            b"$-1\r\n",
+            b"+OK\r\n",
+        ] {
+            assert_eq!(value(reply).ok(), redis::parse_redis_value(reply).ok(), "{reply:?}");
+        }
     }
 
     #[test]
