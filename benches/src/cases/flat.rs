@@ -286,7 +286,7 @@ fn failed_retry() -> Case {
                 .prepared(|job| failures(job, 10))
                 .pinned(TOGETHER),
         ],
-        targets: [most, all]
+        targets: [most, more]
             .into_iter()
             .flat_map(|one| flat(Bound::AtLeast(0.8), RATE, one, least))
             .collect(),
