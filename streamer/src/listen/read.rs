@@ -351,33 +351,37 @@ impl Reading {
             if shared.context.stop.is_stopped() {
                 break;
             }
-            let count = self.appetite.count().min(CLAIMED_AT_ONCE);
             let some = begin..streams.min(begin + ASKED_AT_ONCE);
-            let first = some
+            let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+            let pages = some
                 .clone()
                 .map(|stream| scan.page(&shared, stream, EntryId::MIN, count));
-            let first = join_all(first).await;
-            // What was found is ours by now: all of it is handed over before an error ends this.
-            let mut failure = None;
-            for (stream, mut page) in some.zip(first) {
-                loop {
-                    let (found, next) = match page {
-                        Ok(page) => page,
-                        Err(error) => {
-                            failure.get_or_insert(error);
-                            break;
-                        }
-                    };
-                    self.hand_over_again(stream, member, found, scan.why()).await?;
-                    let Some(next) = next.filter(|_| !shared.context.stop.is_stopped()) else {
-                        break;
-                    };
-                    let count = self.appetite.count().min(CLAIMED_AT_ONCE);
-                    page = scan.page(&shared, stream, next, count).await;
-                }
+            let pages = join_all(pages).await;
+            // What was found is ours by now, and has to be renewed: all of it is taken in hand before any of it is
+            // handed over, which may take long, and before an error ends this.
+            let (mut jobs, mut more, mut failure) = (Vec::new(), Vec::new(), None);
+            for (stream, page) in some.zip(pages) {
+                let taken = match page {
+                    Ok((found, next)) => {
+                        more.extend(next.map(|next| (stream, next)));
+                        self.take_again(stream, member, found, scan.why(), &mut jobs).await
+                    }
+                    Err(error) => Err(error),
+                };
+                failure = failure.or(taken.err());
             }
+            self.hand_over.send(jobs).await;
             if let Some(error) = failure {
                 return Err(error);
+            }
+            for (stream, mut from) in more {
+                while !shared.context.stop.is_stopped() {
+                    let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+                    let (found, next) = scan.page(&shared, stream, from, count).await?;
+                    self.hand_over_again(stream, member, found, scan.why()).await?;
+                    let Some(next) = next else { break };
+                    from = next;
+                }
             }
         }
         Ok(())
@@ -430,8 +434,38 @@ impl Reading {
         found: Redelivery,
         why: Again,
     ) -> EngineResult<()> {
+        let mut jobs = Vec::new();
+        let taken = self.take_again(stream, member, found, why, &mut jobs).await;
+        self.hand_over.send(jobs).await;
+        taken
+    }
+
+    /// Takes in hand what comes again. An error leaves nothing out of `jobs`.
+    async fn take_again(
+        &mut self,
+        stream: usize,
+        member: &GroupMember,
+        found: Redelivery,
+        why: Again,
+        jobs: &mut Vec<Job>,
+    ) -> EngineResult<()> {
         let shared = Arc::clone(&self.shared);
         let name = &shared.streams[stream].name;
+        let before = jobs.len();
+        for redelivered in found.entries {
+            self.take(stream, redelivered.entry, redelivered.deliveries, jobs);
+        }
+        let count = jobs.len() - before;
+        if count > 0 {
+            if !matches!(why, Again::Due) {
+                shared.reporter.tell(&Report::Recovered {
+                    stream: name,
+                    count,
+                    claimed: matches!(why, Again::Claimed),
+                });
+            }
+            self.last_message = Instant::now();
+        }
         if !found.deleted.is_empty() {
             shared.reporter.tell(&Report::Gone {
                 stream: name,
@@ -439,21 +473,6 @@ impl Reading {
             });
             shared.engine().acknowledge(name, &member.group, &found.deleted).await?;
         }
-        let mut jobs = Vec::with_capacity(found.entries.len());
-        for redelivered in found.entries {
-            self.take(stream, redelivered.entry, redelivered.deliveries, &mut jobs);
-        }
-        if !jobs.is_empty() {
-            if !matches!(why, Again::Due) {
-                shared.reporter.tell(&Report::Recovered {
-                    stream: name,
-                    count: jobs.len(),
-                    claimed: matches!(why, Again::Claimed),
-                });
-            }
-            self.last_message = Instant::now();
-        }
-        self.hand_over.send(jobs).await;
         Ok(())
     }
 
