@@ -3,6 +3,7 @@
 use std::{
     fs, io,
     path::Path,
+    sync::{Mutex, PoisonError},
     thread,
     time::{Duration, Instant},
 };
@@ -57,6 +58,14 @@ pub(super) fn open_reader(address: &Address) -> Step<Connection> {
     connection.busy_timeout(address.busy_timeout)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
+}
+
+/// Closes a connection of this process, one at a time: of two that close at once, each would leave it to the other to
+/// remove the log.
+pub(super) fn close(connection: Connection) {
+    static CLOSING: Mutex<()> = Mutex::new(());
+    let _one_at_a_time = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
+    drop(connection);
 }
 
 fn connect(address: &Address, more: OpenFlags) -> Step<Connection> {

@@ -151,6 +151,9 @@ fn watch(shared: &Shared, commits: &Commits, address: &Address) {
         let recently = last_change.elapsed() < RECENTLY;
         thread::sleep(if recently { SOON } else { LATER });
     }
+    if let Some(connection) = file.connection.take() {
+        store::close(connection);
+    }
 }
 
 /// The file as it was seen last.

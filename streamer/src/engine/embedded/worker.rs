@@ -22,7 +22,7 @@ use tokio::{
 use super::{
     address::Address,
     failure::{Failure, Step},
-    store::patiently,
+    store::{self, patiently},
     transaction::Transaction,
     watch::Commits,
 };
@@ -195,7 +195,7 @@ impl Thread {
             let mut jobs: Vec<Box<dyn Job>> = Vec::with_capacity(half);
             // All are taken before the transaction begins: it must see what was committed before they were asked for.
             if waiting.blocking_recv_many(&mut jobs, BATCH) == 0 {
-                return;
+                return store::close(self.connection);
             }
             gather(&mut waiting, &mut jobs, half);
             before = [before[1], jobs.len()];
