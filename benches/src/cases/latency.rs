@@ -42,7 +42,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     handler compares that with its own clock. The first eleventh is not counted. Raw blocks in XREADGROUP \
                     and XACKs what it got, as the client does; apalis asks every millisecond.",
             metrics: &[P50, P99, P999],
-            amount: 11_000,
+            amount: 5_500,
             contenders: contenders::<1000>(),
             targets: targets(),
         },
