@@ -6,6 +6,7 @@
 //!
 //! - `read`: asks the engine for messages, first this consumer's own pending ones, then those that others left idle,
 //!   then new ones; sees to groups, and to what to do when the store is away.
+//! - `appetite`: how many of them it asks for.
 //! - `queue`: hands messages to workers, in order, at once, or in order per key.
 //! - `work`: runs the listeners of a message (`attempt`: one of them) and collects the outcome.
 //! - `settle`: records failures, *then* acknowledges, in batches.
@@ -18,6 +19,7 @@
 //! (which event has which), `retry` (when to try again), `options`, `stop`, `report`, `error`.
 
 mod after;
+mod appetite;
 mod attempt;
 mod error;
 mod extract;

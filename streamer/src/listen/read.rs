@@ -13,16 +13,15 @@ use futures_util::future::{join_all, try_join_all};
 use tokio_util::task::AbortOnDropHandle;
 
 use super::{
-    Ended, ListenError, Report, Start, lease,
+    Ended, ListenError, Report, Start,
+    appetite::Appetite,
+    lease,
     queue::{HandOver, Job},
     run::{GroupMember, Shared},
     waiting::{Due, Kept},
 };
 use crate::{
-    engine::{
-        EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery,
-        StreamEntries,
-    },
+    engine::{EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery},
     entry::{Entry, EntryId},
     message::ReceivedMessage,
 };
@@ -43,24 +42,15 @@ enum Scan {
 }
 
 impl Scan {
-    fn why(self) -> Again {
-        match self {
-            Self::OwnPending => Again::OwnPending,
-            Self::Idle(_) => Again::Claimed,
-        }
-    }
-
     /// What there is from an ID on, and where to go on, if there may be more.
     async fn page(
         self,
         shared: &Shared,
+        GroupMember { group, consumer }: &GroupMember,
         stream: usize,
         from: EntryId,
         count: usize,
     ) -> EngineResult<(Redelivery, Option<EntryId>)> {
-        let Some(GroupMember { group, consumer }) = &shared.group else {
-            return Ok((Redelivery::default(), None));
-        };
         let (engine, name) = (shared.engine(), &shared.streams[stream].name);
         match self {
             Self::OwnPending => {
@@ -76,17 +66,6 @@ impl Scan {
             }
         }
     }
-}
-
-/// Why messages come again.
-#[derive(Clone, Copy)]
-enum Again {
-    /// This consumer had left them pending.
-    OwnPending,
-    /// Another consumer had.
-    Claimed,
-    /// Their next attempt is due.
-    Due,
 }
 
 /// The reading end of a listening.
@@ -143,6 +122,8 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<End
         if !shared.context.stop.sleep(delay).await {
             return Ok(Ended::Stopped);
         }
+        // Every stream may have a backlog by now.
+        reading.appetite = Appetite::of(shared);
     }
 }
 
@@ -150,8 +131,6 @@ impl Reading {
     /// Reads with one connection, for as long as it works.
     async fn session(&mut self) -> EngineResult<Ended> {
         let first = self.seen.iter().any(Option::is_none);
-        // Every stream may have a backlog by now.
-        self.appetite = Appetite::of(&self.shared);
         self.see_to_positions().await?;
         let mut reader = self.shared.engine().reader(self.mode()).await?;
         let _interrupted = self.interrupt_when_stopped(reader.interrupter());
@@ -352,10 +331,10 @@ impl Reading {
                 break;
             }
             let some = begin..streams.min(begin + ASKED_AT_ONCE);
-            let count = self.appetite.count().min(CLAIMED_AT_ONCE);
+            let count = self.appetite.count().min(CLAIMED_AT_ONCE / some.len());
             let pages = some
                 .clone()
-                .map(|stream| scan.page(&shared, stream, EntryId::MIN, count));
+                .map(|stream| scan.page(&shared, member, stream, EntryId::MIN, count));
             let pages = join_all(pages).await;
             // What was found is ours by now, and has to be renewed: all of it is taken in hand before any of it is
             // handed over, which may take long, and before an error ends this.
@@ -364,7 +343,7 @@ impl Reading {
                 let taken = match page {
                     Ok((found, next)) => {
                         more.extend(next.map(|next| (stream, next)));
-                        self.take_again(stream, member, found, scan.why(), &mut jobs).await
+                        self.take_again(stream, member, found, Some(scan), &mut jobs).await
                     }
                     Err(error) => Err(error),
                 };
@@ -377,8 +356,8 @@ impl Reading {
             for (stream, mut from) in more {
                 while !shared.context.stop.is_stopped() {
                     let count = self.appetite.count().min(CLAIMED_AT_ONCE);
-                    let (found, next) = scan.page(&shared, stream, from, count).await?;
-                    self.hand_over_again(stream, member, found, scan.why()).await?;
+                    let (found, next) = scan.page(&shared, member, stream, from, count).await?;
+                    self.hand_over_again(stream, member, found, Some(scan)).await?;
                     let Some(next) = next else { break };
                     from = next;
                 }
@@ -422,7 +401,7 @@ impl Reading {
             let found = engine
                 .claim(name, &member.group, consumer, Duration::ZERO, &ours)
                 .await?;
-            self.hand_over_again(stream, member, found, Again::Due).await?;
+            self.hand_over_again(stream, member, found, None).await?;
         }
         Ok(())
     }
@@ -432,21 +411,21 @@ impl Reading {
         stream: usize,
         member: &GroupMember,
         found: Redelivery,
-        why: Again,
+        scan: Option<Scan>,
     ) -> EngineResult<()> {
         let mut jobs = Vec::new();
-        let taken = self.take_again(stream, member, found, why, &mut jobs).await;
+        let taken = self.take_again(stream, member, found, scan, &mut jobs).await;
         self.hand_over.send(jobs).await;
         taken
     }
 
-    /// Takes in hand what comes again. An error leaves nothing out of `jobs`.
+    /// Takes in hand what comes again, as a scan found it or because it is due. An error leaves nothing out of `jobs`.
     async fn take_again(
         &mut self,
         stream: usize,
         member: &GroupMember,
         found: Redelivery,
-        why: Again,
+        scan: Option<Scan>,
         jobs: &mut Vec<Job>,
     ) -> EngineResult<()> {
         let shared = Arc::clone(&self.shared);
@@ -457,11 +436,11 @@ impl Reading {
         }
         let count = jobs.len() - before;
         if count > 0 {
-            if !matches!(why, Again::Due) {
+            if let Some(scan) = scan {
                 shared.reporter.tell(&Report::Recovered {
                     stream: name,
                     count,
-                    claimed: matches!(why, Again::Claimed),
+                    claimed: matches!(scan, Scan::Idle(_)),
                 });
             }
             self.last_message = Instant::now();
@@ -526,153 +505,5 @@ impl Reading {
     fn claim_interval(&self) -> Option<Duration> {
         let reclaim = self.shared.group.as_ref().and(self.shared.options.reclaim)?;
         Some((reclaim / 4).clamp(Duration::from_millis(20), Duration::from_secs(15)))
-    }
-}
-
-/// How much work to take in hand at once: small enough to be shared with other consumers and to be given back.
-const WORK_AT_ONCE: Duration = Duration::from_millis(250);
-
-/// A hand-over that waited for less than this found the workers idle.
-const HARDLY_WAITED: Duration = Duration::from_millis(2);
-
-/// How many messages of each stream are read at once, however many streams share a batch: fewer are not worth looking
-/// the stream up for, neither here nor at the store.
-const WORTH_READING: usize = 10;
-
-/// How many batches a read may bring when all streams have a backlog, though only some had one before.
-const SURPRISE: usize = 8;
-
-/// How many messages to ask for, so that neither many streams nor large messages nor slow listeners make a batch of
-/// more than can be held, or handled, at once.
-struct Appetite {
-    most: usize,
-    most_bytes: usize,
-    /// The most to ask of each stream, though only one may have any.
-    most_of_each: usize,
-    /// How many messages are worth [`WORK_AT_ONCE`], as far as is known.
-    pace: usize,
-    count: usize,
-    /// When the last batch was taken over, and how large it was.
-    handed: (Instant, usize),
-}
-
-impl Appetite {
-    fn of(shared: &Shared) -> Self {
-        let options = &shared.options;
-        Self::new(options.batch, options.batch_bytes, shared.streams.len())
-    }
-
-    /// Begins small: how large messages are, and how long they take, is not known yet.
-    fn new(batch: usize, most_bytes: usize, streams: usize) -> Self {
-        let (batch, streams) = (batch.max(1), streams.max(1));
-        let most = batch.max(streams.saturating_mul(batch.min(WORTH_READING)));
-        Self {
-            most,
-            most_bytes,
-            most_of_each: (most.saturating_mul(SURPRISE) / streams).clamp(1, batch),
-            pace: 16,
-            count: (most / streams).clamp(1, 16),
-            handed: (Instant::now(), 0),
-        }
-    }
-
-    /// How many to ask of each stream.
-    fn count(&self) -> usize {
-        self.count
-    }
-
-    /// Learns how large messages are, and how many streams have some.
-    fn found(&mut self, found: &[StreamEntries]) {
-        let entries = found.iter().map(|batch| batch.entries.len()).sum::<usize>();
-        if entries == 0 {
-            return;
-        }
-        let fields = found
-            .iter()
-            .flat_map(|batch| &batch.entries)
-            .flat_map(|entry| &entry.fields);
-        let bytes = fields
-            .map(|(name, value)| name.len() + value.len())
-            .sum::<usize>()
-            .max(1);
-        let fits = (self.most_bytes / (bytes / entries).max(1)).min(self.most);
-        self.count = (fits.min(self.pace) / found.len()).clamp(1, self.most_of_each);
-    }
-
-    /// Learns how fast messages are handled: a batch was handed over, after waiting for the one before to be begun.
-    fn handed_over(&mut self, messages: usize, waited: Duration) {
-        let (before, earlier) = std::mem::replace(&mut self.handed, (Instant::now(), messages));
-        self.pace = if waited < HARDLY_WAITED {
-            self.pace.saturating_mul(2).min(self.most)
-        } else {
-            let per_second = earlier as f64 / before.elapsed().as_secs_f64();
-            ((per_second * WORK_AT_ONCE.as_secs_f64()) as usize).clamp(1, self.most)
-        };
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn found(streams: usize, entries: usize, bytes: usize) -> Vec<StreamEntries> {
-        let entry = Entry {
-            id: EntryId::MIN,
-            fields: vec![("data".into(), vec![0; bytes].into())],
-        };
-        vec![
-            StreamEntries {
-                stream: "e".into(),
-                entries: vec![entry; entries]
-            };
-            streams
-        ]
-    }
-
-    #[test]
-    fn batches_grow_while_listeners_are_quick_and_shrink_when_they_are_slow() {
-        let mut appetite = Appetite::new(512, 8 << 20, 1);
-        for _ in 0..10 {
-            appetite.handed_over(appetite.count(), Duration::ZERO);
-            appetite.found(&found(1, 10, 200));
-        }
-        assert_eq!(appetite.count(), 512);
-        appetite.handed = (Instant::now() - Duration::from_secs(5), 500);
-        appetite.handed_over(512, Duration::from_secs(5));
-        appetite.found(&found(1, 10, 200));
-        assert!(
-            (20..=26).contains(&appetite.count()),
-            "100 a second: {}",
-            appetite.count()
-        );
-    }
-
-    #[test]
-    fn large_messages_make_batches_small() {
-        let mut appetite = Appetite {
-            pace: 512,
-            ..Appetite::new(512, 8 << 20, 1)
-        };
-        appetite.found(&found(1, 1, 1 << 20));
-        assert_eq!(appetite.count(), 7);
-        appetite.found(&found(1, 1, 100 << 20));
-        assert_eq!(appetite.count(), 1);
-    }
-
-    #[test]
-    fn streams_share_a_batch() {
-        let count = |batch, streams, with_some| {
-            let mut appetite = Appetite::new(batch, 8 << 20, streams);
-            appetite.pace = appetite.most;
-            appetite.found(&found(with_some, 1, 200));
-            appetite.count()
-        };
-        assert_eq!(count(512, 4, 4), 128);
-        assert_eq!(count(512, 4, 1), 512);
-        // A few of each are worth a look; of a hundred, one may not ask so much that all of them together are too many.
-        assert_eq!(count(512, 100, 100), 10);
-        assert_eq!(count(512, 100, 1), 80);
-        assert_eq!(count(4, 100, 100), 4);
-        assert_eq!(count(1, 100, 1), 1);
     }
 }

@@ -15,6 +15,7 @@ use crate::{Seen, emit, on_each_engine, store::Store, until};
 
 on_each_engine!(
     a_consumer_that_starts_again_handles_its_own_pending_messages_first,
+    what_is_pending_on_many_streams_is_taken_up_and_claimed,
     what_another_consumer_left_is_claimed_and_handled,
     what_another_consumer_leaves_later_is_claimed_too,
     a_message_being_handled_longer_than_the_reclaim_time_is_not_delivered_twice,
@@ -23,16 +24,20 @@ on_each_engine!(
     what_was_not_begun_is_handed_back_at_once,
 );
 
-/// Delivers everything on the stream to a consumer that never settles it.
+/// Delivers everything on a stream to a consumer that never settles it.
 async fn deliver_to(streamer: &Streamer, consumer: &str) -> Vec<EntryId> {
+    deliver(streamer, "e", consumer).await
+}
+
+async fn deliver(streamer: &Streamer, stream: &str, consumer: &str) -> Vec<EntryId> {
     let engine = streamer.engine();
     let _ = engine
-        .create_group(&"e".into(), "g", GroupStart::After(EntryId::MIN), true)
+        .create_group(&stream.into(), "g", GroupStart::After(EntryId::MIN), true)
         .await;
     let mode = ReadMode::Group {
         group: "g".into(),
         consumer: consumer.into(),
-        streams: vec!["e".into()],
+        streams: vec![stream.into()],
     };
     let mut reader = engine.reader(mode).await.unwrap();
     let found = reader.next(10_000, None).await.unwrap();
@@ -66,6 +71,36 @@ async fn a_consumer_that_starts_again_handles_its_own_pending_messages_first(sto
     assert!(seen.attempts()[..250].iter().all(|attempt| *attempt == 2));
     assert!(seen.attempts()[250..].iter().all(|attempt| *attempt == 1));
     assert_eq!(pending(&streamer).await, 0);
+}
+
+/// More streams than are asked at once, each with more than one page of them.
+async fn what_is_pending_on_many_streams_is_taken_up_and_claimed(store: Store) {
+    let streamer = store.connect().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let (mut listeners, mut expected) = (Listeners::new(), Vec::new());
+    for number in 0..20 {
+        let stream = format!("e{number:02}");
+        emit(&streamer, &stream, 0..12).await;
+        let consumer = if number % 3 == 0 { "dead" } else { "c" };
+        let ids = deliver(&streamer, &stream, consumer).await;
+        expected.extend(ids.into_iter().map(|id| (stream.clone(), id)));
+        let seen = seen.clone();
+        listeners.add(stream, "seen", move |message: ReceivedMessage| {
+            seen.lock().unwrap().push((message.stream().to_string(), message.id()));
+            async {}
+        });
+    }
+    let listening = streamer.listen(listeners).group("g").consumer("c");
+    let listening = listening.reclaim(Some(Duration::from_secs(1)));
+    let stop = listening.stop_handle();
+    let run = tokio::spawn(async move { listening.run().await });
+    until("all are handled", async || seen.lock().unwrap().len() >= 240).await;
+    stop.stop();
+    run.await.unwrap().unwrap();
+    let mut seen = seen.lock().unwrap().clone();
+    // By stream alone: within each, they came in their order.
+    seen.sort_by(|(one, _), (other, _)| one.cmp(other));
+    assert_eq!(seen, expected);
 }
 
 async fn what_another_consumer_left_is_claimed_and_handled(store: Store) {

@@ -1,7 +1,8 @@
 //! Lua for what must be one step and is no single command.
 //!
 //! Scripts are sent with `EVAL`: the server keeps the compiled form by itself, and there is no `NOSCRIPT` to handle
-//! after a fail-over. Only the one that emits is sent by its hash, and by its text where the server does not know that.
+//! after a fail-over. Only the one that appends with a record, once for each event, is sent by its hash, and by its
+//! text where the server does not know that.
 
 use std::sync::LazyLock;
 
