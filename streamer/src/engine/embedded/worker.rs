@@ -30,8 +30,8 @@ use crate::engine::EngineErrorKind;
 
 /// How many operations share a commit at most: the last of them waits for the first.
 const BATCH: usize = 512;
-/// How long a commit waits at most for half of those that the two before it answered: while it is written, the others
-/// ask again. A single caller waits for nobody.
+/// How long a commit waits at most for most of one half of those that the two before it answered: while it is written,
+/// the other half asks again. A single caller waits for nobody.
 const GATHERING: Duration = Duration::from_micros(100);
 /// How many operations may wait; after that, callers do.
 const WAITING: usize = 1024;
@@ -191,13 +191,15 @@ impl Thread {
     fn work(self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
         let mut before = [1; 2];
         loop {
+            // The halves are never equal: waiting for all of one, the smaller would always wait for a few of the other.
             let half = before.iter().sum::<usize>() / 2;
+            let most = half - half / 8;
             let mut jobs: Vec<Box<dyn Job>> = Vec::with_capacity(half);
             // All are taken before the transaction begins: it must see what was committed before they were asked for.
             if waiting.blocking_recv_many(&mut jobs, BATCH) == 0 {
                 return store::close(self.connection);
             }
-            gather(&mut waiting, &mut jobs, half);
+            gather(&mut waiting, &mut jobs, most);
             before = [before[1], jobs.len()];
             match self.transaction(&mut jobs) {
                 // One of them broke the transaction; alone, each comes to its own end.
