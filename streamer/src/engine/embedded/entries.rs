@@ -8,11 +8,30 @@ use super::{
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{Append, EngineErrorKind},
+    engine::{Append, AppendOptions, EngineErrorKind},
     entry::{Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim},
 };
 
-pub(super) fn append(transaction: &mut Transaction<'_>, append: &Append) -> Step<EntryId> {
+/// What to append, its fields encoded by the caller: what many tasks can do is not left to the one thread that writes.
+pub(super) struct Encoded {
+    pub(super) stream: StreamName,
+    id: NewId,
+    fields: Vec<u8>,
+    options: AppendOptions,
+}
+
+impl From<Append> for Encoded {
+    fn from(append: Append) -> Self {
+        Self {
+            fields: codec::encode(&append.fields),
+            stream: append.stream,
+            id: append.id,
+            options: append.options,
+        }
+    }
+}
+
+pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Step<EntryId> {
     if append.fields.is_empty() {
         return Err(Failure::refused(
             EngineErrorKind::InvalidInput,
@@ -33,8 +52,11 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Append) -> Step
     let id = next_id(append.id, last_id, transaction.now_ms)?;
 
     // From here on nothing is refused.
-    let mut stream = transaction.stream_or_create(&append.stream)?;
-    transaction.insert_entry(stream, id, &codec::encode(&append.fields))?;
+    let mut stream = match known {
+        Some(stream) => stream,
+        None => transaction.create_stream(&append.stream)?,
+    };
+    transaction.insert_entry(stream, id, &append.fields)?;
     stream.last_id = id;
     stream.entries_added += 1;
     stream.length += 1;

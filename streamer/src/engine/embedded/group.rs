@@ -56,7 +56,8 @@ pub(super) fn create(
     start: GroupStart,
     create_stream: bool,
 ) -> Step<()> {
-    if transaction.stream(name)?.is_none() && !create_stream {
+    let known = transaction.stream(name)?;
+    if known.is_none() && !create_stream {
         let reason = "there is no such stream: append to it first, or have it created with the group";
         return Err(Failure::refused(EngineErrorKind::NoStream, reason));
     }
@@ -66,7 +67,10 @@ pub(super) fn create(
             "there is a group of that name",
         ));
     }
-    let stream = transaction.stream_or_create(name)?;
+    let stream = match known {
+        Some(stream) => stream,
+        None => transaction.create_stream(name)?,
+    };
     transaction
         .sql("INSERT INTO groups (stream, name, last_delivered_id) VALUES (?, ?, ?)")?
         .execute(params![stream.key, group, position(stream, start).to_be_bytes()])?;

@@ -4,17 +4,17 @@ use bytes::Bytes;
 use rusqlite::params;
 
 use super::{
-    entries::{self, limit},
+    entries::{self, Encoded, limit},
     failure::{Failure, Step},
     records,
     transaction::{Kind, Transaction},
 };
 use crate::{
-    engine::{Append, Appended, EngineErrorKind, Record},
+    engine::{Appended, EngineErrorKind, Record},
     entry::{EntryId, StreamName},
 };
 
-pub(super) fn append_recorded(transaction: &mut Transaction<'_>, append: &Append, record: &Record) -> Step<Appended> {
+pub(super) fn append_recorded(transaction: &mut Transaction<'_>, append: &Encoded, record: &Record) -> Step<Appended> {
     if append.stream.as_bytes() == record.key() {
         let reason = "the record of an entry cannot have the name of its stream";
         return Err(Failure::refused(EngineErrorKind::WrongType, reason));

@@ -7,7 +7,12 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
-    EmbeddedEngine, entries, failure::Step, group, info, lists, pending, reader::EmbeddedReader, records,
+    EmbeddedEngine,
+    entries::{self, Encoded},
+    failure::Step,
+    group, info, lists, pending,
+    reader::EmbeddedReader,
+    records,
     transaction::Transaction,
 };
 use crate::{
@@ -30,16 +35,16 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
-        let stream = append.stream.clone();
-        self.write(appending(&stream), move |transaction| {
+        let append = Encoded::from(append);
+        self.write(appending(&append.stream), move |transaction| {
             entries::append(transaction, &append)
         })
         .await
     }
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
-        let stream = append.stream.clone();
-        self.write(appending(&stream), move |transaction| {
+        let append = Encoded::from(append);
+        self.write(appending(&append.stream), move |transaction| {
             lists::append_recorded(transaction, &append, &record)
         })
         .await
@@ -47,8 +52,9 @@ impl Engine for EmbeddedEngine {
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
         let streams: Vec<StreamName> = appends.iter().map(|append| append.stream.clone()).collect();
+        let appends: Vec<Encoded> = appends.into_iter().map(Encoded::from).collect();
         let operation = move |transaction: &mut Transaction<'_>| {
-            let lot = |append: &Append| match entries::append(transaction, append) {
+            let lot = |append: &Encoded| match entries::append(transaction, append) {
                 Err(failure) if !failure.is_refusal() => Err(failure),
                 lot => Ok(lot),
             };
@@ -474,7 +480,7 @@ impl Engine for EmbeddedEngine {
 }
 
 /// What an append attempts, for error texts.
-fn appending(stream: &StreamName) -> impl FnOnce() -> String {
+fn appending(stream: &StreamName) -> impl FnOnce() -> String + use<> {
     let stream = stream.clone();
     move || format!("append to stream '{stream}'")
 }

@@ -113,11 +113,8 @@ impl<'c> Transaction<'c> {
         Ok(Some(stream))
     }
 
-    /// The stream, made now if it is missing.
-    pub(super) fn stream_or_create(&mut self, name: &StreamName) -> Step<Stream> {
-        if let Some(stream) = self.stream(name)? {
-            return Ok(stream);
-        }
+    /// Makes a stream, which is missing.
+    pub(super) fn create_stream(&mut self, name: &StreamName) -> Step<Stream> {
         let stream = Stream {
             key: self.create_key(name.as_bytes(), Kind::Stream)?,
             last_id: EntryId::MIN,
