@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use streamer::{
     EntryId, NewId, RangeBound, StreamName,
-    engine::{Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, ReadMode, RedisEngine},
+    engine::{
+        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, ReadMode, RedisEngine, StreamEntries,
+    },
 };
 use streamer_test_servers::{Options, RedisCluster, RedisServer, SentinelSetup};
 
@@ -255,6 +257,34 @@ async fn a_waiting_reader_notices_a_dead_server_and_a_new_one_goes_on() {
     append_until_it_works(&engine).await;
     let mut reader = engine.reader(ReadMode::Plain(vec![(stream, now)])).await.unwrap();
     assert_eq!(reader.next(10, None).await.unwrap()[0].entries.len(), 1);
+}
+
+#[tokio::test]
+async fn a_large_answer_is_received_while_the_server_works_on_the_next() {
+    let server = RedisServer::start();
+    let engine = works(&server.url()).await;
+    let stream = StreamName::from("large");
+    let start = GroupStart::After(EntryId::MIN);
+    engine.create_group(&stream, "g", start, true).await.unwrap();
+    let mut append = an_append("large");
+    append.fields[0].1 = Bytes::from(vec![b'x'; 10_000]);
+    engine.append_many(vec![append; 100]).await.unwrap();
+    let mode = ReadMode::Group {
+        group: "g".into(),
+        consumer: "c".into(),
+        streams: vec![stream],
+    };
+    let mut reader = engine.reader(mode).await.unwrap();
+    reader.read_ahead(true);
+    let count = |read: EngineResult<Vec<StreamEntries>>| -> usize {
+        read.unwrap().iter().map(|stream| stream.entries.len()).sum()
+    };
+    assert_eq!(count(reader.next(20, None).await), 20);
+    assert_eq!(count(reader.rest().await), 20, "it was asked for already");
+    assert_eq!(count(reader.rest().await), 0, "but no more");
+    reader.read_ahead(false);
+    assert_eq!(count(reader.next(30, None).await), 30);
+    assert_eq!(count(reader.rest().await), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -271,7 +271,23 @@ pub trait Reader: Send {
     ///
     /// **Not cancel safe.** A future of this method that is dropped may take entries with it. To end a wait, use
     /// [`Reader::interrupter`].
+    ///
+    /// While many streams have more than `count`, a call may leave some of these out. Each has its turn, and streams that
+    /// have no more are left out of none.
     async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>>;
+
+    /// Whether [`Reader::next`] may ask the store for the following entries, as many, before it returns those that it was
+    /// called for. The next call begins with them, whatever its own `count` is. In a group they are delivered to the
+    /// consumer although nobody has them yet: **before it pauses or is dropped, take [`Reader::rest`]**. Default: no; not
+    /// every engine does it.
+    fn read_ahead(&mut self, allowed: bool) {
+        _ = allowed;
+    }
+
+    /// What was asked for ahead; it never waits for entries that are not there. Not cancel safe, as [`Reader::next`].
+    async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
+        Ok(Vec::new())
+    }
 
     /// A handle that ends waits, from anywhere.
     fn interrupter(&self) -> Interrupter;

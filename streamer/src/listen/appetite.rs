@@ -30,6 +30,8 @@ pub(super) struct Appetite {
     count: usize,
     /// When the last batch was taken over, and how large it was.
     handed: (Instant, usize),
+    /// Whether workers were idle then.
+    keeps_up: bool,
 }
 
 impl Appetite {
@@ -49,7 +51,13 @@ impl Appetite {
             pace: 16,
             count: (most / streams).clamp(1, 16),
             handed: (Instant::now(), 0),
+            keeps_up: false,
         }
+    }
+
+    /// Whether workers waited for the last batch, rather than it for them.
+    pub(super) fn keeps_up(&self) -> bool {
+        self.keeps_up
     }
 
     /// How many to ask of each stream.
@@ -78,7 +86,8 @@ impl Appetite {
     /// Learns how fast messages are handled: a batch was handed over, after waiting for the one before to be begun.
     pub(super) fn handed_over(&mut self, messages: usize, waited: Duration) {
         let (before, earlier) = std::mem::replace(&mut self.handed, (Instant::now(), messages));
-        self.pace = if waited < HARDLY_WAITED {
+        self.keeps_up = waited < HARDLY_WAITED;
+        self.pace = if self.keeps_up {
             self.pace.saturating_mul(2).min(self.most)
         } else {
             let per_second = earlier as f64 / before.elapsed().as_secs_f64();

@@ -32,7 +32,7 @@ pub(super) struct Queue {
 
 impl Queue {
     fn new() -> (mpsc::Sender<Vec<Job>>, Arc<Self>) {
-        // One batch waits here while one is handled, and the reader holds a third.
+        // One batch waits here while one is handled; the reader holds a third, and may have asked for a fourth.
         let (sender, receiver) = mpsc::channel(1);
         let queue = Self {
             current: Mutex::new(Vec::new().into_iter()),
@@ -71,6 +71,11 @@ pub(super) struct HandOver {
 }
 
 impl HandOver {
+    /// Whether a batch would have to wait, because workers are behind.
+    pub(super) fn is_full(&self) -> bool {
+        self.queues.iter().any(|queue| queue.capacity() == 0)
+    }
+
     /// Hands a batch over, waiting while the workers are behind.
     pub(super) async fn send(&self, batch: Vec<Job>) {
         let Some(key) = &self.key else {

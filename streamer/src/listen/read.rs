@@ -21,7 +21,10 @@ use super::{
     waiting::{Due, Kept},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery},
+    engine::{
+        EngineError, EngineErrorKind, EngineResult, GroupStart, Interrupter, ReadMode, Reader, Redelivery,
+        StreamEntries,
+    },
     entry::{Entry, EntryId},
     message::ReceivedMessage,
 };
@@ -76,6 +79,8 @@ pub(super) struct Reading {
     /// goes on from here, whatever happens in between.
     seen: Vec<Option<EntryId>>,
     appetite: Appetite,
+    /// Whether the last read took all that it was asked for of a stream, which then may have more.
+    is_behind: bool,
     /// When a message came last.
     last_message: Instant,
     /// Failures since something last went well.
@@ -87,6 +92,7 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<End
     let mut reading = Reading {
         seen: vec![None; shared.streams.len()],
         appetite: Appetite::of(&shared),
+        is_behind: false,
         hand_over,
         last_message: Instant::now(),
         failures: 0,
@@ -156,11 +162,17 @@ impl Reading {
         self.take_up_own_pending().await?;
         let mut next_claim = Instant::now();
         loop {
-            if self.shared.context.stop.is_stopped() {
+            let now = Instant::now();
+            let claims = self.claim_interval().filter(|_| now >= next_claim);
+            let is_stopped = self.shared.context.stop.is_stopped();
+            if is_stopped || claims.is_some() || !self.shared.waiting.is_empty() {
+                // What follows may take long.
+                self.take_rest(reader.as_mut()).await?;
+            }
+            if is_stopped {
                 return Ok(Ended::Stopped);
             }
-            let now = Instant::now();
-            if let Some(interval) = self.claim_interval().filter(|_| now >= next_claim) {
+            if let Some(interval) = claims {
                 self.claim_idle().await?;
                 next_claim = Instant::now() + interval;
             }
@@ -172,7 +184,7 @@ impl Reading {
             }
             if let Some(quiet) = self.shared.options.listen_timeout.filter(|_| self.may_end()) {
                 let left = quiet.saturating_sub(self.last_message.elapsed());
-                if left.is_zero() {
+                if left.is_zero() && !self.take_rest(reader.as_mut()).await? {
                     return Ok(Ended::Quiet);
                 }
                 wait = wait.min(left);
@@ -455,21 +467,58 @@ impl Reading {
         Ok(())
     }
 
+    /// Reads new messages and hands them over. While there is a backlog and workers keep up, the store is asked ahead.
     async fn read_new(&mut self, reader: &mut dyn Reader, wait: Duration) -> EngineResult<()> {
         let count = self.appetite.count();
+        reader.read_ahead(self.is_behind && self.appetite.keeps_up());
         let found = reader.next(count, Some(wait)).await?;
-        let was_all = found.iter().all(|batch| batch.entries.len() < count);
-        let mut jobs = Vec::new();
+        self.is_behind = found.iter().any(|batch| batch.entries.len() >= count);
         self.appetite.found(&found);
+        let jobs = self.take_new(found);
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let (messages, began) = (jobs.len(), Instant::now());
+        // The hand-over may take long, and nobody would renew what was asked for ahead.
+        let rest = match self.hand_over.is_full() {
+            true => reader.rest().await.map(|rest| self.take_new(rest)),
+            false => Ok(Vec::new()),
+        };
+        self.hand_over.send(jobs).await;
+        self.appetite.handed_over(messages, began.elapsed());
+        self.hand_over.send(rest?).await;
+        if !self.is_behind && self.shared.options.workers.count() == 1 {
+            // The next read would wait at the store. To write it takes as long as to handle a message, so the
+            // worker comes first. (Several workers may keep one thread busy while another could read on.)
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    /// Hands over what the store was asked for ahead, and tells whether there was any. After a stop it goes back with all
+    /// that is in hand and was not begun.
+    async fn take_rest(&mut self, reader: &mut dyn Reader) -> EngineResult<bool> {
+        let rest = reader.rest().await?;
+        let jobs = self.take_new(rest);
+        let found = !jobs.is_empty();
+        self.hand_over.send(jobs).await;
+        Ok(found)
+    }
+
+    /// Takes new messages in hand.
+    fn take_new(&mut self, found: Vec<StreamEntries>) -> Vec<Job> {
+        let mut jobs = Vec::new();
+        // They come in about the order in which they were asked for.
+        let mut number = 0;
+        let streams = self.shared.streams.len();
         for batch in found {
-            let Some(stream) = self
-                .shared
-                .streams
-                .iter()
-                .position(|stream| stream.name == batch.stream)
+            let Some(stream) = (number..number + streams)
+                .map(|number| number % streams)
+                .find(|stream| self.shared.streams[*stream].name == batch.stream)
             else {
                 continue;
             };
+            number = stream + 1;
             self.seen[stream] = self.seen[stream].max(batch.entries.last().map(|entry| entry.id));
             for entry in batch.entries {
                 self.take(stream, entry, 1, &mut jobs);
@@ -477,16 +526,8 @@ impl Reading {
         }
         if !jobs.is_empty() {
             self.last_message = Instant::now();
-            let (messages, began) = (jobs.len(), Instant::now());
-            self.hand_over.send(jobs).await;
-            self.appetite.handed_over(messages, began.elapsed());
-            if was_all && self.shared.options.workers.count() == 1 {
-                // The next read would wait at the store. To write it takes as long as to handle a message, so the
-                // worker comes first. (Several workers may keep one thread busy while another could read on.)
-                tokio::task::yield_now().await;
-            }
         }
-        Ok(())
+        jobs
     }
 
     /// Makes a job of an entry, unless it is in hand already.

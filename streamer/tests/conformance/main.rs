@@ -139,6 +139,8 @@ macro_rules! suite {
                     two_consumers_divide_the_entries
                     a_group_reader_gets_no_pending_entries
                     a_group_reader_reads_many_streams
+                    many_streams_with_a_backlog_are_all_read_to_their_end
+                    nothing_that_was_read_ahead_is_left_out
                     a_missing_group_is_an_error
                 }
                 sets_and_hashes {

@@ -1,16 +1,16 @@
 //! Readers: what they deliver, how they wait, how waits end.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use streamer::{
     EntryId, NewId, StreamName,
-    engine::{Engine, EngineErrorKind, GroupStart, ReadMode, Reader},
+    engine::{Append, Engine, EngineErrorKind, GroupStart, ReadMode, Reader},
 };
 use tokio::time::timeout;
 
 use crate::given::{
-    GROUP, LONG, a_consumer, a_group, a_stream, an_append, assert_kind, entries, ids_of, ids_read, numbered_entries,
-    pending_entries, read_ids,
+    GROUP, LONG, a_consumer, a_group, a_stream, an_append, assert_kind, entries, fields, ids_of, ids_read,
+    numbered_entries, pending_entries, read_ids,
 };
 
 async fn plain(engine: &Arc<dyn Engine>, positions: &[(&StreamName, EntryId)]) -> Box<dyn Reader> {
@@ -219,6 +219,70 @@ pub(crate) async fn a_group_reader_reads_many_streams(engine: Arc<dyn Engine>) {
             }
         }
     }
+}
+
+pub(crate) async fn many_streams_with_a_backlog_are_all_read_to_their_end(engine: Arc<dyn Engine>) {
+    let streams: Vec<StreamName> = (0..13).map(|_| a_stream()).collect();
+    let mut written = HashMap::new();
+    for (number, stream) in streams.iter().enumerate() {
+        a_group(&engine, stream).await;
+        // The first has a few, the last many.
+        written.insert(stream.clone(), entries(&engine, stream, 1 + number * 3).await);
+    }
+    let plain = ReadMode::Plain(streams.iter().map(|stream| (stream.clone(), EntryId::MIN)).collect());
+    let group = ReadMode::Group {
+        group: GROUP.to_owned(),
+        consumer: "a".to_owned(),
+        streams: streams.clone(),
+    };
+    for mode in [plain, group] {
+        let mut reader = engine.reader(mode).await.unwrap();
+        let mut found: HashMap<StreamName, Vec<EntryId>> = HashMap::new();
+        while found != written {
+            let read = timeout(LONG, reader.next(3, Some(LONG))).await.unwrap().unwrap();
+            assert!(!read.is_empty(), "it ended with {found:?} of {written:?}");
+            for read in read {
+                assert!(read.entries.len() <= 3, "{read:?}");
+                found.entry(read.stream).or_default().extend(ids_of(&read.entries));
+            }
+        }
+        assert_eq!(reader.next(3, None).await.unwrap(), []);
+        // None is left out for ever.
+        for stream in &streams {
+            let new = entries(&engine, stream, 1).await;
+            let read = timeout(LONG, reader.next(3, Some(LONG))).await.unwrap().unwrap();
+            assert_eq!((read.len(), &read[0].stream, ids_read(&read)), (1, stream, new.clone()));
+            written.entry(stream.clone()).or_default().extend(new);
+        }
+    }
+}
+
+pub(crate) async fn nothing_that_was_read_ahead_is_left_out(engine: Arc<dyn Engine>) {
+    let (stream, fill) = (a_stream(), "x".repeat(2000));
+    a_group(&engine, &stream).await;
+    let append = |_| Append {
+        fields: fields(&[("fill", &fill)]),
+        ..an_append(&stream, NewId::Auto)
+    };
+    let ids = engine.append_many((0..500).map(append).collect()).await.unwrap();
+    let mut reader = a_consumer(&engine, &stream, "a").await;
+    assert_eq!(ids_read(&reader.rest().await.unwrap()), []);
+    reader.read_ahead(true);
+    let mut read = Vec::new();
+    for _ in 0..3 {
+        read.extend(ids_read(&reader.next(60, None).await.unwrap()));
+    }
+    read.extend(ids_read(&reader.rest().await.unwrap()));
+    assert_eq!(read, ids[..read.len()]);
+    let delivered = engine.pending_summary(&stream, GROUP).await.unwrap().count;
+    assert_eq!(delivered, read.len() as u64, "what is pending was given to somebody");
+    // It goes on from there, and its end is an end.
+    while read.len() < ids.len() {
+        read.extend(ids_read(&reader.next(60, None).await.unwrap()));
+    }
+    assert_eq!(read, ids);
+    assert_eq!(ids_read(&reader.next(60, None).await.unwrap()), []);
+    assert_eq!(ids_read(&reader.rest().await.unwrap()), []);
 }
 
 pub(crate) async fn a_missing_group_is_an_error(engine: Arc<dyn Engine>) {

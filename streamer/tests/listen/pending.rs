@@ -5,8 +5,9 @@ use std::{
     time::Duration,
 };
 
+use serde_json::json;
 use streamer::{
-    EntryId, Listeners, ReceivedMessage, Report, State, Streamer,
+    DynamicEvent, EntryId, Listeners, ReceivedMessage, Report, State, StopHandle, Streamer,
     engine::{GroupStart, ReadMode},
 };
 use tokio::sync::Semaphore;
@@ -22,6 +23,8 @@ on_each_engine!(
     messages_that_wait_behind_a_slow_one_are_not_delivered_twice,
     pending_messages_whose_entries_are_gone_are_reported_and_cleaned,
     what_was_not_begun_is_handed_back_at_once,
+    a_stop_in_the_midst_of_a_backlog_keeps_nothing,
+    a_listener_that_becomes_slow_in_a_backlog_keeps_the_claim_on_all_that_was_read,
 );
 
 /// Delivers everything on a stream to a consumer that never settles it.
@@ -307,4 +310,77 @@ async fn what_was_not_begun_is_handed_back_at_once(store: Store) {
         .await
         .unwrap();
     assert!(successor.numbers().into_iter().eq(1..10));
+}
+
+const BACKLOG: u64 = 3_000;
+
+/// Messages of so many bytes.
+async fn emit_backlog(streamer: &Streamer, size: usize) {
+    let event = |n: u64| DynamicEvent::new("e", json!({ "n": n, "text": "x".repeat(size) }));
+    streamer.emit_all((0..BACKLOG).map(event)).await.unwrap();
+}
+
+async fn a_stop_in_the_midst_of_a_backlog_keeps_nothing(store: Store) {
+    async fn third_of_all(message: ReceivedMessage, State(seen): State<Seen>, stop: StopHandle) {
+        if seen.len() as u64 == BACKLOG / 3 {
+            stop.stop();
+        }
+        seen.add(message);
+    }
+    let streamer = store.connect().await;
+    // So large that the listener waits for them, rather than they for it.
+    emit_backlog(&streamer, 10_000).await;
+    let seen = Seen::default();
+    let listeners = Listeners::with_state(seen.clone()).on("e", "third_of_all", third_of_all);
+    let an_hour = Some(Duration::from_secs(3_600));
+    streamer
+        .listen(listeners)
+        .group("g")
+        .reclaim(an_hour)
+        .run()
+        .await
+        .unwrap();
+    let begun = seen.len() as u64;
+    assert_eq!(begun, BACKLOG / 3 + 1);
+    let successor = Seen::default();
+    let listening = streamer.listen(successor.listener("e")).group("g").reclaim(an_hour);
+    listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
+    assert!(successor.numbers().into_iter().eq(begun..BACKLOG));
+}
+
+async fn a_listener_that_becomes_slow_in_a_backlog_keeps_the_claim_on_all_that_was_read(store: Store) {
+    type Gate = (Seen, Arc<Semaphore>);
+    async fn slow_from_a_third_on(message: ReceivedMessage, State((seen, gate)): State<Gate>) {
+        seen.add(message);
+        if seen.len() as u64 == BACKLOG / 3 {
+            gate.acquire().await.unwrap().forget();
+        }
+    }
+    let streamer = store.connect().await;
+    emit_backlog(&streamer, 300).await;
+    let (seen, gate) = (Seen::default(), Arc::new(Semaphore::new(0)));
+    let listeners =
+        Listeners::with_state((seen.clone(), gate.clone())).on("e", "slow_from_a_third_on", slow_from_a_third_on);
+    let reclaim = Duration::from_millis(300);
+    let listening = streamer.listen(listeners).group("g").consumer("slow");
+    let listening = listening.reclaim(Some(reclaim));
+    let stop = listening.stop_handle();
+    let running = tokio::spawn(listening.run());
+    until("the listener waits", async || seen.len() as u64 == BACKLOG / 3).await;
+    // Another consumer that asks for what is idle finds nothing, however often the reclaim time passes.
+    let other = Seen::default();
+    let listening = streamer.listen(other.listener("e")).group("g").consumer("other");
+    let listening = listening.reclaim(Some(reclaim)).listen_timeout(reclaim * 4);
+    listening.run().await.unwrap();
+    gate.add_permits(1);
+    until("all were handled", async || pending(&streamer).await == 0).await;
+    stop.stop();
+    running.await.unwrap().unwrap();
+    let mut numbers = [seen.numbers(), other.numbers()].concat();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..BACKLOG), "each once");
 }

@@ -167,11 +167,23 @@ impl Dedicated {
         }
     }
 
-    /// Sends `XREAD` or `XREADGROUP` and gives the entries.
-    pub(super) async fn read(&mut self, command: &Cmd) -> RedisResult<Decoded<Vec<StreamEntries>>> {
-        match self {
-            Self::Wire(wire) => wire.read(command).await,
-            Self::Client(_) => self.run(command).await.map(reply::streams),
+    /// Gives the entries that answer an `XREAD` or `XREADGROUP`: `command`, or without one what was sent ahead. A command
+    /// that `ahead` gives is sent when it is worth it; where it is not asked for one, nothing was.
+    pub(super) async fn read(
+        &mut self,
+        command: Option<Cmd>,
+        ahead: impl FnOnce() -> Option<Cmd>,
+    ) -> RedisResult<Decoded<Vec<StreamEntries>>> {
+        match (self, command) {
+            (Self::Wire(wire), command) => {
+                if let Some(command) = command {
+                    wire.send(&command).await?;
+                }
+                wire.entries(ahead).await
+            }
+            (client, Some(command)) => client.run(&command).await.map(reply::streams),
+            // It never sends anything ahead.
+            (Self::Client(_), None) => Ok(Ok(Vec::new())),
         }
     }
 }

@@ -26,6 +26,7 @@ mod reply;
 mod resp;
 mod script;
 mod socket;
+mod turns;
 mod wire;
 
 use std::fmt;

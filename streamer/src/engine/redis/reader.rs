@@ -17,6 +17,7 @@ use super::{
     error::engine_error,
     link::{Dedicated, Link},
     reply::Unexpected,
+    turns::{Turn, Turns},
     wire::too_late,
 };
 use crate::{
@@ -35,6 +36,10 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(5);
 pub(super) struct ServerReader {
     connection: Dedicated,
     mode: ReadMode,
+    turns: Turns,
+    may_read_ahead: bool,
+    /// A read that was sent, and whose answer is yet to be received.
+    ahead: Option<Turn>,
     interrupter: Interrupter,
     /// Odd while a wait is under way. Each wait has a number of its own.
     waits: Arc<AtomicU64>,
@@ -57,42 +62,48 @@ impl ServerReader {
         let waits = Arc::new(AtomicU64::new(0));
         Ok(Self {
             connection,
+            turns: Turns::of(streams(&mode)),
+            may_read_ahead: false,
+            ahead: None,
             mode,
             interrupter: interrupter(link, client_id, waits.clone()),
             waits,
         })
     }
 
-    fn command(&self, count: usize, wait: Option<Duration>) -> Cmd {
-        let mut command = match &self.mode {
-            ReadMode::Plain(_) => cmd("XREAD"),
-            ReadMode::Group { group, consumer, .. } => {
-                let mut command = cmd("XREADGROUP");
-                command.arg("GROUP").arg(group).arg(consumer);
-                command
-            }
+    /// Gives what a turn brings: of `command`, or of what was sent ahead.
+    async fn take(
+        &mut self,
+        turn: &Turn,
+        command: Option<Cmd>,
+        patience: Duration,
+        may_read_ahead: bool,
+    ) -> EngineResult<Vec<StreamEntries>> {
+        let Self {
+            connection,
+            mode,
+            turns,
+            ahead,
+            ..
+        } = self;
+        // Where to go on without a group is known only when all has been received.
+        let may_read_ahead = may_read_ahead && matches!(mode, ReadMode::Group { .. });
+        let read_ahead = || {
+            let turn = may_read_ahead.then(|| turns.next(turn.count))?;
+            let command = command_of(mode, &turn, None);
+            *ahead = Some(turn);
+            Some(command)
         };
-        command.arg("COUNT").arg(at_least_one(count));
-        if let Some(wait) = wait {
-            // BLOCK 0 would be "for ever".
-            command.arg("BLOCK").arg(millis(wait).max(1));
-        }
-        command.arg("STREAMS");
-        match &self.mode {
-            ReadMode::Plain(positions) => {
-                positions
-                    .iter()
-                    .for_each(|(stream, _)| _ = command.arg(stream.as_bytes()));
-                positions
-                    .iter()
-                    .for_each(|(_, after)| _ = command.arg(after.to_string()));
-            }
-            ReadMode::Group { streams, .. } => {
-                streams.iter().for_each(|stream| _ = command.arg(stream.as_bytes()));
-                streams.iter().for_each(|_| _ = command.arg(">"));
-            }
-        }
-        command
+        let answer = in_time(patience, connection.read(command, read_ahead)).await;
+        let attempted = || format!("read from {}", names(mode));
+        let answer = answer.map_err(|error| engine_error(attempted(), error))?;
+        let read = answer.map_err(|Unexpected(what)| {
+            let reason = format!("the server's answer makes no sense: expected {what}");
+            EngineError::new(EngineErrorKind::Corrupt, attempted(), reason)
+        })?;
+        turns.learn(turn, &read, |number| stream(mode, number));
+        self.advance(&read);
+        Ok(read)
     }
 
     fn advance(&mut self, read: &[StreamEntries]) {
@@ -112,19 +123,34 @@ impl ServerReader {
 impl Reader for ServerReader {
     async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
         let wait = wait.map(|wait| wait.min(LONGEST_WAIT));
-        let command = self.command(count, wait);
-        let patience = wait.unwrap_or_default().saturating_add(GRACE);
-        let waiting = Waiting::begin(&self.waits);
-        let answer = in_time(patience, self.connection.read(&command)).await;
-        drop(waiting);
-        let attempted = || format!("read from {}", names(&self.mode));
-        let answer = answer.map_err(|error| engine_error(attempted(), error))?;
-        let read = answer.map_err(|Unexpected(what)| {
-            let reason = format!("the server's answer makes no sense: expected {what}");
-            EngineError::new(EngineErrorKind::Corrupt, attempted(), reason)
-        })?;
-        self.advance(&read);
-        Ok(read)
+        let _waiting = Waiting::begin(self.waits.clone());
+        loop {
+            let (turn, command, patience) = match self.ahead.take() {
+                Some(turn) => (turn, None, GRACE),
+                None => {
+                    let turn = self.turns.next(count);
+                    let wait = wait.filter(|_| turn.is_whole);
+                    let command = command_of(&self.mode, &turn, wait);
+                    (turn, Some(command), wait.unwrap_or_default().saturating_add(GRACE))
+                }
+            };
+            let is_last = turn.is_whole && command.is_some();
+            let read = self.take(&turn, command, patience, self.may_read_ahead).await?;
+            if is_last || !read.is_empty() {
+                return Ok(read);
+            }
+        }
+    }
+
+    fn read_ahead(&mut self, allowed: bool) {
+        self.may_read_ahead = allowed;
+    }
+
+    async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
+        match self.ahead.take() {
+            Some(turn) => self.take(&turn, None, GRACE, false).await,
+            None => Ok(Vec::new()),
+        }
     }
 
     fn interrupter(&self) -> Interrupter {
@@ -132,17 +158,61 @@ impl Reader for ServerReader {
     }
 }
 
-/// A wait that is under way, until dropped.
-struct Waiting<'a>(&'a AtomicU64);
+/// `XREAD` or `XREADGROUP` of a turn's streams.
+fn command_of(mode: &ReadMode, turn: &Turn, wait: Option<Duration>) -> Cmd {
+    let mut command = match mode {
+        ReadMode::Plain(_) => cmd("XREAD"),
+        ReadMode::Group { group, consumer, .. } => {
+            let mut command = cmd("XREADGROUP");
+            command.arg("GROUP").arg(group).arg(consumer);
+            command
+        }
+    };
+    command.arg("COUNT").arg(at_least_one(turn.count));
+    if let Some(wait) = wait {
+        // BLOCK 0 would be "for ever".
+        command.arg("BLOCK").arg(millis(wait).max(1));
+    }
+    command.arg("STREAMS");
+    for number in &turn.streams {
+        command.arg(stream(mode, *number).as_bytes());
+    }
+    for number in &turn.streams {
+        match mode {
+            ReadMode::Plain(positions) => command.arg(positions[*number].1.to_string()),
+            ReadMode::Group { .. } => command.arg(">"),
+        };
+    }
+    command
+}
 
-impl<'a> Waiting<'a> {
-    fn begin(waits: &'a AtomicU64) -> Self {
+/// How many streams a mode reads.
+fn streams(mode: &ReadMode) -> usize {
+    match mode {
+        ReadMode::Plain(positions) => positions.len(),
+        ReadMode::Group { streams, .. } => streams.len(),
+    }
+}
+
+/// One of them.
+fn stream(mode: &ReadMode, number: usize) -> &StreamName {
+    match mode {
+        ReadMode::Plain(positions) => &positions[number].0,
+        ReadMode::Group { streams, .. } => &streams[number],
+    }
+}
+
+/// A wait that is under way, until dropped.
+struct Waiting(Arc<AtomicU64>);
+
+impl Waiting {
+    fn begin(waits: Arc<AtomicU64>) -> Self {
         waits.fetch_add(1, Ordering::AcqRel);
         Self(waits)
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Waiting {
     fn drop(&mut self) {
         self.0.fetch_add(1, Ordering::AcqRel);
     }

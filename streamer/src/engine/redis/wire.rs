@@ -20,7 +20,7 @@ use crate::engine::StreamEntries;
 /// How much room there is at least for what the server sends.
 pub(super) const ROOM: usize = 64 << 10;
 
-/// A connection with at most one command under way. After an error it is of no more use.
+/// A connection for one task. After an error it is of no more use.
 pub(super) struct Wire {
     reader: ReadHalf,
     writer: WriteHalf,
@@ -69,23 +69,38 @@ impl Wire {
 
     /// Sends any command and gives its answer.
     pub(super) async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
-        resp::value(&self.exchange(command).await?)
+        self.send(command).await?;
+        resp::value(&self.receive(|| None).await?)
     }
 
-    /// Sends `XREAD` or `XREADGROUP` and gives the entries.
-    pub(super) async fn read(&mut self, command: &Cmd) -> RedisResult<Decoded<Vec<StreamEntries>>> {
-        let reply = self.exchange(command).await?;
+    /// Sends a command, to whose answer somebody will come.
+    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<()> {
+        Ok(self.write(&command.get_packed_command()).await?)
+    }
+
+    /// Gives the entries that answer an `XREAD` or `XREADGROUP` that was sent. If they come in several pieces, a command
+    /// that `ahead` gives is sent after the first: the server works on it while the others are under way.
+    pub(super) async fn entries(
+        &mut self,
+        ahead: impl FnOnce() -> Option<Cmd>,
+    ) -> RedisResult<Decoded<Vec<StreamEntries>>> {
+        let reply = self.receive(ahead).await?;
         if reply.first() == Some(&b'-') {
             return resp::value(&reply).map(|_| Err(Unexpected("an error")));
         }
         Ok(Reply::new(reply).streams())
     }
 
-    /// Sends a command and receives its whole reply.
-    async fn exchange(&mut self, command: &Cmd) -> RedisResult<Bytes> {
-        self.write(&command.get_packed_command()).await?;
+    /// Receives a whole reply.
+    async fn receive(&mut self, ahead: impl FnOnce() -> Option<Cmd>) -> RedisResult<Bytes> {
+        let mut ahead = Some(ahead);
         let mut extent = Extent::of(1);
         while !extent.reaches_end(&self.received)? {
+            if !self.received.is_empty()
+                && let Some(command) = ahead.take().and_then(|ahead| ahead())
+            {
+                self.send(&command).await?;
+            }
             make_room(&mut self.received);
             if self.reader.read_buf(&mut self.received).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
