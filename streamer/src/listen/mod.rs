@@ -146,7 +146,7 @@ impl Listening {
     }
 
     /// The most messages read at once, of all streams together; though up to ten of each (or the batch, if that is
-    /// less), where so many streams have a backlog that less would be left for them. At most three times as many are in
+    /// less), where so many streams have a backlog that less would be left for them. At most four times as many are in
     /// memory; eight times as many in one read, when all of many streams have a backlog at once after few had one.
     /// Default: 512. Fewer are read when they are large (about 8 MiB at once), or when their listeners are slow (about
     /// a quarter of a second's work at once, so that other consumers of the group get their share).
