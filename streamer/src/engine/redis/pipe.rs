@@ -42,7 +42,7 @@ const MOST_UNDER_WAY: usize = 8 << 20;
 /// How much memory for commands is kept when there are none.
 const MOST_KEPT: usize = 1 << 20;
 /// So many bytes of commands are worth a write of their own.
-const WORTH_WRITING: usize = 4 << 10;
+const WORTH_WRITING: usize = 2 << 10;
 
 /// A handle on the connection. It is closed when the last one is dropped.
 #[derive(Clone)]
