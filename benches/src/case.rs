@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, future::Future, process::Command};
 
 use anyhow::{Context, Result};
 use clap::Args;
+use rustix::{io::Errno, process::Signal};
 use serde::{Deserialize, Serialize};
 
 use crate::{cases, raw};
@@ -231,6 +232,7 @@ impl Work {
         match self.step {
             Step::Prepare => (contender.prepare)(&job),
             Step::Run => {
+                a_service_of_its_own()?;
                 let reading = (contender.run)(&job)?.with(RESIDENT, resident_mb()?);
                 println!("{}", serde_json::to_string(&reading)?);
                 Ok(())
@@ -271,6 +273,18 @@ impl Job {
     /// A plain connection to the server.
     pub(crate) fn raw(&self) -> Result<raw::Connection> {
         raw::Connection::open(&self.url)
+    }
+}
+
+/// Puts this process into a session of its own, as services are, and the server too. Linux shares processor time between
+/// sessions, not between threads: within one, a program with two threads would get twice as much as its server.
+fn a_service_of_its_own() -> Result<()> {
+    // Nobody at a terminal can end it any more, so it ends with the one who started it.
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).context("ask to end with the benchmark")?;
+    match rustix::process::setsid() {
+        // Who is the first of a session already cannot begin another.
+        Ok(_) | Err(Errno::PERM) => Ok(()),
+        Err(error) => Err(error).context("begin a session"),
     }
 }
 
