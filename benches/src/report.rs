@@ -292,9 +292,10 @@ fn markdown(all: &[Results], machine: &Machine, rounds: usize) -> String {
     let mut text = format!(
         "# How fast is it?\n\n\
         `cargo xtask bench` wrote this page; run it to measure your machine. Every contender of a case runs in a process \
-        of its own, in turn, for {rounds} rounds. A cell is the median with the range in parentheses, and a ratio is the \
-        median of the ratios within each round. [What was found on the way](performance.md) says why the figures are \
-        what they are. All readings are in [benchmarks.json](benchmarks.json).\n\n\
+        and a session of its own, in turn, for {rounds} rounds; so does the server, as services do. A cell is the median \
+        with the range in parentheses, and a ratio is the median of the ratios within each round. [What was found on the \
+        way](performance.md) says why the figures are what they are. All readings are in \
+        [benchmarks.json](benchmarks.json).\n\n\
         Measured with {} on {} processors ({}), Linux {}, {}; {}. Default settings everywhere.\n\n",
         machine.server,
         machine.processors,

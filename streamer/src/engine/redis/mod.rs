@@ -9,7 +9,8 @@
 //! - `command`, `script`: what is sent; `reply`: what came back.
 //! - `pipe`: a plain connection that many tasks send on; `wire`: one for a reader, which takes replies apart where they
 //!   lie; `resp`: the protocol; `socket`: what both stand on.
-//! - `reader`: blocking reads on connections of their own; `cluster_reader`: several of them as one.
+//! - `reader`: blocking reads on connections of their own; `turns`: of which streams, where many have a backlog;
+//!   `cluster_reader`: several readers as one.
 //! - `error`: what went wrong, as kinds.
 
 mod address;
