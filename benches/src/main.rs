@@ -3,12 +3,14 @@
 //! # Layout
 //!
 //! - `case`: what a case is; `cases/`: all of them, one file for each kind of work.
-//! - `raw`: plain sockets and commands encoded beforehand, the limit of the machine.
+//! - `raw`: plain sockets and commands encoded beforehand, the limit of the machine; `bare`: tokio's, the limit of
+//!   asynchronous programs.
 //! - `message`: the one message that everybody emits and handles.
 //! - `peers/`: other libraries under the same work.
 //! - `run`: runs contenders in turn, each in a process of its own; `report`: what is printed and written.
 //! - `costs`: instructions and allocations of one message, compared with a record.
 
+mod bare;
 mod case;
 mod cases;
 mod costs;

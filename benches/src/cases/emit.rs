@@ -1,24 +1,18 @@
 //! Emitting.
 
-use std::{
-    collections::VecDeque,
-    time::{Instant, SystemTime},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use anyhow::{Result, ensure};
 use futures_util::future::try_join_all;
 use redis::aio::ConnectionManager;
-use streamer::{
-    Streamer,
-    message::{Envelope, php_json},
-};
+use streamer::Streamer;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::JoinHandle,
 };
 
 use crate::{
+    bare,
     case::{Case, Contender, Job, Pinned, RATE, RESIDENT, Reading, Target},
     message::{self, Order, STREAM},
     peers::{apalis, ruststream, sea_streamer},
@@ -255,40 +249,7 @@ async fn bare_tokio(url: String, amount: u64) -> Result<Reading> {
 }
 
 async fn bare_tokio_encoding(url: String, amount: u64) -> Result<Reading> {
-    bare_exchanges(url, amount, |id, bytes| {
-        let created = SystemTime::UNIX_EPOCH.elapsed()?.as_secs();
-        let envelope = Envelope {
-            name: STREAM.into(),
-            kind: "event".into(),
-            domain: "shop".into(),
-            original_id: None,
-            created,
-            data: php_json::to_vec(&order(id))?.into(),
-        };
-        let fields = envelope.encode();
-        length(bytes, b'*', 3 + 2 * fields.len());
-        let values = fields.iter().flat_map(|(name, value)| [&name[..], &value[..]]);
-        for argument in [&b"XADD"[..], STREAM.as_bytes(), b"*"].into_iter().chain(values) {
-            length(bytes, b'$', argument.len());
-            bytes.extend_from_slice(argument);
-            bytes.extend_from_slice(b"\r\n");
-        }
-        Ok(())
-    })
-    .await
-}
-
-/// Of fewer than 1,000, without the cost of a formatter.
-fn length(bytes: &mut Vec<u8>, kind: u8, length: usize) {
-    let digit = |place: usize| b'0' + (length / place % 10) as u8;
-    let digits = [digit(100), digit(10), digit(1)];
-    bytes.push(kind);
-    bytes.extend_from_slice(match length {
-        0..10 => &digits[2..],
-        10..100 => &digits[1..],
-        _ => &digits,
-    });
-    bytes.extend_from_slice(b"\r\n");
+    bare_exchanges(url, amount, |id, bytes| bare::xadd("*", &order(id), bytes)).await
 }
 
 /// One command after the other, each as `command` writes it.
@@ -297,8 +258,7 @@ async fn bare_exchanges(
     amount: u64,
     command: impl Fn(u64, &mut Vec<u8>) -> Result<()>,
 ) -> Result<Reading> {
-    let mut socket = TcpStream::connect(url.trim_start_matches("redis://")).await?;
-    socket.set_nodelay(true)?;
+    let mut socket = bare::open(&url).await?;
     let (mut bytes, mut reply) = (Vec::new(), [0; 64]);
     let begun = Instant::now();
     for id in 0..amount {

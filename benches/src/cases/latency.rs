@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::try_join_all;
 use redis::{
     AsyncConnectionConfig,
@@ -17,9 +17,13 @@ use redis::{
 };
 use serde::{Deserialize, Serialize};
 use streamer::{Event, Listeners, Payload, Streamer};
-use tokio::task::JoinSet;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    task::JoinSet,
+};
 
 use crate::{
+    bare,
     case::{Case, Contender, Job, Reading, Target},
     cases::drain::Countdown,
     message::{self, GROUP, STREAM},
@@ -40,10 +44,11 @@ pub(crate) fn cases() -> Vec<Case> {
             title: "From emit to handler, 1,000 messages a second",
             about: "Producer and consumer are two processes. A message carries the time right before it was emitted; the \
                     handler compares that with its own clock. The first eleventh is not counted. Raw blocks in XREADGROUP \
-                    and XACKs what it got, as the client does; apalis asks every millisecond.",
+                    and XACKs what it got, as the client does; the bare tokio sockets do what raw does, and encode each \
+                    event: the least that asynchronous programs do; apalis asks every millisecond.",
             metrics: &[P50, P99, P999],
             amount: 5_500,
-            contenders: contenders::<1000>(),
+            contenders: contenders::<1000>(bare_sockets::<1000>()),
             targets: targets(),
         },
         Case {
@@ -53,7 +58,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     raw writes them with one call.",
             metrics: &[P50, P99, P999],
             amount: 44_000,
-            contenders: contenders::<20_000>(),
+            contenders: contenders::<20_000>(Vec::new()),
             targets: Vec::new(),
         },
     ]
@@ -80,10 +85,28 @@ fn targets() -> Vec<Target> {
     .collect()
 }
 
-/// All, at so many messages a second.
-fn contenders<const RATE: u64>() -> Vec<Contender> {
+/// The least that asynchronous programs do, where messages come one by one.
+fn bare_sockets<const RATE: u64>() -> Vec<Contender> {
     vec![
-        Contender::new("raw", |job| between(job, |job| raw_produce(job, RATE), raw_consume)),
+        Contender::new("bare tokio socket, multi-thread", |job| {
+            let producer = |job: &Job| job.on_two_threads(produce(bare_emitter(job.url.clone()), job.amount, RATE));
+            between(job, producer, |job, times| {
+                job.on_two_threads(bare_consume(job.url.clone(), times))
+            })
+        }),
+        Contender::new("bare tokio socket, current-thread", |job| {
+            let producer = |job: &Job| job.on_one_thread(produce(bare_emitter(job.url.clone()), job.amount, RATE));
+            between(job, producer, |job, times| {
+                job.on_one_thread(bare_consume(job.url.clone(), times))
+            })
+        }),
+    ]
+}
+
+/// All, and some more, at so many messages a second.
+fn contenders<const RATE: u64>(more: Vec<Contender>) -> Vec<Contender> {
+    let raw = Contender::new("raw", |job| between(job, |job| raw_produce(job, RATE), raw_consume));
+    let others = vec![
         Contender::new("streamer, multi-thread", |job| {
             let producer = |job: &Job| job.on_two_threads(produce(emitter(job.url.clone()), job.amount, RATE));
             between(job, producer, |job, times| {
@@ -158,10 +181,9 @@ fn contenders<const RATE: u64>() -> Vec<Contender> {
                 job.on_one_thread(apalis::listen(job.url.clone(), move |at| times.of(at)))
             })
         }),
-    ]
-    .into_iter()
-    .map(|contender| contender.prepared(groups))
-    .collect()
+    ];
+    let all = [raw].into_iter().chain(more).chain(others);
+    all.map(|contender| contender.prepared(groups)).collect()
 }
 
 /// Empty streams with a group, ours and the peers'.
@@ -347,42 +369,57 @@ fn raw_produce(job: &Job, rate: u64) -> Result<()> {
 /// It looks only for the times, and knows the IDs beforehand.
 fn raw_consume(job: &Job, times: Arc<Times>) -> Result<()> {
     let mut connection = job.raw()?;
-    let read = [
-        "XREADGROUP",
-        "GROUP",
-        GROUP,
-        "raw",
-        "BLOCK",
-        "0",
-        "COUNT",
-        "500",
-        "STREAMS",
-        STREAM,
-        ">",
-    ];
-    let read = raw::command(&read);
-    connection.send(&read)?;
-    let mut reply = Vec::new();
-    let mut handled = 0;
-    while handled < job.amount {
-        reply.clear();
-        let entries = loop {
-            connection.receive_piece(&mut reply)?;
-            if let Some(entries) = complete(&reply)? {
-                break entries;
-            }
-        };
-        for at in stamps(&reply) {
-            times.of(at);
+    let mut consumer = RawConsumer::new(times);
+    connection.send(&consumer.read)?;
+    while !consumer.is_done() {
+        connection.receive_piece(&mut consumer.reply)?;
+        if let Some(commands) = consumer.handle()? {
+            connection.send(&commands)?;
         }
-        let mut commands = raw::xack(STREAM, handled, entries);
-        handled += entries;
-        if handled < job.amount {
-            commands.extend_from_slice(&read);
-        }
-        connection.send(&commands)?;
     }
     connection.receive(1)
+}
+
+/// What is read, and what is sent for it.
+struct RawConsumer {
+    times: Arc<Times>,
+    read: Vec<u8>,
+    reply: Vec<u8>,
+    handled: u64,
+}
+
+impl RawConsumer {
+    fn new(times: Arc<Times>) -> Self {
+        let before = ["XREADGROUP", "GROUP", GROUP, "raw", "BLOCK", "0", "COUNT", "500"];
+        let read = [&before[..], &["STREAMS", STREAM, ">"]].concat();
+        Self {
+            times,
+            read: raw::command(&read),
+            reply: Vec::new(),
+            handled: 0,
+        }
+    }
+
+    fn is_done(&self) -> bool {
+        self.handled == self.times.amount
+    }
+
+    /// Handles the reply, if it is all there, and gives the acknowledgement and the next read.
+    fn handle(&mut self) -> Result<Option<Vec<u8>>> {
+        let Some(entries) = complete(&self.reply)? else {
+            return Ok(None);
+        };
+        for at in stamps(&self.reply) {
+            self.times.of(at);
+        }
+        self.reply.clear();
+        let mut commands = raw::xack(STREAM, self.handled, entries);
+        self.handled += entries;
+        if !self.is_done() {
+            commands.extend_from_slice(&self.read);
+        }
+        Ok(Some(commands))
+    }
 }
 
 /// How many entries a reply to `XREADGROUP` has, if it is all there; it may stand behind the reply to an `XACK`.
@@ -401,6 +438,42 @@ fn complete(reply: &[u8]) -> Result<Option<u64>> {
     let acknowledged = usize::from(text.starts_with(':'));
     let lines = text.matches('\n').count();
     Ok((lines == acknowledged + raw::read_lines(entries as usize)).then_some(entries))
+}
+
+// ----- the same on bare tokio sockets ---------------------------------------------------------------------------------
+
+/// It encodes each event, which raw does not.
+async fn bare_emitter(url: String) -> Result<impl Emit> {
+    let socket = Arc::new(tokio::sync::Mutex::new((bare::open(&url).await?, 0)));
+    Ok(move |at: u64| {
+        let socket = socket.clone();
+        async move {
+            let (socket, emitted) = &mut *socket.lock().await;
+            let (mut command, mut reply) = (Vec::new(), [0; 64]);
+            bare::xadd(&raw::id(*emitted), &Timed::emitted(at), &mut command)?;
+            *emitted += 1;
+            socket.write_all(&command).await?;
+            let read = socket.read(&mut reply).await?;
+            ensure!(reply[..read].starts_with(b"$"), "the server refused a command");
+            Ok(())
+        }
+    })
+}
+
+async fn bare_consume(url: String, times: Arc<Times>) -> Result<()> {
+    let mut socket = bare::open(&url).await?;
+    let mut consumer = RawConsumer::new(times);
+    socket.write_all(&consumer.read).await?;
+    while !consumer.is_done() {
+        let read = socket.read_buf(&mut consumer.reply).await?;
+        ensure!(read > 0, "the server closed the connection");
+        if let Some(commands) = consumer.handle()? {
+            socket.write_all(&commands).await?;
+        }
+    }
+    // The answer to the last acknowledgement.
+    socket.read_buf(&mut consumer.reply).await?;
+    Ok(())
 }
 
 // ----- ours -----------------------------------------------------------------------------------------------------------
