@@ -291,6 +291,31 @@ async fn concurrent_appends_share_commits() {
     assert_eq!(ids(&engine).await.len(), given.len());
 }
 
+/// The log is copied into the file by another thread; it begins anew though commits never pause.
+#[tokio::test]
+async fn the_log_stays_small_while_everybody_appends() {
+    const TASKS: usize = 64;
+    const EACH: usize = 400;
+    let place = Place::new();
+    let engine = place.open().await;
+    let log = place.directory.path().join("events.db-wal");
+    let append_all = async || {
+        for _ in 0..EACH {
+            engine.append(an_append(2000)).await.unwrap();
+        }
+        log.metadata().unwrap().len()
+    };
+    let sizes = join_all((0..TASKS).map(|_| append_all())).await;
+
+    let written = (TASKS * EACH * 2000) as u64;
+    let largest = sizes.into_iter().max().unwrap();
+    assert!(largest < written / 2, "the log has {largest} bytes of {written}");
+    assert_eq!(ids(&engine).await.len(), TASKS * EACH);
+    drop(engine);
+    place.closed().await;
+    assert_intact(&place.file());
+}
+
 #[tokio::test]
 async fn a_refused_operation_does_not_hurt_its_neighbours() {
     let engine = EmbeddedEngine::open("memory:").await.unwrap();

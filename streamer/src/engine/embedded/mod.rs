@@ -3,7 +3,8 @@
 //! # Layout
 //!
 //! - `address`: what the URL says. `store`: opens the file. `schema.sql`: what lies in it.
-//! - `worker`: the threads that own the connections; operations that wait at once share a commit.
+//! - `worker`: the threads that own the connections; operations that wait at once share a commit. `checkpoint`: one
+//!   more, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
 //! - `operations`: each operation of the contract; `entries`, `group`, `pending`, `lag`, `info`, `records`, `lists`: the
 //!   same on a transaction.
@@ -13,6 +14,7 @@
 //! What each operation answers is what Redis 7.0 answers; `tests/differential.rs` compares the two.
 
 mod address;
+mod checkpoint;
 mod codec;
 mod entries;
 mod failure;

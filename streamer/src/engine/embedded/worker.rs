@@ -21,6 +21,7 @@ use tokio::{
 
 use super::{
     address::Address,
+    checkpoint::Checkpoints,
     failure::{Failure, Step},
     store::{self, patiently},
     transaction::Transaction,
@@ -189,6 +190,8 @@ fn gather(waiting: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Jo
 
 impl Thread {
     fn work(self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
+        let in_a_file = self.address.path.is_some();
+        let mut checkpoints = in_a_file.then(|| Checkpoints::of(&self.connection, &self.address));
         let mut before = [1; 2];
         loop {
             // The halves are never equal: waiting for all of one, the smaller would always wait for a few of the other.
@@ -219,6 +222,10 @@ impl Thread {
                         None => drop(answered),
                     }
                 }
+            }
+            // After the answers: nobody waits for it but the next commit.
+            if let Some(checkpoints) = &mut checkpoints {
+                checkpoints.look_after(&self.connection);
             }
         }
     }
