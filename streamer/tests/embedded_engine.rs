@@ -291,7 +291,7 @@ async fn concurrent_appends_share_commits() {
     assert_eq!(ids(&engine).await.len(), given.len());
 }
 
-/// The log is copied into the file by another thread; it begins anew though commits never pause.
+/// The log is copied into the file while there are commits, and begins anew.
 #[tokio::test]
 async fn the_log_stays_small_while_everybody_appends() {
     const TASKS: usize = 64;

@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
                     event: the least that asynchronous programs do; apalis asks every millisecond.",
             metrics: &[P50, P99, P999],
             amount: 5_500,
-            contenders: contenders::<1000>(bare_sockets::<1000>()),
+            contenders: contenders::<1000>(bare_sockets()),
             targets: targets(),
         },
         Case {
@@ -86,16 +86,16 @@ fn targets() -> Vec<Target> {
 }
 
 /// The least that asynchronous programs do, where messages come one by one.
-fn bare_sockets<const RATE: u64>() -> Vec<Contender> {
+fn bare_sockets() -> Vec<Contender> {
     vec![
         Contender::new("bare tokio socket, multi-thread", |job| {
-            let producer = |job: &Job| job.on_two_threads(produce(bare_emitter(job.url.clone()), job.amount, RATE));
+            let producer = |job: &Job| job.on_two_threads(produce(bare_emitter(job.url.clone()), job.amount, 1000));
             between(job, producer, |job, times| {
                 job.on_two_threads(bare_consume(job.url.clone(), times))
             })
         }),
         Contender::new("bare tokio socket, current-thread", |job| {
-            let producer = |job: &Job| job.on_one_thread(produce(bare_emitter(job.url.clone()), job.amount, RATE));
+            let producer = |job: &Job| job.on_one_thread(produce(bare_emitter(job.url.clone()), job.amount, 1000));
             between(job, producer, |job, times| {
                 job.on_one_thread(bare_consume(job.url.clone(), times))
             })

@@ -11,7 +11,7 @@
 //! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
 //! - `codec`: how fields are stored. `failure`: what goes wrong below the contract's errors.
 //!
-//! What each operation answers is what Redis 7.0 answers; `tests/differential.rs` compares the two.
+//! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
 
 mod address;
 mod checkpoint;
