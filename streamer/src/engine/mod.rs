@@ -15,6 +15,7 @@
 
 mod embedded;
 mod error;
+mod group_store;
 mod open;
 mod redis;
 
@@ -26,6 +27,10 @@ use bytes::Bytes;
 pub use self::{
     embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},
+    group_store::{
+        Deferral, DueEntries, EntryEnd, EntrySettlement, FailureChange, FailureRecord, GroupStore, Joined, Member,
+        Missing, Renewal, Scan, TakeRequest, Taken, TakenEntry,
+    },
     open::open,
     redis::RedisEngine,
 };
