@@ -14,7 +14,7 @@ use rustls::crypto::CryptoProvider;
 use super::{
     cluster::Cluster,
     error::engine_error,
-    link::{Link, Source},
+    reconnecting::{Reconnecting, Source},
 };
 use crate::engine::{EngineError, EngineErrorKind, EngineResult};
 
@@ -28,7 +28,7 @@ const SENTINEL_PORT: u16 = 26_379;
 #[derive(Clone)]
 pub(super) enum Server {
     /// One server, or the master that Sentinels name.
-    Single(std::sync::Arc<Link>),
+    Single(std::sync::Arc<Reconnecting>),
     Cluster(std::sync::Arc<Cluster>),
 }
 
@@ -67,7 +67,7 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
     let server = match parts.scheme {
         "redis-sentinel" | "rediss-sentinel" => {
             let client = sentinel(&parts, certificates)?;
-            Server::Single(Link::new(Source::Sentinel(tokio::sync::Mutex::new(client))))
+            Server::Single(Reconnecting::new(Source::Sentinel(tokio::sync::Mutex::new(client))))
         }
         "redis-cluster" | "rediss-cluster" => {
             let [] = parts.path[..] else {
@@ -86,7 +86,7 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
                 ));
             };
             let db = parts.path.first().copied().unwrap_or_default();
-            Server::Single(Link::new(Source::Server(server(
+            Server::Single(Reconnecting::new(Source::Server(server(
                 &parts,
                 host,
                 db,
@@ -292,7 +292,7 @@ fn unix(rest: &str) -> EngineResult<(String, Server)> {
     if settings.db() != 0 {
         let _ = write!(location, "?db={}", settings.db());
     }
-    Ok((location, Server::Single(Link::new(Source::Server(info)))))
+    Ok((location, Server::Single(Reconnecting::new(Source::Server(info)))))
 }
 
 /// A machine that vanished must be noticed also while nothing is sent, as in a blocking read.

@@ -18,7 +18,7 @@ use redis::{
 };
 
 use super::{
-    link::{Link, Source},
+    reconnecting::{Reconnecting, Source},
     reply::{self, Decoded, Unexpected},
 };
 use crate::entry::StreamName;
@@ -30,7 +30,7 @@ const REDIRECTIONS: usize = 5;
 /// Connections to the nodes of a cluster and the map of what each serves.
 pub(super) struct Cluster {
     seeds: Vec<ConnectionInfo>,
-    nodes: Mutex<HashMap<Node, Arc<Link>>>,
+    nodes: Mutex<HashMap<Node, Arc<Reconnecting>>>,
     served: Mutex<Arc<[Range]>>,
     /// Set when an answer showed that the map is wrong. The next command asks for a new one.
     stale: AtomicBool,
@@ -69,7 +69,7 @@ impl Cluster {
                 link.run(command).await
             };
             let Err(error) = answer else { return answer };
-            let Some(node) = self.judge(&error) else {
+            let Some(node) = self.check_outdated(&error) else {
                 return Err(error);
             };
             asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
@@ -84,7 +84,7 @@ impl Cluster {
 
     /// Runs commands, one pipeline for each node, and gives the answers in the order of the commands.
     pub(super) async fn run_all(&self, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
-        let mut by_node: Vec<(Arc<Link>, Vec<usize>)> = Vec::new();
+        let mut by_node: Vec<(Arc<Reconnecting>, Vec<usize>)> = Vec::new();
         let mut answers: Vec<Option<RedisResult<Value>>> = commands.iter().map(|_| None).collect();
         for (index, (key, _)) in commands.iter().enumerate() {
             match self.link(key.as_bytes()).await {
@@ -114,7 +114,7 @@ impl Cluster {
             let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());
             in_order.push(match answer.unwrap_or_else(lost) {
                 // Redirected means not executed. One after another keeps the order within a stream.
-                Err(error) if self.judge(&error).is_some() => self.run(key.as_bytes(), command).await,
+                Err(error) if self.check_outdated(&error).is_some() => self.run(key.as_bytes(), command).await,
                 answer => answer,
             });
         }
@@ -122,7 +122,7 @@ impl Cluster {
     }
 
     /// The shared connection to the node that serves `key`.
-    pub(super) async fn link(&self, key: &[u8]) -> RedisResult<Arc<Link>> {
+    pub(super) async fn link(&self, key: &[u8]) -> RedisResult<Arc<Reconnecting>> {
         if self.stale.load(Ordering::Acquire) {
             self.refresh().await?;
         }
@@ -140,7 +140,7 @@ impl Cluster {
     }
 
     /// Learns from an error what the map lacks. Gives the node to go to, when the error names one.
-    fn judge(&self, error: &RedisError) -> Option<Node> {
+    fn check_outdated(&self, error: &RedisError) -> Option<Node> {
         use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
         let outdated = match error.kind() {
             ErrorKind::Io | ErrorKind::Server(Moved | ReadOnly | ClusterDown | MasterDown) => true,
@@ -161,7 +161,7 @@ impl Cluster {
         self.stale.store(true, Ordering::Release);
     }
 
-    fn node(&self, node: &Node) -> Arc<Link> {
+    fn node(&self, node: &Node) -> Arc<Reconnecting> {
         let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
         let link = nodes.entry(node.clone()).or_insert_with(|| {
             let seed = &self.seeds[0];
@@ -177,7 +177,7 @@ impl Cluster {
                 },
                 _ => ConnectionAddr::Tcp(host, port),
             };
-            Link::new(Source::Server(seed.clone().set_addr(address)))
+            Reconnecting::new(Source::Server(seed.clone().set_addr(address)))
         });
         link.clone()
     }
@@ -226,7 +226,7 @@ impl Cluster {
     }
 }
 
-async fn run_asking(link: &Arc<Link>, command: &Cmd) -> RedisResult<Value> {
+async fn run_asking(link: &Arc<Reconnecting>, command: &Cmd) -> RedisResult<Value> {
     let mut pipeline = pipe();
     pipeline.cmd("ASKING").add_command(command.clone());
     let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());

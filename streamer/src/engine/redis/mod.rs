@@ -5,11 +5,11 @@
 //! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands;
 //!   `recorded`: entries with a record beside them.
 //! - `address`: from a URL to a server.
-//! - `link`: one shared connection that comes back; `cluster`: many, and which stream is where.
+//! - `reconnecting`: one shared connection that comes back; `cluster`: many, and which stream is where.
 //! - `command`, `script`: what is sent; `reply`: what came back.
-//! - `pipe`: a plain connection that many tasks send on; `wire`: one for a reader, which takes replies apart where they
-//!   lie; `resp`: the protocol; `socket`: what both stand on.
-//! - `reader`: blocking reads on connections of their own; `turns`: of which streams, where many have a backlog;
+//! - `shared_connection`: a plain connection that many tasks send on; `reader_connection`: one for a reader, which takes
+//!   replies apart where they lie; `resp`: the protocol; `socket`: what both stand on.
+//! - `reader`: blocking reads on connections of their own; `read_scheduler`: of which streams, where many are backlogged;
 //!   `cluster_reader`: several readers as one.
 //! - `error`: what went wrong, as kinds.
 
@@ -18,17 +18,17 @@ mod cluster;
 mod cluster_reader;
 mod command;
 mod error;
-mod link;
 mod operations;
-mod pipe;
+mod read_scheduler;
 mod reader;
+mod reader_connection;
+mod reconnecting;
 mod recorded;
 mod reply;
 mod resp;
 mod script;
+mod shared_connection;
 mod socket;
-mod turns;
-mod wire;
 
 use std::fmt;
 

@@ -15,10 +15,10 @@ use tokio::runtime::Handle;
 use super::{
     command::{at_least_one, millis},
     error::engine_error,
-    link::{Dedicated, Link},
+    read_scheduler::{ReadScheduler, ScheduledRead},
+    reader_connection::too_late,
+    reconnecting::{Dedicated, Reconnecting},
     reply::Unexpected,
-    turns::{Turn, Turns},
-    wire::too_late,
 };
 use crate::{
     engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names},
@@ -36,19 +36,19 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(5);
 pub(super) struct ServerReader {
     connection: Dedicated,
     mode: ReadMode,
-    turns: Turns,
+    scheduler: ReadScheduler,
     may_read_ahead: bool,
     /// A read that was sent, and whose answer is yet to be received.
-    ahead: Option<Turn>,
+    ahead: Option<ScheduledRead>,
     interrupter: Interrupter,
     /// Odd while a wait is under way. Each wait has a number of its own.
     waits: Arc<AtomicU64>,
 }
 
 impl ServerReader {
-    pub(super) async fn connect(link: Arc<Link>, mode: ReadMode) -> EngineResult<Self> {
+    pub(super) async fn connect(server: Arc<Reconnecting>, mode: ReadMode) -> EngineResult<Self> {
         let attempted = || format!("connect a reader of {}", names(&mode));
-        let mut connection = link
+        let mut connection = server
             .dedicated()
             .await
             .map_err(|error| engine_error(attempted(), error))?;
@@ -62,19 +62,19 @@ impl ServerReader {
         let waits = Arc::new(AtomicU64::new(0));
         Ok(Self {
             connection,
-            turns: Turns::of(streams(&mode)),
+            scheduler: ReadScheduler::of(streams(&mode)),
             may_read_ahead: false,
             ahead: None,
             mode,
-            interrupter: interrupter(link, client_id, waits.clone()),
+            interrupter: interrupter(server, client_id, waits.clone()),
             waits,
         })
     }
 
-    /// Gives what a turn brings: of `command`, or of what was sent ahead.
+    /// Gives what a read brings: of `command`, or of what was sent ahead.
     async fn take(
         &mut self,
-        turn: &Turn,
+        read: &ScheduledRead,
         command: Option<Cmd>,
         patience: Duration,
         may_read_ahead: bool,
@@ -82,28 +82,28 @@ impl ServerReader {
         let Self {
             connection,
             mode,
-            turns,
+            scheduler,
             ahead,
             ..
         } = self;
         // Where to go on without a group is known only when all has been received.
         let may_read_ahead = may_read_ahead && matches!(mode, ReadMode::Group { .. });
         let read_ahead = || {
-            let turn = may_read_ahead.then(|| turns.next(turn.count))?;
-            let command = command_of(mode, &turn, None);
-            *ahead = Some(turn);
+            let read = may_read_ahead.then(|| scheduler.next(read.count))?;
+            let command = command_of(mode, &read, None);
+            *ahead = Some(read);
             Some(command)
         };
         let answer = in_time(patience, connection.read(command, read_ahead)).await;
         let attempted = || format!("read from {}", names(mode));
         let answer = answer.map_err(|error| engine_error(attempted(), error))?;
-        let read = answer.map_err(|Unexpected(what)| {
+        let found = answer.map_err(|Unexpected(what)| {
             let reason = format!("the server's answer makes no sense: expected {what}");
             EngineError::new(EngineErrorKind::Corrupt, attempted(), reason)
         })?;
-        turns.learn(turn, &read, |number| stream(mode, number));
-        self.advance(&read);
-        Ok(read)
+        scheduler.learn(read, &found, |number| stream(mode, number));
+        self.advance(&found);
+        Ok(found)
     }
 
     fn advance(&mut self, read: &[StreamEntries]) {
@@ -125,19 +125,19 @@ impl Reader for ServerReader {
         let wait = wait.map(|wait| wait.min(LONGEST_WAIT));
         let _waiting = Waiting::begin(self.waits.clone());
         loop {
-            let (turn, command, patience) = match self.ahead.take() {
-                Some(turn) => (turn, None, GRACE),
+            let (read, command, patience) = match self.ahead.take() {
+                Some(read) => (read, None, GRACE),
                 None => {
-                    let turn = self.turns.next(count);
-                    let wait = wait.filter(|_| turn.is_whole);
-                    let command = command_of(&self.mode, &turn, wait);
-                    (turn, Some(command), wait.unwrap_or_default().saturating_add(GRACE))
+                    let read = self.scheduler.next(count);
+                    let wait = wait.filter(|_| read.is_whole);
+                    let command = command_of(&self.mode, &read, wait);
+                    (read, Some(command), wait.unwrap_or_default().saturating_add(GRACE))
                 }
             };
-            let is_last = turn.is_whole && command.is_some();
-            let read = self.take(&turn, command, patience, self.may_read_ahead).await?;
-            if is_last || !read.is_empty() {
-                return Ok(read);
+            let is_last = read.is_whole && command.is_some();
+            let found = self.take(&read, command, patience, self.may_read_ahead).await?;
+            if is_last || !found.is_empty() {
+                return Ok(found);
             }
         }
     }
@@ -148,7 +148,7 @@ impl Reader for ServerReader {
 
     async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
         match self.ahead.take() {
-            Some(turn) => self.take(&turn, None, GRACE, false).await,
+            Some(read) => self.take(&read, None, GRACE, false).await,
             None => Ok(Vec::new()),
         }
     }
@@ -158,8 +158,8 @@ impl Reader for ServerReader {
     }
 }
 
-/// `XREAD` or `XREADGROUP` of a turn's streams.
-fn command_of(mode: &ReadMode, turn: &Turn, wait: Option<Duration>) -> Cmd {
+/// `XREAD` or `XREADGROUP` of a read's streams.
+fn command_of(mode: &ReadMode, read: &ScheduledRead, wait: Option<Duration>) -> Cmd {
     let mut command = match mode {
         ReadMode::Plain(_) => cmd("XREAD"),
         ReadMode::Group { group, consumer, .. } => {
@@ -168,16 +168,16 @@ fn command_of(mode: &ReadMode, turn: &Turn, wait: Option<Duration>) -> Cmd {
             command
         }
     };
-    command.arg("COUNT").arg(at_least_one(turn.count));
+    command.arg("COUNT").arg(at_least_one(read.count));
     if let Some(wait) = wait {
         // BLOCK 0 would be "for ever".
         command.arg("BLOCK").arg(millis(wait).max(1));
     }
     command.arg("STREAMS");
-    for number in &turn.streams {
+    for number in &read.streams {
         command.arg(stream(mode, *number).as_bytes());
     }
-    for number in &turn.streams {
+    for number in &read.streams {
         match mode {
             ReadMode::Plain(positions) => command.arg(positions[*number].1.to_string()),
             ReadMode::Group { .. } => command.arg(">"),
@@ -220,7 +220,7 @@ impl Drop for Waiting {
 
 /// Sends `CLIENT UNBLOCK` over the shared connection, again and again while the same wait is under way: the first may
 /// reach the server before the read does.
-fn interrupter(link: Arc<Link>, client_id: Option<i64>, waits: Arc<AtomicU64>) -> Interrupter {
+fn interrupter(server: Arc<Reconnecting>, client_id: Option<i64>, waits: Arc<AtomicU64>) -> Interrupter {
     let Some(client_id) = client_id else {
         return Interrupter::new(|| ());
     };
@@ -230,11 +230,11 @@ fn interrupter(link: Arc<Link>, client_id: Option<i64>, waits: Arc<AtomicU64>) -
         if this_wait.is_multiple_of(2) {
             return;
         }
-        let (link, waits) = (link.clone(), waits.clone());
+        let (server, waits) = (server.clone(), waits.clone());
         runtime.spawn(async move {
             while waits.load(Ordering::Acquire) == this_wait {
                 // An error (no permission, no connection) leaves the wait to its own end.
-                let Ok(_) = link.run(cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await else {
+                let Ok(_) = server.run(cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await else {
                     return;
                 };
                 tokio::time::sleep(UNBLOCK_AGAIN).await;

@@ -59,7 +59,7 @@ impl WriteHalf {
     }
 
     /// Waits until there may be room. Only one task may wait.
-    pub(super) fn poll_room(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         match self {
             Self::Tcp(socket) => socket.as_ref().poll_write_ready(context),
             #[cfg(unix)]

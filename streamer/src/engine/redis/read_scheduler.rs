@@ -1,25 +1,25 @@
 //! Which streams a read asks for, where many have more than it takes.
 //!
 //! A few entries of each of a hundred streams cost the server more than as many of five: it looks each stream up, and
-//! finds its place in it. So streams that are behind come in turn, a few in each read. Those that are not are in every
+//! finds its place in it. So backlogged streams come in turn, a few in each read. Those that are not are in every
 //! read, and never wait for the others.
 
 use std::collections::VecDeque;
 
 use crate::{engine::StreamEntries, entry::StreamName};
 
-/// How many streams that are behind share a read.
+/// How many backlogged streams share a read.
 const TOGETHER: usize = 5;
 
-/// Whose turn it is.
-pub(super) struct Turns {
+/// Which streams the next read asks for.
+pub(super) struct ReadScheduler {
     /// Streams that had more when they were last asked, by their number; first the one that waits longest.
-    behind: VecDeque<usize>,
-    is_behind: Vec<bool>,
+    backlog: VecDeque<usize>,
+    backlogged: Vec<bool>,
 }
 
 /// What one read asks for.
-pub(super) struct Turn {
+pub(super) struct ScheduledRead {
     /// These streams, by their number, in order.
     pub(super) streams: Vec<usize>,
     /// So many entries of each.
@@ -28,42 +28,49 @@ pub(super) struct Turn {
     pub(super) is_whole: bool,
 }
 
-impl Turns {
+impl ReadScheduler {
     pub(super) fn of(streams: usize) -> Self {
         Self {
-            behind: VecDeque::new(),
-            is_behind: vec![false; streams],
+            backlog: VecDeque::new(),
+            backlogged: vec![false; streams],
         }
     }
 
-    /// The next read: all that are not behind, and of those that are who waited longest.
-    pub(super) fn next(&mut self, count: usize) -> Turn {
-        let together = self.behind.len().min(TOGETHER);
-        let streams = self.is_behind.iter().enumerate();
-        let quiet = streams.filter(|(_, is_behind)| !**is_behind).map(|(stream, _)| stream);
-        let mut streams: Vec<usize> = quiet.chain(self.behind.iter().take(together).copied()).collect();
+    /// The next read: all streams that are not backlogged, and those backlogged ones that waited longest.
+    pub(super) fn next(&mut self, count: usize) -> ScheduledRead {
+        let together = self.backlog.len().min(TOGETHER);
+        let streams = self.backlogged.iter().enumerate();
+        let quiet = streams
+            .filter(|(_, backlogged)| !**backlogged)
+            .map(|(stream, _)| stream);
+        let mut streams: Vec<usize> = quiet.chain(self.backlog.iter().take(together).copied()).collect();
         streams.sort_unstable();
-        let turn = Turn {
+        let read = ScheduledRead {
             streams,
             count: count.max(1),
-            is_whole: together == self.behind.len(),
+            is_whole: together == self.backlog.len(),
         };
-        self.behind.rotate_left(together);
-        turn
+        self.backlog.rotate_left(together);
+        read
     }
 
-    /// Learns who is behind from what a turn brought, which lies in the order that was asked for.
-    pub(super) fn learn<'a>(&mut self, turn: &Turn, brought: &[StreamEntries], name: impl Fn(usize) -> &'a StreamName) {
+    /// Learns which streams are backlogged from what a read brought, in the order that was asked for.
+    pub(super) fn learn<'a>(
+        &mut self,
+        read: &ScheduledRead,
+        brought: &[StreamEntries],
+        name: impl Fn(usize) -> &'a StreamName,
+    ) {
         let mut brought = brought.iter().peekable();
-        for &stream in &turn.streams {
+        for &stream in &read.streams {
             let brought = brought.next_if(|brought| brought.stream == *name(stream));
-            let has_more = brought.is_some_and(|brought| brought.entries.len() >= turn.count);
-            match (self.is_behind[stream], has_more) {
-                (false, true) => self.behind.push_back(stream),
-                (true, false) => self.behind.retain(|other| *other != stream),
+            let has_more = brought.is_some_and(|brought| brought.entries.len() >= read.count);
+            match (self.backlogged[stream], has_more) {
+                (false, true) => self.backlog.push_back(stream),
+                (true, false) => self.backlog.retain(|other| *other != stream),
                 _ => {}
             }
-            self.is_behind[stream] = has_more;
+            self.backlogged[stream] = has_more;
         }
     }
 }
@@ -73,11 +80,11 @@ mod tests {
     use super::*;
     use crate::entry::{Entry, EntryId};
 
-    /// A store with so many entries in each stream, of which turns take.
+    /// A store with so many entries in each stream, of which reads take.
     struct Store {
         names: Vec<StreamName>,
         left: Vec<usize>,
-        turns: Turns,
+        scheduler: ReadScheduler,
     }
 
     impl Store {
@@ -85,20 +92,20 @@ mod tests {
             let names = (0..left.len()).map(|number| StreamName::from(number.to_string()));
             Self {
                 names: names.collect(),
-                turns: Turns::of(left.len()),
+                scheduler: ReadScheduler::of(left.len()),
                 left,
             }
         }
 
-        /// Takes a turn, and gives what it took of each stream, and whether it asked for all.
+        /// Reads once, and gives what it took of each stream, and whether it asked for all.
         fn read(&mut self, count: usize) -> (Vec<(usize, usize)>, bool) {
-            let turn = self.turns.next(count);
+            let read = self.scheduler.next(count);
             let entry = Entry {
                 id: EntryId::MIN,
                 fields: Vec::new(),
             };
             let (mut taken, mut brought) = (Vec::new(), Vec::new());
-            for &stream in &turn.streams {
+            for &stream in &read.streams {
                 let some = self.left[stream].min(count);
                 self.left[stream] -= some;
                 if some > 0 {
@@ -109,16 +116,19 @@ mod tests {
                     });
                 }
             }
-            self.turns.learn(&turn, &brought, |stream| &self.names[stream]);
-            (taken, turn.is_whole)
+            self.scheduler.learn(&read, &brought, |stream| &self.names[stream]);
+            (taken, read.is_whole)
         }
     }
 
     #[test]
-    fn streams_that_are_behind_come_in_turn() {
+    fn backlogged_streams_come_in_turn() {
         let mut store = Store::with(vec![50; 25]);
         let (first, whole) = store.read(5);
-        assert!(whole && first.len() == 25, "nobody is known to be behind: {first:?}");
+        assert!(
+            whole && first.len() == 25,
+            "no stream is known to be backlogged: {first:?}"
+        );
         let turns = (0..5).map(|_| store.read(5).0).collect::<Vec<_>>();
         assert!(turns.iter().all(|turn| turn.len() == TOGETHER), "{turns:?}");
         let mut streams = turns.iter().flatten().map(|(stream, _)| *stream).collect::<Vec<_>>();
@@ -131,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_behind_waits_for_nobody() {
+    fn a_stream_without_backlog_is_in_every_read() {
         let mut store = Store::with([vec![50; 25], vec![0]].concat());
         for _ in 0..4 {
             store.left[25] = 1;

@@ -21,26 +21,26 @@ use crate::engine::StreamEntries;
 pub(super) const ROOM: usize = 64 << 10;
 
 /// A connection for one task. After an error it is of no more use.
-pub(super) struct Wire {
+pub(super) struct ReaderConnection {
     reader: ReadHalf,
     writer: WriteHalf,
     received: BytesMut,
 }
 
-impl Wire {
+impl ReaderConnection {
     /// Connects and logs in; `None` where the address is not for plain connections.
     pub(super) async fn connect(server: &ConnectionInfo, within: Duration) -> RedisResult<Option<Self>> {
         let connecting = async {
             let Some((reader, writer)) = socket::connect(server.addr()).await? else {
                 return Ok(None);
             };
-            let mut wire = Self {
+            let mut connection = Self {
                 reader,
                 writer,
                 received: BytesMut::with_capacity(ROOM),
             };
-            wire.log_in(server).await?;
-            Ok(Some(wire))
+            connection.log_in(server).await?;
+            Ok(Some(connection))
         };
         tokio::time::timeout(within, connecting)
             .await
@@ -114,7 +114,7 @@ impl Wire {
             match self.writer.try_write(bytes) {
                 Ok(written) => bytes = &bytes[written..],
                 Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
-                    poll_fn(|context| self.writer.poll_room(context)).await?;
+                    poll_fn(|context| self.writer.poll_writable(context)).await?;
                 }
                 Err(error) => return Err(error),
             }

@@ -32,13 +32,13 @@ use tokio::{
 };
 
 use super::{
+    reader_connection::{ROOM, ReaderConnection, make_room, too_late},
     resp::{Extent, nonsense},
     socket::{ReadHalf, WriteHalf},
-    wire::{ROOM, Wire, make_room, too_late},
 };
 
 /// Bytes of commands that are not answered yet. A larger command goes alone.
-const MOST_UNDER_WAY: usize = 8 << 20;
+const CAPACITY: usize = 8 << 20;
 /// How much memory for commands is kept when there are none.
 const MOST_KEPT: usize = 1 << 20;
 /// So many bytes of commands are worth a write of their own.
@@ -46,14 +46,14 @@ const WORTH_WRITING: usize = 2 << 10;
 
 /// A handle on the connection. It is closed when the last one is dropped.
 #[derive(Clone)]
-pub(super) struct Pipe(Arc<Open>);
+pub(super) struct SharedConnection(Arc<Handle>);
 
-struct Open(Arc<Line>);
+struct Handle(Arc<Inner>);
 
 /// What those who send and the one that receives share.
-struct Line {
+struct Inner {
     writer: WriteHalf,
-    room: Semaphore,
+    capacity: Semaphore,
     state: Mutex<State>,
 }
 
@@ -63,11 +63,11 @@ struct State {
     gathered: Vec<u8>,
     writing: Writing,
     /// Whose answers are to come, in order.
-    asked: VecDeque<Asked>,
+    pending: VecDeque<PendingReply>,
     /// The receiving task, which also writes what nobody else does.
     receiver: Option<Waker>,
-    /// Whether it has been told to write what is gathered.
-    told: bool,
+    /// Whether the receiving task was asked to write what is gathered.
+    flush_requested: bool,
     /// Whether it looks after the time that answers take.
     watched: bool,
     /// Why the connection is of no more use.
@@ -84,33 +84,33 @@ enum Writing {
     Blocked(Vec<u8>, usize),
 }
 
-struct Asked {
+struct PendingReply {
     replies: u64,
-    room: u32,
+    capacity: u32,
     since: Instant,
     answer: oneshot::Sender<RedisResult<Bytes>>,
 }
 
-impl Pipe {
-    /// Takes a connection over. An answer may take `patience`.
-    pub(super) fn new(wire: Wire, patience: Duration) -> Self {
-        let (reader, writer) = wire.into_socket();
-        let line = Arc::new(Line {
+impl SharedConnection {
+    /// Takes a connection over. A reply may take `response_timeout`.
+    pub(super) fn new(connection: ReaderConnection, response_timeout: Duration) -> Self {
+        let (reader, writer) = connection.into_socket();
+        let inner = Arc::new(Inner {
             writer,
-            room: Semaphore::new(MOST_UNDER_WAY),
+            capacity: Semaphore::new(CAPACITY),
             state: Mutex::default(),
         });
         let receiving = Receiving {
-            line: Arc::clone(&line),
+            inner: Arc::clone(&inner),
             reader,
             received: BytesMut::with_capacity(ROOM),
             extent: None,
             answered: Vec::new(),
-            patience,
+            response_timeout,
             late: Box::pin(sleep_until(Instant::now())),
         };
         tokio::spawn(receiving.run());
-        Self(Arc::new(Open(line)))
+        Self(Arc::new(Handle(inner)))
     }
 
     /// Whether the connection is of no more use.
@@ -124,26 +124,26 @@ impl Pipe {
             // Nothing is sent, and nothing would be answered.
             return Ok(Bytes::new());
         }
-        let line = &self.0.0;
-        let room = commands.len().min(MOST_UNDER_WAY) as u32;
-        let permit = match line.room.try_acquire_many(room) {
-            Err(TryAcquireError::NoPermits) => line.room.acquire_many(room).await.ok(),
+        let inner = &self.0.0;
+        let capacity = commands.len().min(CAPACITY) as u32;
+        let permit = match inner.capacity.try_acquire_many(capacity) {
+            Err(TryAcquireError::NoPermits) => inner.capacity.acquire_many(capacity).await.ok(),
             permit => permit.ok(),
         };
         // Given back with the answer, also when nobody waits for it any more.
-        permit.ok_or_else(|| line.why())?.forget();
-        let answer = line.ask(commands, replies, room)?;
-        answer.await.unwrap_or_else(|_| Err(line.why()))
+        permit.ok_or_else(|| inner.why())?.forget();
+        let answer = inner.ask(commands, replies, capacity)?;
+        answer.await.unwrap_or_else(|_| Err(inner.why()))
     }
 }
 
-impl Drop for Open {
+impl Drop for Handle {
     fn drop(&mut self) {
         self.0.end(&closed());
     }
 }
 
-impl Line {
+impl Inner {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -152,16 +152,16 @@ impl Line {
         self.state().ended.clone().unwrap_or_else(closed)
     }
 
-    fn ask(&self, commands: &[u8], replies: u64, room: u32) -> RedisResult<oneshot::Receiver<RedisResult<Bytes>>> {
+    fn ask(&self, commands: &[u8], replies: u64, capacity: u32) -> RedisResult<oneshot::Receiver<RedisResult<Bytes>>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state();
         if let Some(error) = &state.ended {
             return Err(error.clone());
         }
-        let alone = state.asked.is_empty();
-        state.asked.push_back(Asked {
+        let alone = state.pending.is_empty();
+        state.pending.push_back(PendingReply {
             replies,
-            room,
+            capacity,
             since: Instant::now(),
             answer,
         });
@@ -169,7 +169,7 @@ impl Line {
         let free = matches!(state.writing, Writing::Nobody);
         let now = free && (alone || state.gathered.len() >= WORTH_WRITING);
         if !now || !state.watched {
-            state.tell();
+            state.request_flush();
         }
         if now {
             self.write(state);
@@ -205,7 +205,7 @@ impl Line {
                 Ok(()) => {
                     state.writing = Writing::Nobody;
                     if !state.gathered.is_empty() {
-                        state.tell();
+                        state.request_flush();
                     } else if out.capacity() <= MOST_KEPT {
                         out.clear();
                         state.gathered = out;
@@ -214,7 +214,7 @@ impl Line {
                 }
                 Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
                     state.writing = Writing::Blocked(out, at);
-                    state.tell();
+                    state.request_flush();
                     return;
                 }
                 Err(error) => {
@@ -233,11 +233,11 @@ impl Line {
             return;
         }
         state.ended = Some(error.clone());
-        let asked = mem::take(&mut state.asked);
+        let pending = mem::take(&mut state.pending);
         let receiver = state.receiver.take();
         drop(state);
-        self.room.close();
-        for Asked { answer, .. } in asked {
+        self.capacity.close();
+        for PendingReply { answer, .. } in pending {
             let _ = answer.send(Err(error.clone()));
         }
         if let Some(receiver) = receiver {
@@ -247,8 +247,8 @@ impl Line {
 }
 
 impl State {
-    fn tell(&mut self) {
-        if !mem::replace(&mut self.told, true)
+    fn request_flush(&mut self) {
+        if !mem::replace(&mut self.flush_requested, true)
             && let Some(receiver) = &self.receiver
         {
             receiver.wake_by_ref();
@@ -258,14 +258,14 @@ impl State {
 
 /// The one that receives.
 struct Receiving {
-    line: Arc<Line>,
+    inner: Arc<Inner>,
     reader: ReadHalf,
     received: BytesMut,
     /// How far the next answer reaches, as far as is known.
     extent: Option<Extent>,
-    /// Answers on their way to those who asked.
+    /// Replies on their way to those who asked.
     answered: Vec<(oneshot::Sender<RedisResult<Bytes>>, Bytes)>,
-    patience: Duration,
+    response_timeout: Duration,
     /// When the oldest command will have waited for too long, if `watched` is set.
     late: Pin<Box<Sleep>>,
 }
@@ -273,24 +273,24 @@ struct Receiving {
 impl Receiving {
     async fn run(mut self) {
         loop {
-            if let Err(error) = poll_fn(|context| self.poll_told(context)).await {
-                return self.line.end(&error);
+            if let Err(error) = poll_fn(|context| self.poll_flush_requested(context)).await {
+                return self.inner.end(&error);
             }
             // Whoever can add something does it now. It does not tell again, which would end the turn early.
             tokio::task::yield_now().await;
-            let mut state = self.line.state();
-            state.told = false;
+            let mut state = self.inner.state();
+            state.flush_requested = false;
             if !state.gathered.is_empty() {
-                self.line.write(state);
+                self.inner.write(state);
             }
         }
     }
 
-    /// Receives until it is told to write what is gathered.
-    fn poll_told(&mut self, context: &mut Context<'_>) -> Poll<RedisResult<()>> {
+    /// Receives until it is asked to write what is gathered.
+    fn poll_flush_requested(&mut self, context: &mut Context<'_>) -> Poll<RedisResult<()>> {
         self.receive(context)?;
-        let line = Arc::clone(&self.line);
-        let mut state = line.state();
+        let inner = Arc::clone(&self.inner);
+        let mut state = inner.state();
         if let Some(error) = &state.ended {
             return Poll::Ready(Err(error.clone()));
         }
@@ -303,14 +303,18 @@ impl Receiving {
         }
         self.watch(&mut state, context)?;
         if matches!(state.writing, Writing::Blocked(..)) {
-            state.told = false;
-            if line.writer.poll_room(context)?.is_ready() {
-                line.write(state);
+            state.flush_requested = false;
+            if inner.writer.poll_writable(context)?.is_ready() {
+                inner.write(state);
             }
             // Whoever unblocks it tells about what has gathered meanwhile.
             return Poll::Pending;
         }
-        if state.told { Poll::Ready(Ok(())) } else { Poll::Pending }
+        if state.flush_requested {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
     }
 
     /// Receives what there is.
@@ -325,47 +329,47 @@ impl Receiving {
         }
     }
 
-    /// Gives whole answers to those who asked.
+    /// Gives whole replies to those who asked.
     fn answer(&mut self) -> RedisResult<()> {
-        let line = Arc::clone(&self.line);
-        let mut room = 0;
-        let mut state = line.state();
-        while let Some(asked) = state.asked.front() {
-            let extent = self.extent.get_or_insert_with(|| Extent::of(asked.replies));
+        let inner = Arc::clone(&self.inner);
+        let mut capacity = 0;
+        let mut state = inner.state();
+        while let Some(pending) = state.pending.front() {
+            let extent = self.extent.get_or_insert_with(|| Extent::of(pending.replies));
             if !extent.reaches_end(&self.received)? {
                 break;
             }
             let answer = self.received.split_to(extent.at).freeze();
             self.extent = None;
-            if let Some(asked) = state.asked.pop_front() {
-                room += asked.room as usize;
-                self.answered.push((asked.answer, answer));
+            if let Some(pending) = state.pending.pop_front() {
+                capacity += pending.capacity as usize;
+                self.answered.push((pending.answer, answer));
             }
         }
-        if state.asked.is_empty() && !self.received.is_empty() {
+        if state.pending.is_empty() && !self.received.is_empty() {
             return Err(nonsense());
         }
         drop(state);
-        line.room.add_permits(room);
-        for (asked, answer) in self.answered.drain(..) {
+        inner.capacity.add_permits(capacity);
+        for (pending, answer) in self.answered.drain(..) {
             // Nobody waits any more where the future was dropped.
-            let _ = asked.send(Ok(answer));
+            let _ = pending.send(Ok(answer));
         }
         Ok(())
     }
 
     /// Sees to it that the oldest command does not wait for too long. The timer runs on, so that it is set rarely.
     fn watch(&mut self, state: &mut State, context: &mut Context<'_>) -> RedisResult<()> {
-        let oldest = state.asked.front().map(|asked| asked.since);
+        let oldest = state.pending.front().map(|pending| pending.since);
         if !state.watched {
             let Some(since) = oldest else { return Ok(()) };
-            self.late.as_mut().reset(since + self.patience);
+            self.late.as_mut().reset(since + self.response_timeout);
             state.watched = true;
         }
         while self.late.as_mut().poll(context).is_ready() {
             match oldest {
-                Some(since) if since.elapsed() >= self.patience => return Err(too_late()),
-                Some(since) => self.late.as_mut().reset(since + self.patience),
+                Some(since) if since.elapsed() >= self.response_timeout => return Err(too_late()),
+                Some(since) => self.late.as_mut().reset(since + self.response_timeout),
                 None => {
                     state.watched = false;
                     break;
@@ -379,7 +383,7 @@ impl Receiving {
 impl Drop for Receiving {
     /// Also when its runtime ends.
     fn drop(&mut self) {
-        self.line.end(&closed());
+        self.inner.end(&closed());
     }
 }
 

@@ -22,10 +22,10 @@ use redis::{
 use super::{
     command,
     error::spoils_connection,
-    pipe::Pipe,
+    reader_connection::ReaderConnection,
     reply::{self, Decoded},
     resp,
-    wire::Wire,
+    shared_connection::SharedConnection,
 };
 use crate::engine::{Append, StreamEntries};
 
@@ -35,7 +35,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A shared connection to one server.
-pub(super) struct Link {
+pub(super) struct Reconnecting {
     /// Apart, so that an attempt to connect does not keep alive what waits for it.
     source: Arc<Source>,
     slot: Mutex<Slot>,
@@ -62,33 +62,33 @@ type Connecting = Shared<BoxFuture<'static, RedisResult<Connection>>>;
 #[derive(Clone)]
 enum Connection {
     /// Our own, where there is no TLS.
-    Pipe(Pipe),
+    SharedConnection(SharedConnection),
     /// The client library's.
     Client(MultiplexedConnection),
 }
 
 impl Connection {
     async fn open(client: &Client) -> RedisResult<Self> {
-        match Wire::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
-            Some(wire) => Ok(Self::Pipe(Pipe::new(wire, RESPONSE_TIMEOUT))),
+        match ReaderConnection::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
+            Some(wire) => Ok(Self::SharedConnection(SharedConnection::new(wire, RESPONSE_TIMEOUT))),
             None => Ok(Self::Client(connect(client, Some(RESPONSE_TIMEOUT)).await?)),
         }
     }
 
     fn has_ended(&self) -> bool {
-        matches!(self, Self::Pipe(pipe) if pipe.has_ended())
+        matches!(self, Self::SharedConnection(pipe) if pipe.has_ended())
     }
 
     async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::Pipe(pipe) => resp::value(&pipe.exchange(&command.get_packed_command(), 1).await?),
+            Self::SharedConnection(pipe) => resp::value(&pipe.exchange(&command.get_packed_command(), 1).await?),
             Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
         }
     }
 
     async fn append(&mut self, append: &Append) -> RedisResult<Value> {
         match self {
-            Self::Pipe(pipe) => {
+            Self::SharedConnection(pipe) => {
                 let mut packed = Vec::new();
                 command::pack_xadd(&mut packed, append);
                 resp::value(&pipe.exchange(&packed, 1).await?)
@@ -99,7 +99,7 @@ impl Connection {
 
     async fn append_all(&mut self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
         match self {
-            Self::Pipe(pipe) => {
+            Self::SharedConnection(pipe) => {
                 let mut packed = Vec::new();
                 appends
                     .iter()
@@ -120,7 +120,7 @@ impl Connection {
     async fn run_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let expected = commands.len();
         match self {
-            Self::Pipe(pipe) => {
+            Self::SharedConnection(pipe) => {
                 let replies = pipe.exchange(&commands.get_packed_pipeline(), expected as u64).await?;
                 Ok(resp::values(&replies, expected))
             }
@@ -153,7 +153,7 @@ async fn connect(client: &Client, response_timeout: Option<Duration>) -> RedisRe
 /// A connection for one reader alone.
 pub(super) enum Dedicated {
     /// Our own, where there is no TLS.
-    Wire(Wire),
+    ReaderConnection(ReaderConnection),
     /// The client library's.
     Client(MultiplexedConnection),
 }
@@ -162,7 +162,7 @@ impl Dedicated {
     /// Sends any command and gives its answer.
     pub(super) async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
         match self {
-            Self::Wire(wire) => wire.run(command).await,
+            Self::ReaderConnection(wire) => wire.run(command).await,
             Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
         }
     }
@@ -175,7 +175,7 @@ impl Dedicated {
         ahead: impl FnOnce() -> Option<Cmd>,
     ) -> RedisResult<Decoded<Vec<StreamEntries>>> {
         match (self, command) {
-            (Self::Wire(wire), command) => {
+            (Self::ReaderConnection(wire), command) => {
                 if let Some(command) = command {
                     wire.send(&command).await?;
                 }
@@ -188,7 +188,7 @@ impl Dedicated {
     }
 }
 
-impl Link {
+impl Reconnecting {
     pub(super) fn new(source: Source) -> Arc<Self> {
         Arc::new(Self {
             source: Arc::new(source),
@@ -200,35 +200,35 @@ impl Link {
     pub(super) async fn run(&self, command: &Cmd) -> RedisResult<Value> {
         let (generation, mut connection) = self.connection().await?;
         let answer = connection.run(command).await;
-        self.judge(generation, answer)
+        self.check_broken(generation, answer)
     }
 
     /// Sends commands in one pipeline and gives each one's answer, in order.
     pub(super) async fn run_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
         let (generation, mut connection) = self.connection().await?;
         let answers = connection.run_all(commands).await;
-        self.judge_all(generation, answers)
+        self.check_all(generation, answers)
     }
 
     /// Sends an `XADD` and gives its answer.
     pub(super) async fn append(&self, append: &Append) -> RedisResult<Value> {
         let (generation, mut connection) = self.connection().await?;
         let answer = connection.append(append).await;
-        self.judge(generation, answer)
+        self.check_broken(generation, answer)
     }
 
     /// Sends `XADD`s in one pipeline and gives each one's answer, in order.
     pub(super) async fn append_all(&self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
         let (generation, mut connection) = self.connection().await?;
         let answers = connection.append_all(appends).await;
-        self.judge_all(generation, answers)
+        self.check_all(generation, answers)
     }
 
     /// A connection for one reader alone, whose commands may take as long as they like to be answered.
     pub(super) async fn dedicated(&self) -> RedisResult<Dedicated> {
         let client = self.source.client().await?;
-        match Wire::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
-            Some(wire) => Ok(Dedicated::Wire(wire)),
+        match ReaderConnection::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
+            Some(wire) => Ok(Dedicated::ReaderConnection(wire)),
             None => Ok(Dedicated::Client(connect(&client, None).await?)),
         }
     }
@@ -237,7 +237,7 @@ impl Link {
         let (generation, connecting) = {
             let mut slot = self.slot();
             if slot.connected.as_ref().is_some_and(Connection::has_ended) {
-                slot.renew();
+                slot.reset();
             }
             let generation = slot.generation;
             if let Some(connection) = &slot.connected {
@@ -266,29 +266,29 @@ impl Link {
         }
     }
 
-    fn judge<T>(&self, generation: u64, answer: RedisResult<T>) -> RedisResult<T> {
+    fn check_broken<T>(&self, generation: u64, answer: RedisResult<T>) -> RedisResult<T> {
         if answer.as_ref().is_err_and(spoils_connection) {
             self.discard(generation);
         }
         answer
     }
 
-    fn judge_all(
+    fn check_all(
         &self,
         generation: u64,
         answers: RedisResult<Vec<RedisResult<Value>>>,
     ) -> RedisResult<Vec<RedisResult<Value>>> {
-        let answers = self.judge(generation, answers)?;
+        let answers = self.check_broken(generation, answers)?;
         Ok(answers
             .into_iter()
-            .map(|answer| self.judge(generation, answer))
+            .map(|answer| self.check_broken(generation, answer))
             .collect())
     }
 
     fn discard(&self, generation: u64) {
         let mut slot = self.slot();
         if slot.generation == generation {
-            slot.renew();
+            slot.reset();
         }
     }
 
@@ -299,7 +299,7 @@ impl Link {
 
 impl Slot {
     /// Makes room for the next connection.
-    fn renew(&mut self) {
+    fn reset(&mut self) {
         *self = Self {
             generation: self.generation + 1,
             ..Self::default()
