@@ -90,7 +90,12 @@ pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
     ///
     /// For each message the order is: failure details, failure records, obsolete records, retry state, then
     /// acknowledgement, idle time or release, and last the deletion of the entry. An error ends the steps of its stream
-    /// before the acknowledgement, so that no message is acknowledged whose failure is not recorded.
+    /// before the acknowledgement, so that no message is acknowledged whose failure is not recorded. Messages without
+    /// failures do not wait for the records of others: where the store is full, they are still acknowledged and deleted.
+    /// After an error any of the messages of its stream may be settled; repeating it does no harm.
+    ///
+    /// Acknowledging in a group that is gone is no error, as `XACK`; to defer or release there is one
+    /// ([`EngineErrorKind::NoGroup`](super::EngineErrorKind::NoGroup)).
     ///
     /// On a Redis Cluster, where the failed list lies in another slot, the same steps are a few waves: the next wave
     /// is sent only for streams whose earlier steps all succeeded.
@@ -242,8 +247,11 @@ pub enum EntryEnd {
 /// A delivery that stays pending.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deferral {
-    /// The retry state to store; empty to store none.
+    /// The retry state to store; empty to store none and leave what there is.
     pub retry_state: Bytes,
+    /// How long until the next attempt, as far as that is known. A store that lets retry states expire keeps this one for
+    /// at least twice as long.
+    pub delay: Duration,
     /// The idle time to set.
     pub idle: Duration,
     /// The count to set.
