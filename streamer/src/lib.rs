@@ -12,6 +12,7 @@
 //! - [`failed`]: the list of what listeners could not handle.
 //! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
+//! - [`model`]: events about the records of a database.
 //! - [`testing`]: for the tests of an application.
 //! - `entry`: entries, their IDs and the names of streams.
 
@@ -25,6 +26,7 @@ pub mod failed;
 mod history;
 mod listen;
 pub mod message;
+pub mod model;
 pub mod stream;
 pub mod testing;
 

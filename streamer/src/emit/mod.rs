@@ -25,6 +25,7 @@ pub struct EmitOptions {
     append: AppendOptions,
     domain: Option<String>,
     identifier: Option<String>,
+    history: Option<String>,
 }
 
 impl EmitOptions {
@@ -72,6 +73,16 @@ impl EmitOptions {
             ..self
         }
     }
+
+    /// The history that the snapshot belongs to, where that is not the event's own name
+    /// ([`Replayable::history`](crate::Replayable::history)). Without an identifier it has no effect.
+    #[must_use]
+    pub fn history(self, name: impl Into<String>) -> Self {
+        Self {
+            history: Some(name.into()),
+            ..self
+        }
+    }
 }
 
 impl Streamer {
@@ -97,7 +108,9 @@ impl Streamer {
         let emitted = match options.identifier {
             None => self.engine().append(append).await,
             Some(identifier) => {
-                let snapshot = snapshot(&event.name(), &identifier, created);
+                let name = event.name();
+                let history = options.history.as_deref().unwrap_or(&name);
+                let snapshot = snapshot(history, &name, &identifier, created);
                 self.append_with_snapshot(append, snapshot).await
             }
         };
@@ -115,7 +128,11 @@ impl Streamer {
     /// of the event: then nothing is written. [`EngineErrorKind::Unsupported`] on a Redis Cluster, unless the event's
     /// name has a hash tag, such as `{user}.changed`.
     pub async fn emit_replayable<E: Replayable>(&self, event: &E) -> Result<EntryId, EmitError> {
-        let options = EmitOptions::new().identifier(event.identifier());
+        let mut options = EmitOptions::new().identifier(event.identifier());
+        let history = event.history();
+        if history != event.name() {
+            options = options.history(history);
+        }
         self.emit_with(event, options).await
     }
 

@@ -1,17 +1,46 @@
 //! Where the message of a snapshot is now: on the stream, on the stream under a new ID, or in an archive.
 
-use super::HistoryError;
+use super::{
+    HistoryError,
+    snapshot::{History, Snapshot},
+};
 use crate::{
     archive::ArchiveStorage,
     engine::Engine,
     entry::{Entry, EntryId, Fields, StreamName},
 };
 
+/// The fields of the messages of these snapshots, in their order; `None` for one that is gone everywhere.
+pub(super) async fn find_all(
+    engine: &dyn Engine,
+    history: &History,
+    archive: Option<&dyn ArchiveStorage>,
+    snapshots: &[Snapshot],
+) -> Result<Vec<Option<Fields>>, HistoryError> {
+    let mut found = vec![None; snapshots.len()];
+    for action in history.actions() {
+        let of_stream = snapshots.iter().enumerate().filter(|(_, one)| one.action == action);
+        let (places, ids): (Vec<usize>, Vec<EntryId>) = of_stream.map(|(place, one)| (place, one.id)).unzip();
+        if ids.is_empty() {
+            continue;
+        }
+        let finder = Finder {
+            engine,
+            stream: &history.stream(action),
+            archive,
+        };
+        for (place, message) in places.into_iter().zip(finder.find(&ids).await?) {
+            found[place] = message;
+        }
+    }
+    Ok(found)
+}
+
 /// Finds messages of one stream.
-pub(super) struct Finder<'a> {
-    pub(super) engine: &'a dyn Engine,
-    pub(super) stream: &'a StreamName,
-    pub(super) archive: Option<&'a dyn ArchiveStorage>,
+struct Finder<'a> {
+    engine: &'a dyn Engine,
+    stream: &'a StreamName,
+    archive: Option<&'a dyn ArchiveStorage>,
 }
 
 impl Finder<'_> {
@@ -20,7 +49,7 @@ impl Finder<'_> {
     /// A message leaves the stream only after it is in the archive. It leaves the archive only after it is back on the
     /// stream, in one step with a record of its new ID. So the order here finds a message that moves meanwhile: stream,
     /// record, archive, record again, and from a new ID on the same.
-    pub(super) async fn find(&self, ids: &[EntryId]) -> Result<Vec<Option<Fields>>, HistoryError> {
+    async fn find(&self, ids: &[EntryId]) -> Result<Vec<Option<Fields>>, HistoryError> {
         let mut found = vec![None; ids.len()];
         // Positions in `found`, and the ID that each message had last as far as is known.
         let mut wanted: Vec<Place> = ids.iter().copied().enumerate().collect();

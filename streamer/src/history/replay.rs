@@ -8,14 +8,15 @@ use serde_json::{Map, Value};
 use super::{
     Change, HistoryError, PAGE,
     change::{as_value, merge, top_level},
-    find::Finder,
-    snapshot::{self, Element, Snapshot},
+    find::find_all,
+    snapshot::{self, Element, History, Snapshot},
 };
 use crate::{
     Streamer,
     archive::ArchiveStorage,
     entry::{Entry, EntryId, Fields, StreamName},
     message::{DecodeError, ReceivedMessage},
+    model,
 };
 
 /// A replay that is being put together; [`Replay::run`] does it.
@@ -25,8 +26,7 @@ use crate::{
 #[must_use = "nothing is replayed before `run`"]
 pub struct Replay<'a> {
     streamer: &'a Streamer,
-    event: String,
-    identifier: String,
+    history: History,
     until: Option<SystemTime>,
     archive: Option<&'a dyn ArchiveStorage>,
     on_change: Box<dyn FnMut(Change) + Send + 'a>,
@@ -45,6 +45,8 @@ pub struct Replayed {
     pub missing: Vec<EntryId>,
     /// Snapshots and messages that could not be read, a sentence for each: what they changed is not in `data`.
     pub unreadable: Vec<String>,
+    /// Whether the record of a model was deleted; `data` is empty then. Always `false` for other events.
+    pub deleted: bool,
 }
 
 impl Replayed {
@@ -90,18 +92,55 @@ impl Streamer {
     /// # }
     /// ```
     pub fn replay(&self, event: impl Into<String>, identifier: impl Into<String>) -> Replay<'_> {
-        Replay {
-            streamer: self,
-            event: event.into(),
-            identifier: identifier.into(),
+        Replay::new(self, event.into(), identifier.into(), false)
+    }
+
+    /// Replays what happened to one record: all [events of a model](crate::model) with this key, oldest first. A composite
+    /// key is its values joined by `:`.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use streamer::{Streamer, model::{ModelSpec, Tracked}};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// # #[derive(serde::Serialize)] struct User { id: u64, name: &'static str }
+    /// let streamer = Streamer::connect("memory:").await?;
+    /// let users = ModelSpec::new("user");
+    /// let mut user = Tracked::unsaved(User { id: 7, name: "Ann" });
+    /// streamer.emit_replayable(&user.change(&users)?.expect("created")).await?;
+    /// user.mark_saved()?;
+    /// user.name = "Eve";
+    /// streamer.emit_replayable(&user.change(&users)?.expect("updated")).await?;
+    ///
+    /// let replayed = streamer.replay_model("user", "7").run().await?.expect("it has a history");
+    /// assert_eq!(replayed.data, json!({"id": 7, "name": "Eve"}));
+    ///
+    /// streamer.emit_replayable(&user.deleted(&users)?).await?;
+    /// assert!(streamer.replay_model("user", "7").run().await?.expect("it has a history").deleted);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn replay_model(&self, model: impl AsRef<str>, identifier: impl Into<String>) -> Replay<'_> {
+        Replay::new(self, model.as_ref().to_lowercase(), identifier.into(), true)
+    }
+}
+
+impl<'a> Replay<'a> {
+    fn new(streamer: &'a Streamer, name: String, identifier: String, of_model: bool) -> Self {
+        Self {
+            streamer,
+            history: History {
+                name,
+                identifier,
+                of_model,
+            },
             until: None,
             archive: None,
             on_change: Box::new(|_| {}),
         }
     }
-}
 
-impl<'a> Replay<'a> {
     /// Stops before this instant: the first snapshot at or after it, and all that follow, are left out. The dates of
     /// snapshots have whole seconds and are taken as UTC; a PHP application writes them in its own time zone.
     pub fn until(mut self, instant: impl Into<SystemTime>) -> Self {
@@ -129,13 +168,8 @@ impl<'a> Replay<'a> {
     /// [`Replayed::missing`].
     pub async fn run(mut self) -> Result<Option<Replayed>, HistoryError> {
         let streamer = self.streamer;
-        let stream = StreamName::from(&self.event);
-        let finder = Finder {
-            engine: streamer.engine().as_ref(),
-            stream: &stream,
-            archive: self.archive,
-        };
-        let list = snapshot::list(&self.event, &self.identifier);
+        let history = &self.history;
+        let list = history.list();
         let mut resource = Resource::default();
         let (mut start, mut last) = (0, None);
         loop {
@@ -155,7 +189,7 @@ impl<'a> Replay<'a> {
             let mut snapshots = Vec::with_capacity(elements.len());
             let mut until_reached = false;
             for element in elements {
-                match snapshot::read(element, &self.event, &self.identifier) {
+                match snapshot::read(element, history) {
                     Element::Foreign => continue,
                     Element::Unreadable(why) => resource.unreadable.push(why),
                     Element::Ours(snapshot) if self.until.is_some_and(|until| snapshot.when >= until) => {
@@ -168,8 +202,9 @@ impl<'a> Replay<'a> {
                     break;
                 }
             }
-            let ids: Vec<EntryId> = snapshots.iter().map(|snapshot| snapshot.id).collect();
-            for (snapshot, message) in snapshots.into_iter().zip(finder.find(&ids).await?) {
+            let messages = find_all(streamer.engine().as_ref(), history, self.archive, &snapshots).await?;
+            for (snapshot, message) in snapshots.into_iter().zip(messages) {
+                let stream = history.stream(snapshot.action);
                 resource.apply(&stream, snapshot, message, &mut self.on_change);
             }
             if until_reached || !more {
@@ -182,8 +217,7 @@ impl<'a> Replay<'a> {
 impl fmt::Debug for Replay<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Replay")
-            .field("event", &self.event)
-            .field("identifier", &self.identifier)
+            .field("history", &self.history)
             .field("until", &self.until)
             .finish_non_exhaustive()
     }
@@ -197,6 +231,7 @@ struct Resource {
     messages: u64,
     missing: Vec<EntryId>,
     unreadable: Vec<String>,
+    deleted: bool,
 }
 
 impl Resource {
@@ -207,7 +242,7 @@ impl Resource {
         message: Option<Fields>,
         tell: &mut dyn FnMut(Change),
     ) {
-        let Snapshot { id, when } = snapshot;
+        let Snapshot { id, when, action } = snapshot;
         let Some(fields) = message else {
             self.missing.push(id);
             return;
@@ -220,8 +255,7 @@ impl Resource {
         match payload {
             Err(why) => self.unreadable.push(format!("message {id} cannot be replayed: {why}")),
             Ok(payload) => {
-                self.messages += 1;
-                merge(&mut self.fields, payload, |field, from, to| {
+                let tell = |field: &str, from: Option<&Value>, to: &Value| {
                     tell(Change {
                         when,
                         entry: id,
@@ -229,7 +263,24 @@ impl Resource {
                         from: from.cloned(),
                         to: to.clone(),
                     });
-                });
+                };
+                let deleted = match action {
+                    None => {
+                        merge(&mut self.fields, payload, tell);
+                        Some(false)
+                    }
+                    Some(_) => model::apply(&mut self.fields, &payload, tell),
+                };
+                match deleted {
+                    Some(deleted) => {
+                        self.messages += 1;
+                        self.deleted = deleted;
+                    }
+                    None => {
+                        let why = format!("message {id} cannot be replayed: it has neither `after` nor `deleted`");
+                        self.unreadable.push(why);
+                    }
+                }
             }
         }
     }
@@ -240,6 +291,7 @@ impl Resource {
             messages: self.messages,
             missing: self.missing,
             unreadable: self.unreadable,
+            deleted: self.deleted,
         })
     }
 }

@@ -33,10 +33,20 @@ use crate::Event;
 pub trait Replayable: Event {
     /// Which resource it is about.
     fn identifier(&self) -> Cow<'_, str>;
+
+    /// The name of the history that it belongs to. Default: the event's own name, as in laravel-streamer. Events of
+    /// different names that share a history are replayed together, as the [events of a model](crate::model) are.
+    fn history(&self) -> Cow<'_, str> {
+        self.name()
+    }
 }
 
 impl<E: Replayable + ?Sized> Replayable for &E {
     fn identifier(&self) -> Cow<'_, str> {
         (**self).identifier()
+    }
+
+    fn history(&self) -> Cow<'_, str> {
+        (**self).history()
     }
 }

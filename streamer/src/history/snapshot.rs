@@ -10,17 +10,58 @@ use crate::{
     engine::Record,
     entry::{EntryId, StreamName},
     message::php_json,
+    model::ModelAction,
 };
 
 const DATE: &str = "%Y-%m-%d %H:%M:%S";
 
-/// The list that holds the snapshots.
-pub(super) fn list(event: &str, identifier: &str) -> StreamName {
-    StreamName::from(format!("{event}-{identifier}"))
+/// Whose snapshots are read: those of one event about a resource, or those of all events of a model about a record.
+#[derive(Clone, Debug)]
+pub(super) struct History {
+    pub(super) name: String,
+    pub(super) identifier: String,
+    pub(super) of_model: bool,
+}
+
+impl History {
+    /// The list that holds the snapshots.
+    pub(super) fn list(&self) -> StreamName {
+        list(&self.name, &self.identifier)
+    }
+
+    /// The stream that a snapshot's message was emitted to.
+    pub(super) fn stream(&self, action: Option<ModelAction>) -> StreamName {
+        match action {
+            Some(action) => StreamName::from(format!("{}.{action}", self.name)),
+            None => StreamName::from(&self.name),
+        }
+    }
+
+    /// The streams that its messages can be on.
+    pub(super) fn actions(&self) -> Vec<Option<ModelAction>> {
+        match self.of_model {
+            true => ModelAction::ALL.into_iter().map(Some).collect(),
+            false => vec![None],
+        }
+    }
+
+    /// Which of its events a name is; `None` when it is none of them.
+    fn action_of(&self, event: &str) -> Option<Option<ModelAction>> {
+        if !self.of_model {
+            return (event == self.name).then_some(None);
+        }
+        let action = event.strip_prefix(&self.name)?.strip_prefix('.')?;
+        let action = ModelAction::ALL.into_iter().find(|known| known.as_str() == action)?;
+        Some(Some(action))
+    }
+}
+
+fn list(history: &str, identifier: &str) -> StreamName {
+    StreamName::from(format!("{history}-{identifier}"))
 }
 
 /// The snapshot of an event that is emitted in the second `created`.
-pub(crate) fn snapshot(event: &str, identifier: &str, created: u64) -> Record {
+pub(crate) fn snapshot(history: &str, event: &str, identifier: &str, created: u64) -> Record {
     let date = i64::try_from(created)
         .ok()
         .and_then(|second| Timestamp::from_second(second).ok());
@@ -32,7 +73,7 @@ pub(crate) fn snapshot(event: &str, identifier: &str, created: u64) -> Record {
     }
     after.push(b'}');
     Record::Push {
-        list: list(event, identifier),
+        list: list(history, identifier),
         before: Bytes::from_static(b"{\"id\":\""),
         after: after.into(),
     }
@@ -43,6 +84,8 @@ pub(crate) fn snapshot(event: &str, identifier: &str, created: u64) -> Record {
 pub(super) struct Snapshot {
     pub(super) id: EntryId,
     pub(super) when: SystemTime,
+    /// Which of a model's events it is.
+    pub(super) action: Option<ModelAction>,
 }
 
 /// What an element of a list is.
@@ -59,7 +102,7 @@ pub(super) enum Element {
 /// Reads an element, whoever wrote it.
 ///
 /// A date is taken as UTC: it names no zone. One that cannot be read is replaced by the time in the ID.
-pub(super) fn read(element: &[u8], event: &str, identifier: &str) -> Element {
+pub(super) fn read(element: &[u8], history: &History) -> Element {
     #[derive(Deserialize)]
     struct Stored {
         id: String,
@@ -78,9 +121,12 @@ pub(super) fn read(element: &[u8], event: &str, identifier: &str) -> Element {
         Ok(stored) => stored,
         Err(error) => return unreadable(&error.to_string()),
     };
-    if stored.name != event || stored.identifier != identifier {
+    let Some(action) = history
+        .action_of(&stored.name)
+        .filter(|_| stored.identifier == history.identifier)
+    else {
         return Element::Foreign;
-    }
+    };
     let id = match stored.id.parse::<EntryId>() {
         Ok(id) => id,
         Err(_) if stored.id.is_empty() => return unreadable("its message was never written"),
@@ -90,12 +136,20 @@ pub(super) fn read(element: &[u8], event: &str, identifier: &str) -> Element {
     let date = date.and_then(SystemTime::try_from).ok();
     let from_id = || SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(id.ms));
     let when = date.or_else(from_id).unwrap_or(SystemTime::UNIX_EPOCH);
-    Element::Ours(Snapshot { id, when })
+    Element::Ours(Snapshot { id, when, action })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn history(name: &str, identifier: &str) -> History {
+        History {
+            name: name.to_owned(),
+            identifier: identifier.to_owned(),
+            of_model: false,
+        }
+    }
 
     fn element(id: &str, record: &Record) -> Vec<u8> {
         let Record::Push { before, after, .. } = record else {
@@ -106,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_snapshot_is_written_as_php_writes_it_and_reads_back() {
-        let record = snapshot("żółw", "id/é\"", 1_639_310_400);
+        let record = snapshot("żółw", "żółw", "id/é\"", 1_639_310_400);
         assert_eq!(record.key(), "żółw-id/é\"".as_bytes());
         let element = element("5-1", &record);
         let expected =
@@ -115,9 +169,28 @@ mod tests {
         let read_back = Snapshot {
             id: EntryId::new(5, 1),
             when: SystemTime::UNIX_EPOCH + Duration::from_secs(1_639_310_400),
+            action: None,
         };
-        assert_eq!(read(&element, "żółw", "id/é\""), Element::Ours(read_back));
-        assert_eq!(read(&element, "żółw", "7"), Element::Foreign);
+        assert_eq!(read(&element, &history("żółw", "id/é\"")), Element::Ours(read_back));
+        assert_eq!(read(&element, &history("żółw", "7")), Element::Foreign);
+    }
+
+    #[test]
+    fn the_events_of_a_model_share_a_history() {
+        let record = snapshot("user", "user.updated", "7", 0);
+        assert_eq!(record.key(), b"user-7");
+        let element = element("5-1", &record);
+        let of_model = History {
+            of_model: true,
+            ..history("user", "7")
+        };
+        let Element::Ours(snapshot) = read(&element, &of_model) else {
+            panic!("it belongs to the model")
+        };
+        assert_eq!(of_model.stream(snapshot.action), StreamName::from("user.updated"));
+        assert_eq!(read(&element, &history("user", "7")), Element::Foreign);
+        let renamed = String::from_utf8_lossy(&element).replace("user.updated", "user.renamed");
+        assert_eq!(read(renamed.as_bytes(), &of_model), Element::Foreign);
     }
 
     #[test]
@@ -131,7 +204,7 @@ mod tests {
             r#"{"id":5,"name":"a","identifier":"b","date":""}"#,
         ] {
             assert!(
-                matches!(read(wrong.as_bytes(), "a", "b"), Element::Unreadable(_)),
+                matches!(read(wrong.as_bytes(), &history("a", "b")), Element::Unreadable(_)),
                 "{wrong}"
             );
         }
@@ -141,7 +214,7 @@ mod tests {
     fn a_snapshot_without_a_readable_date_is_as_old_as_its_id() {
         for date in ["", "yesterday", "2021-13-12 12:00:00"] {
             let element = format!(r#"{{"id":"7500-0","name":"a","identifier":"b","date":"{date}"}}"#);
-            let Element::Ours(snapshot) = read(element.as_bytes(), "a", "b") else {
+            let Element::Ours(snapshot) = read(element.as_bytes(), &history("a", "b")) else {
                 panic!("it is a snapshot")
             };
             assert_eq!(snapshot.when, SystemTime::UNIX_EPOCH + Duration::from_millis(7500));

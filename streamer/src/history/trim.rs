@@ -2,10 +2,10 @@
 
 use super::{
     HistoryError, PAGE,
-    find::Finder,
-    snapshot::{self, Element},
+    find::find_all,
+    snapshot::{self, Element, History},
 };
-use crate::{Streamer, archive::ArchiveStorage, entry::StreamName};
+use crate::{Streamer, archive::ArchiveStorage};
 
 /// What a trim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -32,13 +32,45 @@ impl Streamer {
         identifier: &str,
         archive: Option<&dyn ArchiveStorage>,
     ) -> Result<TrimmedHistory, HistoryError> {
-        let stream = StreamName::from(event);
-        let list = snapshot::list(event, identifier);
-        let finder = Finder {
-            engine: self.engine().as_ref(),
-            stream: &stream,
+        self.trim_history_of(
+            &History {
+                name: event.to_owned(),
+                identifier: identifier.to_owned(),
+                of_model: false,
+            },
             archive,
-        };
+        )
+        .await
+    }
+
+    /// [`Streamer::trim_history`] for the history of a [model](crate::model)'s record.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streamer::trim_history`].
+    pub async fn trim_model_history(
+        &self,
+        model: &str,
+        identifier: &str,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> Result<TrimmedHistory, HistoryError> {
+        self.trim_history_of(
+            &History {
+                name: model.to_lowercase(),
+                identifier: identifier.to_owned(),
+                of_model: true,
+            },
+            archive,
+        )
+        .await
+    }
+
+    async fn trim_history_of(
+        &self,
+        history: &History,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> Result<TrimmedHistory, HistoryError> {
+        let list = history.list();
         let mut trimmed = TrimmedHistory::default();
         let mut start = 0;
         loop {
@@ -47,15 +79,15 @@ impl Streamer {
             start += page.len() as u64;
             let mut ours = Vec::new();
             for element in page {
-                if let Element::Ours(snapshot) = snapshot::read(&element, event, identifier) {
-                    ours.push((element, snapshot.id));
+                if let Element::Ours(snapshot) = snapshot::read(&element, history) {
+                    ours.push((element, snapshot));
                 }
             }
-            let ids: Vec<_> = ours.iter().map(|(_, id)| *id).collect();
-            let messages = finder.find(&ids).await?;
+            let snapshots: Vec<_> = ours.iter().map(|(_, snapshot)| *snapshot).collect();
+            let messages = find_all(self.engine().as_ref(), history, archive, &snapshots).await?;
             let gone = ours.into_iter().zip(messages).filter(|(_, message)| message.is_none());
             let gone: Vec<_> = gone.map(|((element, _), _)| element).collect();
-            trimmed.snapshots += ids.len() as u64;
+            trimmed.snapshots += snapshots.len() as u64;
             // By its bytes, which hold an ID that no other has: positions move while others push and trim.
             trimmed.removed += self.engine().list_remove(&list, &gone).await?;
             if last {
