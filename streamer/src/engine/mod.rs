@@ -18,6 +18,7 @@ mod error;
 mod group_store;
 mod open;
 mod redis;
+pub(crate) mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ pub use self::{
     },
     open::open,
     redis::RedisEngine,
+    subscription::KeepAlive,
 };
 use crate::entry::{Entry, EntryId, Fields, NewId, RangeBound, StreamName, Trim};
 
