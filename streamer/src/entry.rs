@@ -3,7 +3,7 @@
 //! These are plain values. They mean the same on every engine and follow the rules of
 //! [Redis Streams](https://redis.io/docs/latest/develop/data-types/streams/).
 
-use std::{borrow::Cow, fmt, str::FromStr, time::Duration};
+use std::{fmt, str::FromStr, time::Duration};
 
 use bytes::Bytes;
 
@@ -142,21 +142,6 @@ impl StreamName {
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
-    }
-
-    /// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash
-    /// tag, or by making the name one.
-    pub(crate) fn key_beside(&self, what: &str) -> String {
-        let name = match self.as_str() {
-            Some(name) => Cow::Borrowed(name),
-            // Two such names must not share a key.
-            None => Cow::Owned(format!("hex:{}", hex::encode(&self.0))),
-        };
-        let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-        match tag {
-            Some((tag, _)) if !tag.is_empty() => format!("{name}:{what}"),
-            _ => format!("{{{name}}}:{what}"),
-        }
     }
 
     /// The name as text, where it is UTF-8.
@@ -318,14 +303,6 @@ mod tests {
         for wrong in ["", "-", "5-", "-5", "+5", "5-3-1", "5-x", " 5", "18446744073709551616"] {
             assert!(wrong.parse::<EntryId>().is_err(), "{wrong:?}");
         }
-    }
-
-    #[test]
-    fn keys_beside_a_stream_share_its_slot() {
-        let key = |name: &str| StreamName::from(name).key_beside("restored");
-        assert_eq!(key("order.placed"), "{order.placed}:restored");
-        assert_eq!(key("{shop}order.placed"), "{shop}order.placed:restored");
-        assert_eq!(StreamName::from(vec![0xff]).key_beside("restored"), "{hex:ff}:restored");
     }
 
     #[test]

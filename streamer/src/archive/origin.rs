@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::ArchivedMessage;
 use crate::{
-    engine::{Engine, EngineResult, Record},
+    engine::{Engine, EngineResult, Record, keys},
     entry::{Entry, EntryId, Fields, StreamName},
     message,
 };
@@ -125,11 +125,11 @@ pub(crate) async fn forget(
 }
 
 fn restored_key(stream: &StreamName) -> String {
-    stream.key_beside("restored")
+    keys::restored(stream)
 }
 
 fn original_ids_key(stream: &StreamName) -> String {
-    stream.key_beside("original_ids")
+    keys::original_ids(stream)
 }
 
 fn text(id: EntryId) -> Bytes {

@@ -4,6 +4,7 @@
 //!
 //! - [`Engine`] and [`Reader`], here: the contract. Every method says what it promises, also after a crash.
 //! - `error`: what can go wrong, as kinds that a program can match.
+//! - `keys`: the names of all keys that are written.
 //! - `open`: from a URL to an engine.
 //! - `redis/`: the distributed engine, on a Redis or Valkey server, Sentinel or Cluster.
 //! - `embedded/`: the engine without a server, on one SQLite file (or in memory).
@@ -16,6 +17,7 @@
 mod embedded;
 mod error;
 mod group_store;
+pub(crate) mod keys;
 mod open;
 mod redis;
 pub(crate) mod subscription;

@@ -27,15 +27,19 @@ pub use self::{
     retry::Retry,
     store::{details, details_field, forget, record, record_undecodable, record_with},
 };
-use crate::{client::Streamer, engine::EngineResult, listen::Listeners};
+use crate::{
+    client::Streamer,
+    engine::{EngineResult, keys},
+    listen::Listeners,
+};
 
 /// The set of failed messages.
-pub const FAILED_KEY: &str = "failed_stream";
+pub const FAILED_KEY: &str = keys::FAILED;
 
 /// The hash with what a record itself has no room for ([`Details`]). Field: the lower-case hex SHA-256 of the set's
 /// member. Value: a JSON object with those of `fields` (`[[name,value],…]`, what is not UTF-8 as `{"base64":"…"}`),
 /// `attempts`, `first_failure` and `groups` that say something. Most records need none.
-pub const DETAILS_KEY: &str = "failed_stream:details";
+pub const DETAILS_KEY: &str = keys::FAILED_DETAILS;
 
 /// The failed list of a store. Cheap to clone.
 ///

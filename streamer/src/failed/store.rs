@@ -4,11 +4,10 @@
 //! a crash in between.
 
 use bytes::Bytes;
-use sha2::{Digest, Sha256};
 
 use super::{DETAILS_KEY, Details, FAILED_KEY, FailedMessage};
 use crate::{
-    engine::{Engine, EngineError, EngineErrorKind, EngineResult},
+    engine::{Engine, EngineError, EngineErrorKind, EngineResult, keys},
     entry::Fields,
 };
 
@@ -75,7 +74,7 @@ async fn add(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
 /// The field of [`DETAILS_KEY`] that belongs to a member of the failed list.
 #[must_use]
 pub fn details_field(member: &[u8]) -> Bytes {
-    hex::encode(Sha256::digest(member)).into()
+    keys::details_field(member)
 }
 
 /// Removes records, with what is kept beside them; tells how many there were.

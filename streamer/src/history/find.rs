@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     archive::ArchiveStorage,
-    engine::Engine,
+    engine::{Engine, keys},
     entry::{Entry, EntryId, Fields, StreamName},
 };
 
@@ -78,7 +78,7 @@ impl Finder<'_> {
             return Ok((Vec::new(), Vec::new()));
         }
         let ids: Vec<_> = lost.iter().map(|(_, id)| id.to_string().into()).collect();
-        let restored = self.stream.key_beside("restored");
+        let restored = keys::restored(self.stream);
         let records = self.engine.hash_get(&restored, &ids).await?;
         let (mut moved, mut others) = (Vec::new(), Vec::new());
         for ((position, id), record) in lost.into_iter().zip(records) {

@@ -7,7 +7,7 @@ use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
 use serde::Deserialize;
 
 use crate::{
-    engine::Record,
+    engine::{Record, keys},
     entry::{EntryId, StreamName},
     message::php_json,
     model::ModelAction,
@@ -26,7 +26,7 @@ pub(super) struct History {
 impl History {
     /// The list that holds the snapshots.
     pub(super) fn list(&self) -> StreamName {
-        list(&self.name, &self.identifier)
+        keys::snapshots(&self.name, &self.identifier)
     }
 
     /// The stream that a snapshot's message was emitted to.
@@ -56,10 +56,6 @@ impl History {
     }
 }
 
-fn list(history: &str, identifier: &str) -> StreamName {
-    StreamName::from(format!("{history}-{identifier}"))
-}
-
 /// The snapshot of an event that is emitted in the second `created`.
 pub(crate) fn snapshot(history: &str, event: &str, identifier: &str, created: u64) -> Record {
     let date = i64::try_from(created)
@@ -73,7 +69,7 @@ pub(crate) fn snapshot(history: &str, event: &str, identifier: &str, created: u6
     }
     after.push(b'}');
     Record::Push {
-        list: list(history, identifier),
+        list: keys::snapshots(history, identifier),
         before: Bytes::from_static(b"{\"id\":\""),
         after: after.into(),
     }

@@ -27,7 +27,7 @@ use tokio::sync::oneshot;
 use super::{ListenError, Report, run::Shared, settle::persistently};
 use crate::{
     archive::{ArchiveStorage, ArchivedMessage, Needed, forget_origins, store, to_archive},
-    engine::EngineResult,
+    engine::{EngineResult, keys},
     entry::{Entry, EntryId, StreamName},
     message::ReceivedMessage,
 };
@@ -220,8 +220,5 @@ async fn move_away(
 
 /// The set of messages that were handled and wait for other groups.
 fn waiting_key(shared: &Shared, stream: &StreamName) -> String {
-    match &shared.group {
-        Some(member) => stream.key_beside(&format!("handled:{}", member.group)),
-        None => stream.key_beside("handled"),
-    }
+    keys::handled(stream, shared.group.as_ref().map(|member| &*member.group))
 }

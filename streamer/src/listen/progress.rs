@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{queue::Job, run::Shared};
 use crate::{
-    engine::{Engine, EngineError, EngineErrorKind, EngineResult, PendingFilter},
+    engine::{Engine, EngineError, EngineErrorKind, EngineResult, PendingFilter, keys},
     entry::{EntryId, RangeBound, StreamName},
     failed::FailedMessage,
 };
@@ -134,7 +134,7 @@ fn receiver(member: &str) -> Option<String> {
 
 /// The hash that keeps the progress of a stream's messages in a group; a field is an entry ID.
 pub(super) fn key(group: &str, stream: &StreamName) -> String {
-    format!("streamer:progress:{group}:{stream}")
+    keys::old_retry_states(stream, group)
 }
 
 pub(super) fn field(id: EntryId) -> Bytes {

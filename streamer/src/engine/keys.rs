@@ -1,0 +1,137 @@
+//! The names of all keys that Streamer writes, apart from the streams, whose keys are the names of their events.
+//!
+//! `docs/keys.md` says the same for operators; a test here compares the two. A key that is kept beside a stream is in the
+//! same slot of a Redis Cluster as the stream, so that one script can change both.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+
+use crate::entry::StreamName;
+
+/// The set of failure records, shared with PHP.
+///
+/// Written by listeners that failed and by `failed retry`; read by `failed list` and by PHP. Bounded by the failures that
+/// nobody has retried or flushed.
+pub(crate) const FAILED: &str = "failed_stream";
+
+/// The hash of what a failure record has no room for, by [`details_field`].
+///
+/// Written before its record and removed after it; read by `failed list` and `failed retry`. Bounded by the records:
+/// `failed retry` and `failed flush` also remove details whose record is gone, as PHP removes records alone.
+pub(crate) const FAILED_DETAILS: &str = "failed_stream:details";
+
+/// The field of [`FAILED_DETAILS`] that belongs to a member of [`FAILED`]: its SHA-256 in lower-case hex.
+pub(crate) fn details_field(member: &[u8]) -> Bytes {
+    hex::encode(Sha256::digest(member)).into()
+}
+
+/// The list of snapshots of one resource, shared with PHP, newest first.
+///
+/// Written with each replayable event in one step; read by replays. Bounded by the messages that are on the stream or in
+/// the archive, once `history trim` has run.
+pub(crate) fn snapshots(event: &str, identifier: &str) -> StreamName {
+    StreamName::from(format!("{event}-{identifier}"))
+}
+
+/// The hash that keeps, for messages that stay pending, what earlier attempts achieved, by entry ID.
+///
+/// Written by listeners when an attempt failed; read with the next delivery and by `failed retry`. A field goes when its
+/// message is acknowledged, or with the group's sweep once the entry is not pending any more; on Redis the whole hash
+/// expires 30 days after its last change (later where retries wait for longer), on the embedded engine it goes with its
+/// stream.
+#[allow(dead_code, reason = "used by the verbs of a delivery, which are being written")]
+pub(crate) fn retry_states(stream: &StreamName, group: &str) -> String {
+    beside(stream, &format!("retry:{group}"))
+}
+
+/// Where earlier versions kept [`retry_states`]: in another slot, and without an expiry.
+///
+/// Never written. What is found there is moved when a message is looked up for the first time.
+pub(crate) fn old_retry_states(stream: &StreamName, group: &str) -> String {
+    format!("streamer:progress:{group}:{stream}")
+}
+
+/// The set of entries that were handled and stay until other groups have acknowledged them. Without a group the last part
+/// is missing.
+///
+/// Written before the acknowledgement and read by listenings that archive or purge when all groups have acknowledged.
+/// Bounded by the entries of the stream that some group still needs; on Redis the set expires 30 days after the last
+/// listening looked at it, on the embedded engine it goes with its stream.
+pub(crate) fn handled(stream: &StreamName, group: Option<&str>) -> String {
+    match group {
+        Some(group) => beside(stream, &format!("handled:{group}")),
+        None => beside(stream, "handled"),
+    }
+}
+
+/// The hash that leads from the ID that a message had when it was emitted to the ID of the entry that it is, or was last.
+///
+/// Written in the same step as the entry of a restored message; read by restores, which append nothing twice, and by
+/// replays. One field for each restored message that is on the stream or in the archive.
+pub(crate) fn restored(stream: &StreamName) -> String {
+    beside(stream, "restored")
+}
+
+/// The hash of all IDs that a message had before, by the ID of its entry, for messages that were restored more than once.
+///
+/// Written in the same step as the entry; read when the entry is archived, which removes the field. Bounded by the
+/// entries of the stream.
+pub(crate) fn original_ids(stream: &StreamName) -> String {
+    beside(stream, "original_ids")
+}
+
+/// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash tag,
+/// or by making the name one.
+fn beside(stream: &StreamName, what: &str) -> String {
+    let name = match stream.as_str() {
+        Some(name) => Cow::Borrowed(name),
+        // Two such names must not share a key.
+        None => Cow::Owned(format!("hex:{}", hex::encode(stream.as_bytes()))),
+    };
+    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
+    match tag {
+        Some((tag, _)) if !tag.is_empty() => format!("{name}:{what}"),
+        _ => format!("{{{name}}}:{what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn the_page_of_the_documentation_lists_these_keys_and_no_others() {
+        let stream = StreamName::from("STREAM");
+        let ours = [
+            "STREAM".to_owned(),
+            FAILED.to_owned(),
+            FAILED_DETAILS.to_owned(),
+            snapshots("EVENT", "IDENTIFIER").to_string(),
+            retry_states(&stream, "GROUP"),
+            old_retry_states(&stream, "GROUP"),
+            handled(&stream, Some("GROUP")),
+            handled(&stream, None),
+            restored(&stream),
+            original_ids(&stream),
+        ];
+        let page = include_str!("../../../docs/keys.md");
+        // The first cell of each row that begins with code.
+        let listed = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
+            .map(|(key, _)| key.to_owned());
+        assert_eq!(listed.collect::<BTreeSet<_>>(), BTreeSet::from(ours));
+    }
+
+    #[test]
+    fn a_key_beside_a_stream_keeps_to_its_slot() {
+        let key = |name: &str| restored(&name.into());
+        assert_eq!(key("order.placed"), "{order.placed}:restored");
+        assert_eq!(key("{shop}order.placed"), "{shop}order.placed:restored");
+        assert_eq!(restored(&StreamName::from(vec![0xff])), "{hex:ff}:restored");
+    }
+}
