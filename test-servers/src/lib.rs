@@ -1,9 +1,11 @@
-//! Real servers for tests: Redis, and databases. Each has a temporary directory and free ports of its own, and dies with its value, or
-//! with the test process at the latest, so that a `static` may hold one.
+//! Real servers for tests: Redis, and databases. Each has a temporary directory and free ports of its own, and dies with
+//! its value, or with the test process at the latest, so that a `static` may hold one.
 //!
 //! # Layout
 //!
 //! - `server`: one server: [`RedisServer`], and [`Options`] for how it is started.
+//! - `store`: [`Store`], a store for one test, of each [`Topology`]; [`Pending`] and what operators do to stores.
+//! - `proxy`: [`Proxy`], a network that is slow, narrow, stalled or cut.
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
@@ -18,14 +20,18 @@ mod certificates;
 mod client;
 mod cluster;
 mod database;
+mod proxy;
 mod sentinel;
 mod server;
+mod store;
 
 pub use self::{
     cluster::RedisCluster,
     database::DatabaseServer,
+    proxy::Proxy,
     sentinel::SentinelSetup,
     server::{Options, RedisServer},
+    store::{Pending, Store, Topology},
 };
 
 use std::time::{Duration, Instant};

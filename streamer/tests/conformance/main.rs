@@ -175,6 +175,7 @@ macro_rules! suite {
 }
 
 suite!(redis);
+suite!(redis_tls);
 suite!(redis_cluster);
 suite!(embedded_file);
 suite!(embedded_memory);

@@ -6,7 +6,7 @@ use std::{
 };
 
 use streamer::engine::{Engine, RedisEngine};
-use streamer_test_servers::{RedisCluster, RedisServer};
+use streamer_test_servers::{Options, RedisCluster, RedisServer};
 
 /// An engine and what must live as long as it.
 pub(crate) struct Store {
@@ -19,6 +19,18 @@ pub(crate) async fn redis() -> Store {
     static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
     Store {
         engine: Arc::new(RedisEngine::connect(&SERVER.url()).await.unwrap()),
+        _keep: Box::new(()),
+    }
+}
+
+/// On a server with TLS that all cases share; clients show a certificate.
+pub(crate) async fn redis_tls() -> Store {
+    static SERVER: LazyLock<RedisServer> =
+        LazyLock::new(|| Options::default().tls().line("tls-auth-clients yes").start());
+    let (cert, key) = (SERVER.file("cert.pem"), SERVER.file("key.pem"));
+    let url = format!("{}&cert={}&key={}", SERVER.url(), cert.display(), key.display());
+    Store {
+        engine: Arc::new(RedisEngine::connect(&url).await.unwrap()),
         _keep: Box::new(()),
     }
 }

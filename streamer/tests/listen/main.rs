@@ -1,9 +1,11 @@
-//! What listening promises, on every engine: each case runs on a real Redis and on an embedded file.
+//! What listening promises, on every kind of store: each case runs on a plain Redis, over TLS, on a Cluster, at the end of
+//! a network with a round trip of 5 ms, and on an embedded file.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod ending;
 mod failed_list;
 mod failures;
+mod known;
 mod order;
 mod pending;
 mod plain;
@@ -19,23 +21,29 @@ use std::{
 use serde_json::json;
 use streamer::{DynamicEvent, EntryId, Listeners, ReceivedMessage, Streamer};
 
-/// Runs each case on each engine.
+/// Runs each case on each kind of store.
 macro_rules! on_each_engine {
     ($($case:ident),* $(,)?) => {
-        mod redis {
+        $crate::on!(redis, Redis, $($case)*);
+        $crate::on!(tls, Tls, $($case)*);
+        $crate::on!(cluster, Cluster, $($case)*);
+        $crate::on!(distant, Distant, $($case)*);
+        $crate::on!(embedded, Embedded, $($case)*);
+    };
+}
+
+macro_rules! on {
+    ($module:ident, $topology:ident, $($case:ident)*) => {
+        mod $module {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $case() {
-                super::$case(crate::store::Store::redis()).await;
-            })*
-        }
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(crate::store::Store::embedded()).await;
+                let topology = streamer_test_servers::Topology::$topology;
+                crate::store::run(topology, stringify!($case), super::$case).await;
             })*
         }
     };
 }
+use on;
 use on_each_engine;
 
 /// Messages that a listener saw, in order.
@@ -90,10 +98,10 @@ async fn emit(streamer: &Streamer, event: &str, numbers: std::ops::Range<u64>) -
 
 /// Waits until something is so.
 async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
-    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+    let waited = tokio::time::timeout(store::patience(), async {
         while !so().await {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     });
-    assert!(waited.await.is_ok(), "waited a minute for this: {what}");
+    assert!(waited.await.is_ok(), "waited in vain for this: {what}");
 }

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 use streamer::{
     DynamicEvent, EntryId, Listeners, ReceivedMessage, Report, State, StopHandle, Streamer,
-    engine::{GroupStart, ReadMode},
+    engine::{GroupStart, ReadMode, Reader},
 };
 use tokio::sync::Semaphore;
 
@@ -33,16 +33,23 @@ async fn deliver_to(streamer: &Streamer, consumer: &str) -> Vec<EntryId> {
 }
 
 async fn deliver(streamer: &Streamer, stream: &str, consumer: &str) -> Vec<EntryId> {
-    let engine = streamer.engine();
-    let _ = engine
+    let _ = streamer
+        .engine()
         .create_group(&stream.into(), "g", GroupStart::After(EntryId::MIN), true)
         .await;
+    read(&mut reader(streamer, stream, consumer).await).await
+}
+
+async fn reader(streamer: &Streamer, stream: &str, consumer: &str) -> Box<dyn Reader> {
     let mode = ReadMode::Group {
         group: "g".into(),
         consumer: consumer.into(),
         streams: vec![stream.into()],
     };
-    let mut reader = engine.reader(mode).await.unwrap();
+    streamer.engine().reader(mode).await.unwrap()
+}
+
+async fn read(reader: &mut Box<dyn Reader>) -> Vec<EntryId> {
     let found = reader.next(10_000, None).await.unwrap();
     found
         .into_iter()
@@ -147,12 +154,13 @@ async fn what_another_consumer_leaves_later_is_claimed_too(store: Store) {
     let running = tokio::spawn(listening.run());
     begun.wait_for(|begun| *begun).await.unwrap();
     // The listening may win some of these; the dead consumer wins others, as it reads in the same instant.
+    let mut dead = reader(&other, "e", "dead").await;
     let mut lost = 0;
     let mut emitted = 0;
     until("the other consumer got some", async || {
         emit(&streamer, "e", emitted..emitted + 50).await;
         emitted += 50;
-        lost += deliver_to(&other, "dead").await.len();
+        lost += read(&mut dead).await.len();
         lost > 0
     })
     .await;
