@@ -112,8 +112,10 @@ pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
     /// state of entries that are not pending any more. Gives the names of the removed consumers.
     async fn sweep(&self, member: &Member, streams: &[StreamName], idle: Duration) -> Vec<EngineResult<Vec<String>>>;
 
-    /// Shows that the consumer is alive, where an empty read does not (Redis before 7.2 leaves its idle time alone).
-    async fn heartbeat(&self, member: &Member, streams: &[StreamName]) -> Vec<EngineResult<()>>;
+    /// Shows that the consumer is alive, where an empty read does not (Redis before 7.2, and the embedded engine, leave its
+    /// idle time alone). Needed only where the consumer was idle for `max_idle`; a store for which asking costs as much as
+    /// showing shows it always. `max_idle` must be well below the idle time of others' [`GroupStore::sweep`].
+    async fn heartbeat(&self, member: &Member, streams: &[StreamName], max_idle: Duration) -> Vec<EngineResult<()>>;
 
     /// Removes the consumer where it has nothing pending, in one step; tells whether it is gone.
     async fn leave(&self, member: &Member, streams: &[StreamName]) -> Vec<EngineResult<bool>>;
@@ -129,7 +131,7 @@ pub struct Member {
 }
 
 /// What [`GroupStore::join`] found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Joined {
     /// Whether the group was created by this call.
     pub created: bool,

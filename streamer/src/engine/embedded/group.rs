@@ -1,8 +1,9 @@
-//! Consumer groups and their consumers, and the delivery of new entries.
+//! Consumer groups, and the delivery of new entries.
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{
+    consumers::touch_consumer,
     entries,
     failure::{Failure, Step},
     lag::Progress,
@@ -24,14 +25,16 @@ pub(super) struct Group {
 
 /// The group; an error when it, or its stream, is not there.
 pub(super) fn group(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<Group> {
-    let no_group = || {
-        let reason = format!("there is no group '{group}' on stream '{stream}', or no such stream: create the group");
-        Failure::refused(EngineErrorKind::NoGroup, reason)
-    };
-    find(transaction, stream, group)?.ok_or_else(no_group)
+    find(transaction, stream, group)?.ok_or_else(|| no_group(stream, group))
 }
 
-fn find(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<Option<Group>> {
+/// The refusal that names a missing group.
+pub(super) fn no_group(stream: &StreamName, group: &str) -> Failure {
+    let reason = format!("there is no group '{group}' on stream '{stream}', or no such stream: create the group");
+    Failure::refused(EngineErrorKind::NoGroup, reason)
+}
+
+pub(super) fn find(transaction: &mut Transaction<'_>, stream: &StreamName, group: &str) -> Step<Option<Group>> {
     let Some(stream) = transaction.stream(stream)? else {
         return Ok(None);
     };
@@ -67,14 +70,39 @@ pub(super) fn create(
             "there is a group of that name",
         ));
     }
-    let stream = match known {
+    insert(transaction, name, group, start)?;
+    Ok(())
+}
+
+/// Makes a group that is missing, with its stream where that is missing too.
+fn insert(transaction: &mut Transaction<'_>, name: &StreamName, group: &str, start: GroupStart) -> Step<Group> {
+    let stream = match transaction.stream(name)? {
         Some(stream) => stream,
         None => transaction.create_stream(name)?,
     };
+    let last_delivered_id = position(stream, start);
     transaction
         .sql("INSERT INTO groups (stream, name, last_delivered_id) VALUES (?, ?, ?)")?
-        .execute(params![stream.key, group, position(stream, start).to_be_bytes()])?;
-    Ok(())
+        .execute(params![stream.key, group, last_delivered_id.to_be_bytes()])?;
+    Ok(Group {
+        id: transaction.inserted(),
+        stream,
+        last_delivered_id,
+        entries_read: None,
+    })
+}
+
+/// The group, made where it is missing; also tells whether it was.
+pub(super) fn find_or_create(
+    transaction: &mut Transaction<'_>,
+    name: &StreamName,
+    group: &str,
+    start: GroupStart,
+) -> Step<(Group, bool)> {
+    match find(transaction, name, group)? {
+        Some(group) => Ok((group, false)),
+        None => Ok((insert(transaction, name, group, start)?, true)),
+    }
 }
 
 pub(super) fn set_position(
@@ -120,60 +148,6 @@ pub(super) fn destroy(transaction: &mut Transaction<'_>, stream: &StreamName, gr
     }
     transaction.tell_readers();
     Ok(true)
-}
-
-// ----- consumers ------------------------------------------------------------------------------------------------------
-
-pub(super) fn find_consumer(transaction: &Transaction<'_>, group: Group, name: &str) -> Step<Option<i64>> {
-    let found = transaction
-        .sql("SELECT id FROM consumers WHERE group_id = ? AND name = ?")?
-        .query_row(params![group.id, name], |row| row.get(0))
-        .optional()?;
-    Ok(found)
-}
-
-/// The consumer, made if it is missing, seen now. `active` says that it got something.
-pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: &str, active: bool) -> Step<i64> {
-    let now = transaction.now_ms as i64;
-    let active = active.then_some(now);
-    if let Some(consumer) = find_consumer(transaction, group, name)? {
-        transaction
-            .sql("UPDATE consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) WHERE id = ?")?
-            .execute(params![now, active, consumer])?;
-        return Ok(consumer);
-    }
-    transaction
-        .sql("INSERT INTO consumers (group_id, name, seen_ms, active_ms) VALUES (?, ?, ?, ?)")?
-        .execute(params![group.id, name, now, active])?;
-    Ok(transaction.inserted())
-}
-
-/// Removes a consumer; how many entries were pending with it is `None` when it was not there. With `only_if_done` it
-/// stays when that is not zero.
-pub(super) fn remove_consumer(
-    transaction: &mut Transaction<'_>,
-    stream: &StreamName,
-    group_name: &str,
-    name: &str,
-    only_if_done: bool,
-) -> Step<Option<u64>> {
-    let group = group(transaction, stream, group_name)?;
-    let Some(consumer) = find_consumer(transaction, group, name)? else {
-        return Ok(None);
-    };
-    let pending: i64 = transaction
-        .sql("SELECT count(*) FROM pending WHERE consumer = ?")?
-        .query_row([consumer], |row| row.get(0))?;
-    if pending == 0 || !only_if_done {
-        // By way of the index: the primary key begins with the group.
-        for sql in [
-            "DELETE FROM pending WHERE consumer = ?",
-            "DELETE FROM consumers WHERE id = ?",
-        ] {
-            transaction.sql(sql)?.execute([consumer])?;
-        }
-    }
-    Ok(Some(pending as u64))
 }
 
 // ----- new entries ----------------------------------------------------------------------------------------------------

@@ -6,8 +6,9 @@
 //! - `worker`: the threads that own the connections; operations that wait at once share a commit. `checkpoint`: one
 //!   more, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
-//! - `operations`: each operation of the contract; `entries`, `group`, `pending`, `lag`, `info`, `records`, `lists`: the
-//!   same on a transaction.
+//! - `operations`: each operation of the contract; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
+//!   `lists`: the same on a transaction.
+//! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
 //! - `codec`: how fields are stored. `failure`: what goes wrong below the contract's errors.
 //!
@@ -16,9 +17,12 @@
 mod address;
 mod checkpoint;
 mod codec;
+mod consumers;
+mod deliveries;
 mod entries;
 mod failure;
 mod group;
+mod group_store;
 mod info;
 mod lag;
 mod lists;
@@ -26,6 +30,7 @@ mod operations;
 mod pending;
 mod reader;
 mod records;
+mod settlement;
 mod store;
 mod transaction;
 mod watch;

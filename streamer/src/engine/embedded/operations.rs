@@ -7,7 +7,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
-    EmbeddedEngine,
+    EmbeddedEngine, consumers,
     entries::{self, Encoded},
     failure::Step,
     group, info, lists, pending,
@@ -368,7 +368,7 @@ impl Engine for EmbeddedEngine {
         let (name, group_name, gone) = (stream.clone(), group.to_owned(), consumer.to_owned());
         let pending = self.write(
             || format!("remove consumer '{consumer}' of group '{group}' on stream '{stream}'"),
-            move |transaction| group::remove_consumer(transaction, &name, &group_name, &gone, true),
+            move |transaction| consumers::remove_consumer(transaction, &name, &group_name, &gone, true),
         );
         Ok(pending.await?.unwrap_or_default() == 0)
     }
@@ -377,7 +377,7 @@ impl Engine for EmbeddedEngine {
         let (name, group_name, gone) = (stream.clone(), group.to_owned(), consumer.to_owned());
         let pending = self.write(
             || format!("delete consumer '{consumer}' of group '{group}' on stream '{stream}'"),
-            move |transaction| group::remove_consumer(transaction, &name, &group_name, &gone, false),
+            move |transaction| consumers::remove_consumer(transaction, &name, &group_name, &gone, false),
         );
         Ok(pending.await?.unwrap_or_default())
     }

@@ -5,9 +5,10 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
+    consumers::{find_consumer, touch_consumer},
     entries::{self, bounds, limit},
     failure::Step,
-    group::{Group, find_consumer, group, touch_consumer},
+    group::{Group, group},
     transaction::Transaction,
 };
 use crate::{
@@ -19,17 +20,17 @@ use crate::{
 const LOOKS_PER_CLAIM: usize = 10;
 
 /// A pending entry as it is stored.
-struct Pending {
-    id: EntryId,
-    consumer: i64,
+pub(super) struct Pending {
+    pub(super) id: EntryId,
+    pub(super) consumer: i64,
     delivered_ms: u64,
-    deliveries: u64,
+    pub(super) deliveries: u64,
 }
 
 impl Pending {
-    const COLUMNS: &str = "id, consumer, delivered_ms, deliveries";
+    pub(super) const COLUMNS: &str = "id, consumer, delivered_ms, deliveries";
 
-    fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
+    pub(super) fn of(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
             id: EntryId::from_be_bytes(row.get(0)?),
             consumer: row.get(1)?,
@@ -38,12 +39,12 @@ impl Pending {
         })
     }
 
-    fn idle(&self, now_ms: u64) -> Duration {
+    pub(super) fn idle(&self, now_ms: u64) -> Duration {
         Duration::from_millis(now_ms.saturating_sub(self.delivered_ms))
     }
 }
 
-fn find(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<Option<Pending>> {
+pub(super) fn find(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<Option<Pending>> {
     let sql = format!("SELECT {} FROM pending WHERE group_id = ? AND id = ?", Pending::COLUMNS);
     let mut statement = transaction.sql(&sql)?;
     Ok(statement
@@ -51,13 +52,13 @@ fn find(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<Option
         .optional()?)
 }
 
-fn forget(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<bool> {
+pub(super) fn forget(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<bool> {
     let mut statement = transaction.sql("DELETE FROM pending WHERE group_id = ? AND id = ?")?;
     Ok(statement.execute(params![group.id, id.to_be_bytes()])? > 0)
 }
 
 /// Gives a pending entry to a consumer, idle since `delivered_ms`.
-fn hand_over(
+pub(super) fn hand_over(
     transaction: &Transaction<'_>,
     group: Group,
     pending: &Pending,

@@ -1,0 +1,177 @@
+//! How deliveries end: failures are recorded before their message is acknowledged, all in one transaction.
+
+use rusqlite::params;
+use serde_json::{Map, Value};
+
+use super::{
+    consumers::find_consumer,
+    deliveries::{field, retry_states_key, set_own},
+    entries,
+    failure::Step,
+    group::{self, no_group},
+    records,
+    transaction::{Kind, Transaction},
+};
+use crate::{
+    engine::{EntryEnd, EntrySettlement, FailureChange, Member},
+    entry::{EntryId, StreamName},
+    failed::{DETAILS_KEY, FAILED_KEY, details_field},
+};
+
+/// An idle time past everybody's claim time: a day.
+const RELEASED_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
+
+/// Settles deliveries of one stream. Whatever may be refused is looked at before anything is changed.
+pub(super) fn settle(
+    transaction: &mut Transaction<'_>,
+    member: Option<&Member>,
+    stream: &StreamName,
+    settlements: &[EntrySettlement],
+) -> Step<()> {
+    if settlements.iter().any(|settlement| settlement.failures.is_some()) {
+        transaction.key(FAILED_KEY.as_bytes(), Kind::Set)?;
+        transaction.key(DETAILS_KEY.as_bytes(), Kind::Hash)?;
+    }
+    transaction.stream(stream)?;
+    let group = match member {
+        Some(member) => {
+            if settlements.iter().any(has_retry_state) {
+                transaction.key(retry_states_key(member, stream).as_bytes(), Kind::Hash)?;
+            }
+            let group = group::find(transaction, stream, &member.group)?;
+            let needs_group =
+                |settlement: &EntrySettlement| matches!(settlement.end, EntryEnd::Defer(_) | EntryEnd::Release { .. });
+            if group.is_none() && settlements.iter().any(needs_group) {
+                return Err(no_group(stream, &member.group));
+            }
+            group
+        }
+        None => None,
+    };
+
+    // From here on nothing is refused.
+    for change in settlements
+        .iter()
+        .filter_map(|settlement| settlement.failures.as_deref())
+    {
+        record(transaction, change)?;
+    }
+    if let Some(member) = member {
+        end(transaction, member, group, stream, settlements)?;
+    }
+    let delete = |settlement: &EntrySettlement| match settlement.end {
+        EntryEnd::Acknowledge { delete: true, .. } => Some(settlement.id),
+        _ => None,
+    };
+    let deleted: Vec<EntryId> = settlements.iter().filter_map(delete).collect();
+    if !deleted.is_empty() {
+        entries::delete(transaction, stream, &deleted)?;
+    }
+    Ok(())
+}
+
+fn has_retry_state(settlement: &EntrySettlement) -> bool {
+    match &settlement.end {
+        EntryEnd::Acknowledge { had_retry_state, .. } => *had_retry_state,
+        EntryEnd::Defer(deferral) => !deferral.retry_state.is_empty(),
+        EntryEnd::Release { .. } | EntryEnd::Forget => false,
+    }
+}
+
+/// Writes retry states, acknowledges, sets idle times and releases.
+fn end(
+    transaction: &mut Transaction<'_>,
+    member: &Member,
+    group: Option<group::Group>,
+    stream: &StreamName,
+    settlements: &[EntrySettlement],
+) -> Step<()> {
+    let states = retry_states_key(member, stream);
+    let owner = match group {
+        Some(group) => find_consumer(transaction, group, &member.consumer)?,
+        None => None,
+    };
+    let mut obsolete_states = Vec::new();
+    let mut acknowledge = transaction.sql("DELETE FROM pending WHERE group_id = ? AND id = ?")?;
+    for EntrySettlement { id, end, .. } in settlements {
+        match end {
+            EntryEnd::Acknowledge { had_retry_state, .. } => {
+                if *had_retry_state {
+                    obsolete_states.push(field(*id));
+                }
+                if let Some(group) = group {
+                    acknowledge.execute(params![group.id, id.to_be_bytes()])?;
+                }
+            }
+            EntryEnd::Defer(deferral) => {
+                let (Some(group), Some(owner)) = (group, owner) else {
+                    continue;
+                };
+                let idle_ms = u64::try_from(deferral.idle.as_millis()).unwrap_or(u64::MAX);
+                let delivered_ms = transaction.now_ms.saturating_sub(idle_ms);
+                let own = set_own(transaction, group, owner, *id, deferral.count, delivered_ms)?;
+                // What another consumer has claimed has that consumer's retry state.
+                if own && !deferral.retry_state.is_empty() {
+                    records::hash_put(transaction, &states, &[(field(*id), deferral.retry_state.clone())])?;
+                }
+            }
+            EntryEnd::Release { count } => {
+                let (Some(group), Some(owner)) = (group, owner) else {
+                    continue;
+                };
+                let delivered_ms = transaction.now_ms.saturating_sub(RELEASED_IDLE_MS);
+                set_own(transaction, group, owner, *id, *count, delivered_ms)?;
+            }
+            EntryEnd::Forget => {}
+        }
+    }
+    if !obsolete_states.is_empty() {
+        records::hash_remove(transaction, &states, &obsolete_states)?;
+    }
+    Ok(())
+}
+
+// ----- the failed list ------------------------------------------------------------------------------------------------
+
+/// Details before their record, obsolete records last.
+fn record(transaction: &Transaction<'_>, change: &FailureChange) -> Step<()> {
+    for added in &change.add {
+        if let Some(details) = &added.details {
+            let field = details_field(&added.member);
+            let earlier = records::hash_get(transaction, DETAILS_KEY, std::slice::from_ref(&field))?;
+            let details = match earlier.into_iter().flatten().next() {
+                Some(earlier) => with_groups_of(details, &earlier).map_or_else(|| details.clone(), Into::into),
+                None => details.clone(),
+            };
+            records::hash_put(transaction, DETAILS_KEY, &[(field, details)])?;
+        }
+    }
+    let members: Vec<_> = change.add.iter().map(|added| added.member.clone()).collect();
+    if !members.is_empty() {
+        records::set_add(transaction, FAILED_KEY, &members)?;
+    }
+    if !change.remove.is_empty() {
+        records::set_remove(transaction, FAILED_KEY, &change.remove)?;
+        let details: Vec<_> = change.remove.iter().map(|member| details_field(member)).collect();
+        records::hash_remove(transaction, DETAILS_KEY, &details)?;
+    }
+    Ok(())
+}
+
+/// Details with the groups that earlier details name, too; `None` where nothing is to be added, also where either makes
+/// no sense.
+fn with_groups_of(details: &[u8], earlier: &[u8]) -> Option<Vec<u8>> {
+    let mut details: Map<String, Value> = serde_json::from_slice(details).ok()?;
+    let mut earlier: Map<String, Value> = serde_json::from_slice(earlier).ok()?;
+    let Some(Value::Array(earlier)) = earlier.remove("groups") else {
+        return None;
+    };
+    let groups = details.entry("groups").or_insert_with(|| Value::Array(Vec::new()));
+    let groups = groups.as_array_mut()?;
+    for group in earlier {
+        if !groups.contains(&group) {
+            groups.push(group);
+        }
+    }
+    serde_json::to_vec(&details).ok()
+}

@@ -1,0 +1,311 @@
+//! What the verbs of a delivery promise on the embedded engine beyond what every store does.
+#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
+
+use std::{path::PathBuf, time::Duration};
+
+use bytes::Bytes;
+use streamer::{
+    EntryId, NewId, StreamName,
+    engine::{
+        Append, AppendOptions, Deferral, EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement,
+        FailureChange, FailureRecord, GroupStart, GroupStore, Joined, Member, Missing, PendingFilter, ReadMode, Scan,
+        TakeRequest, Taken,
+    },
+};
+use tempfile::TempDir;
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+struct Place {
+    directory: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        Self {
+            directory: TempDir::new().unwrap(),
+        }
+    }
+
+    fn file(&self) -> PathBuf {
+        self.directory.path().join("events.db")
+    }
+
+    async fn open(&self) -> EmbeddedEngine {
+        EmbeddedEngine::open(&format!("sqlite://{}", self.file().display()))
+            .await
+            .unwrap()
+    }
+
+    /// Runs a statement as another program would.
+    fn sql(&self, sql: &str) -> usize {
+        rusqlite::Connection::open(self.file())
+            .unwrap()
+            .execute(sql, [])
+            .unwrap()
+    }
+}
+
+fn stream() -> StreamName {
+    StreamName::from("orders")
+}
+
+fn member(consumer: &str) -> Member {
+    Member {
+        group: "workers".to_owned(),
+        consumer: consumer.to_owned(),
+    }
+}
+
+fn generated(letter: char) -> String {
+    format!("workers-{}", letter.to_string().repeat(16))
+}
+
+async fn append(engine: &EmbeddedEngine, count: usize) -> Vec<EntryId> {
+    let one = |n: usize| Append {
+        stream: stream(),
+        id: NewId::Auto,
+        fields: vec![("n".into(), n.to_string().into())],
+        options: AppendOptions::default(),
+    };
+    engine.append_many((0..count).map(one).collect()).await.unwrap()
+}
+
+async fn join(engine: &EmbeddedEngine, consumer: &str) -> Joined {
+    let streams = [(stream(), GroupStart::After(EntryId::MIN))];
+    engine.join(&member(consumer), &streams).await.remove(0).unwrap()
+}
+
+/// Entries that are pending with a consumer, delivered once.
+async fn delivered(engine: &EmbeddedEngine, consumer: &str, count: usize) -> Vec<EntryId> {
+    join(engine, consumer).await;
+    append(engine, count).await;
+    let mode = ReadMode::Group {
+        group: "workers".to_owned(),
+        consumer: consumer.to_owned(),
+        streams: vec![stream()],
+    };
+    let mut reader = Engine::reader(engine, mode).await.unwrap();
+    let read = reader.next(count, None).await.unwrap();
+    read[0].entries.iter().map(|entry| entry.id).collect()
+}
+
+async fn pending(engine: &EmbeddedEngine) -> Vec<(EntryId, String, u64)> {
+    let pending = engine.pending(&stream(), "workers", PendingFilter::default()).await;
+    let pending = pending.unwrap().into_iter();
+    pending.map(|one| (one.id, one.consumer, one.deliveries)).collect()
+}
+
+async fn take(engine: &EmbeddedEngine, consumer: &str, scan: Scan, count: usize) -> Taken {
+    let request = TakeRequest {
+        stream: stream(),
+        from: EntryId::MIN,
+    };
+    let taken = engine.take(&member(consumer), scan, &[request], count).await;
+    taken.into_iter().next().unwrap().unwrap()
+}
+
+async fn settle(engine: &EmbeddedEngine, consumer: &str, settlements: Vec<EntrySettlement>) {
+    let settled = engine.settle(Some(&member(consumer)), &[(stream(), settlements)]).await;
+    settled.into_iter().next().unwrap().unwrap();
+}
+
+fn end(id: EntryId, end: EntryEnd) -> EntrySettlement {
+    EntrySettlement {
+        id,
+        end,
+        failures: None,
+    }
+}
+
+fn failing(id: EntryId, member: &str) -> EntrySettlement {
+    EntrySettlement {
+        failures: Some(Box::new(FailureChange {
+            add: vec![FailureRecord {
+                member: Bytes::copy_from_slice(member.as_bytes()),
+                details: None,
+            }],
+            remove: Vec::new(),
+        })),
+        ..end(id, acknowledged())
+    }
+}
+
+fn acknowledged() -> EntryEnd {
+    EntryEnd::Acknowledge {
+        delete: false,
+        had_retry_state: false,
+    }
+}
+
+fn ids(taken: &Taken) -> Vec<EntryId> {
+    taken.entries.iter().map(|one| one.entry.id).collect()
+}
+
+// ----- cost -----------------------------------------------------------------------------------------------------------
+
+/// Payloads that cannot be decoded are the proof that they are not.
+fn spoil_payloads(place: &Place, but: &[EntryId]) {
+    let connection = rusqlite::Connection::open(place.file()).unwrap();
+    connection.execute("CREATE TEMP TABLE sound (id BLOB)", []).unwrap();
+    for id in but {
+        let bytes = [id.ms.to_be_bytes(), id.seq.to_be_bytes()].concat();
+        connection.execute("INSERT INTO sound VALUES (?)", [bytes]).unwrap();
+    }
+    let spoil = "UPDATE entries SET fields = x'ff' WHERE id NOT IN (SELECT id FROM sound)";
+    assert!(connection.execute(spoil, []).unwrap() > 0);
+}
+
+#[tokio::test]
+async fn a_scan_for_idle_entries_reads_the_payloads_of_what_it_takes_and_no_others() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 50).await;
+    let released = vec![
+        end(all[20], EntryEnd::Release { count: 1 }),
+        end(all[40], EntryEnd::Release { count: 1 }),
+    ];
+    settle(&engine, "a", released).await;
+    spoil_payloads(&place, &[all[20]]);
+    let taken = take(&engine, "b", Scan::Idle(HOUR), 1).await;
+    assert_eq!(ids(&taken), [all[20]]);
+    assert_eq!(taken.next, Some(all[40]));
+}
+
+#[tokio::test]
+async fn a_renewal_reads_no_payload() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 5).await;
+    engine.delete(&stream(), &all[..1]).await.unwrap();
+    spoil_payloads(&place, &[]);
+    let renewed = engine.renew(&member("a"), &[(stream(), all.clone())]).await;
+    assert_eq!(renewed[0].as_ref().unwrap().missing, [(all[0], Missing::Gone)]);
+}
+
+#[tokio::test]
+async fn a_scan_meets_every_idle_entry_however_many_are_not_idle() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 45_000).await;
+    for index in [30_000, 44_999] {
+        settle(&engine, "a", vec![end(all[index], EntryEnd::Release { count: 1 })]).await;
+    }
+    let (mut from, mut seen) = (Some(EntryId::MIN), Vec::new());
+    while let Some(next) = from {
+        let request = TakeRequest {
+            stream: stream(),
+            from: next,
+        };
+        let taken = engine.take(&member("b"), Scan::Idle(HOUR), &[request], 10).await;
+        let taken = taken.into_iter().next().unwrap().unwrap();
+        seen.extend(ids(&taken));
+        assert!(taken.next.is_none_or(|further| further > next));
+        from = taken.next;
+    }
+    assert_eq!(seen, [all[30_000], all[44_999]]);
+}
+
+// ----- quiet listening ------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn what_finds_nothing_writes_nothing() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 3).await;
+    let before = engine.commits();
+    join(&engine, "a").await;
+    assert_eq!(take(&engine, "b", Scan::Idle(HOUR), 10).await, Taken::default());
+    assert_eq!(take(&engine, "b", Scan::Own, 10).await, Taken::default());
+    let streams = [stream()];
+    engine.heartbeat(&member("a"), &streams, HOUR).await.remove(0).unwrap();
+    assert_eq!(
+        engine
+            .sweep(&member("a"), &streams, Duration::ZERO)
+            .await
+            .remove(0)
+            .unwrap(),
+        Vec::<String>::new()
+    );
+    assert_eq!(engine.commits(), before);
+    // But it does write where there is something to write.
+    assert_eq!(ids(&take(&engine, "a", Scan::Own, 10).await), all);
+    assert_eq!(engine.commits(), before + 1);
+}
+
+#[tokio::test]
+async fn a_quiet_consumer_shows_itself_and_is_not_swept() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let (quiet, gone) = (generated('q'), generated('g'));
+    for consumer in [&quiet, &gone, &"named".to_owned(), &"me".to_owned()] {
+        join(&engine, consumer).await;
+    }
+    place.sql("UPDATE consumers SET seen_ms = seen_ms - 7200000");
+    let streams = [stream()];
+    engine
+        .heartbeat(&member(&quiet), &streams, HOUR)
+        .await
+        .remove(0)
+        .unwrap();
+    let swept = engine.sweep(&member("me"), &streams, HOUR).await.remove(0).unwrap();
+    assert_eq!(swept, [gone]);
+    let idle = engine.consumer_idle(&member(&quiet), &streams).await.remove(0).unwrap();
+    assert!(idle.unwrap() < HOUR);
+    let left = engine.consumers(&stream(), "workers").await.unwrap();
+    let left: Vec<_> = left.into_iter().map(|consumer| consumer.name).collect();
+    assert_eq!(left, ["me", "named", &quiet]);
+}
+
+// ----- one transaction ------------------------------------------------------------------------------------------------
+
+#[tokio::test]
+async fn many_settlements_are_one_transaction() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 6).await;
+    let before = engine.commits();
+    let deferral = Deferral {
+        retry_state: "{}".into(),
+        delay: HOUR,
+        idle: Duration::ZERO,
+        count: 1,
+    };
+    let settlements = vec![
+        end(all[0], acknowledged()),
+        failing(all[1], "one"),
+        failing(all[2], "two"),
+        end(all[3], EntryEnd::Defer(Box::new(deferral))),
+        end(all[4], EntryEnd::Release { count: 0 }),
+    ];
+    settle(&engine, "a", settlements).await;
+    assert_eq!(engine.commits(), before + 1);
+    assert_eq!(engine.set_len("failed_stream").await.unwrap(), 2);
+    let a = "a".to_owned();
+    assert_eq!(
+        pending(&engine).await,
+        [(all[3], a.clone(), 1), (all[4], a.clone(), 0), (all[5], a, 1)]
+    );
+    let again = take(&engine, "b", Scan::Own, 10).await;
+    assert_eq!(again, Taken::default());
+    let released = take(&engine, "b", Scan::Idle(HOUR), 10).await;
+    assert_eq!((ids(&released), released.entries[0].count_before), (vec![all[4]], 0));
+    let own = take(&engine, "a", Scan::Own, 10).await;
+    let states: Vec<_> = own.entries.iter().map(|one| one.retry_state.clone()).collect();
+    assert_eq!(states, [Some(Bytes::from("{}")), None]);
+}
+
+#[tokio::test]
+async fn a_record_that_cannot_be_written_holds_up_its_own_message_only() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 2).await;
+    engine
+        .hash_put("failed_stream", &[("no".into(), "set".into())])
+        .await
+        .unwrap();
+    let settlements = vec![end(all[0], acknowledged()), failing(all[1], "one")];
+    let settled = engine.settle(Some(&member("a")), &[(stream(), settlements)]).await;
+    assert_eq!(settled[0].as_ref().unwrap_err().kind(), EngineErrorKind::WrongType);
+    assert_eq!(pending(&engine).await, [(all[1], "a".to_owned(), 1)]);
+}
