@@ -9,6 +9,7 @@
 //! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that everything begins with.
 //! - [`engine`]: the seam to what stores the streams, and the engines behind it.
 //! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
+//! - [`listener`](Listener): what handles messages. [`listen`](Listening): gives messages to listeners.
 //! - [`failed`]: the list of what listeners could not handle.
 //! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
@@ -25,6 +26,7 @@ mod event;
 pub mod failed;
 mod history;
 mod listen;
+mod listener;
 pub mod message;
 pub mod model;
 pub mod stream;
@@ -36,10 +38,10 @@ pub use self::{
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
-    listen::{
-        AfterSuccess, Context, Ended, FromMessage, FromRef, Handler, IntoOutcome, KeepAlive, Key, ListenError,
-        Listener, ListenerError, Listeners, Listening, Payload, RegisteredListener, Report, RetryPolicy, Start, State,
-        StopHandle, Summary, When, Workers,
+    listen::{AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, Report, Start, Summary, When, Workers},
+    listener::{
+        Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners, Payload,
+        RegisteredListener, RetryPolicy, State, StopHandle,
     },
     message::{DecodeError, ReceivedMessage},
 };

@@ -30,7 +30,7 @@ pub use self::{
 use crate::{
     client::Streamer,
     engine::{EngineResult, keys},
-    listen::Listeners,
+    listener::Listeners,
 };
 
 /// The set of failed messages.

@@ -18,7 +18,8 @@ use crate::{
     client::Streamer,
     engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, StreamName},
-    listen::{Context, Listeners, StopHandle, progress},
+    listen::progress,
+    listener::{Context, Listeners, StopHandle},
     message::ReceivedMessage,
 };
 

@@ -24,10 +24,16 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::oneshot;
 
-use super::{ListenError, Report, run::Shared, settle::persistently};
+use super::{
+    ListenError, Report,
+    guarded::guarded_future,
+    run::Shared,
+    settle::{Trouble, persistently},
+    supervisor::Finished,
+};
 use crate::{
-    archive::{ArchiveStorage, ArchivedMessage, Needed, forget_origins, store, to_archive},
-    engine::{EngineResult, keys},
+    archive::{ArchiveStorage, ArchivedMessage, Needed, TransferError, forget_origins, store, to_archive},
+    engine::{EngineError, keys},
     entry::{Entry, EntryId, StreamName},
     message::ReceivedMessage,
 };
@@ -37,6 +43,8 @@ const BETWEEN_SWEEPS: Duration = Duration::from_secs(1);
 /// How many messages a sweep looks at in one step, and how many of them it moves in one.
 const LOOKED_AT: usize = 512;
 const MOVED: usize = 64;
+/// Whose code an archive is.
+const ARCHIVE: &str = "an `ArchiveStorage`";
 
 /// What becomes of a message after all its listeners handled it.
 #[derive(Clone, Debug)]
@@ -86,7 +94,7 @@ impl AfterSuccess {
         shared: &Shared,
         stream: usize,
         handled: &[ReceivedMessage],
-    ) -> EngineResult<Vec<ArchivedMessage>> {
+    ) -> Result<Vec<ArchivedMessage>, Trouble> {
         let name = &shared.streams[stream].name;
         match self.when {
             When::AtOnce => {
@@ -111,19 +119,24 @@ impl AfterSuccess {
         shared: &Shared,
         stream: &StreamName,
         entries: Vec<Entry>,
-    ) -> EngineResult<Vec<ArchivedMessage>> {
+    ) -> Result<Vec<ArchivedMessage>, Trouble> {
         let messages = to_archive(shared.engine().as_ref(), stream, entries).await?;
         let Some(archive) = &self.archive else {
             return Ok(messages);
         };
-        let stored = store(archive.as_ref(), messages).await?;
-        for id in stored.conflicts {
-            tracing::warn!(
-                "message {id} stays on '{stream}' stream: the archive {} has another message under this stream and ID",
-                archive.location()
-            );
-        }
-        Ok(stored.messages)
+        guarded_future(ARCHIVE, async {
+            let stored = store(archive.as_ref(), messages).await?;
+            for id in stored.conflicts {
+                tracing::warn!(
+                    "message {id} stays on '{stream}' stream: the archive {} has another message under this stream and \
+                     ID",
+                    archive.location()
+                );
+            }
+            Ok(stored.messages)
+        })
+        .await?
+        .map_err(|error: TransferError| Trouble::from(EngineError::from(error)))
     }
 
     /// Deletes messages from their stream, and tells it.
@@ -132,11 +145,12 @@ impl AfterSuccess {
         shared: &Shared,
         stream: &StreamName,
         messages: &[ArchivedMessage],
-    ) -> EngineResult<()> {
+    ) -> Result<(), Trouble> {
         let ids = messages.iter().map(|message| message.id).collect::<Vec<_>>();
         shared.engine().delete(stream, &ids).await?;
         if let Some(archive) = &self.archive {
-            forget_origins(shared.engine().as_ref(), archive.as_ref(), messages).await?;
+            let forgotten = forget_origins(shared.engine().as_ref(), archive.as_ref(), messages);
+            guarded_future(ARCHIVE, forgotten).await?.map_err(EngineError::from)?;
         }
         for id in ids {
             shared.reporter.tell(&match self.archive {
@@ -149,24 +163,25 @@ impl AfterSuccess {
 }
 
 /// Sweeps until settling has ended, and once more then.
-pub(super) async fn sweep_until(shared: Arc<Shared>, mut settled: oneshot::Receiver<()>) {
+pub(super) async fn sweep_until(
+    shared: Arc<Shared>,
+    mut settled: oneshot::Receiver<()>,
+) -> Result<Finished, ListenError> {
     let Some(after) = &shared.options.after_success else {
-        return;
+        return Ok(Finished::Other);
     };
     let mut pause = BETWEEN_SWEEPS;
     loop {
         let ended = tokio::time::timeout(pause, &mut settled).await.is_ok();
         if shared.has_failed() {
-            return;
+            return Ok(Finished::Other);
         }
         let begun = Instant::now();
         for stream in &shared.streams {
-            if let Err(error) = sweep(&shared, after, &stream.name).await {
-                return shared.fail(error);
-            }
+            sweep(&shared, after, &stream.name).await?;
         }
         if ended {
-            return;
+            return Ok(Finished::Other);
         }
         pause = BETWEEN_SWEEPS.max(begun.elapsed() * 10);
     }
@@ -205,7 +220,7 @@ async fn move_away(
     stream: &StreamName,
     key: &str,
     ids: &[EntryId],
-) -> EngineResult<()> {
+) -> Result<(), Trouble> {
     let entries = shared.engine().get_many(stream, ids).await?;
     let messages = after
         .store(shared, stream, entries.into_iter().flatten().collect())

@@ -23,6 +23,15 @@ pub enum ListenError {
     /// The store failed, and keep-alive is off or the failure does not pass by itself.
     #[error("listening ended: {0}")]
     Engine(#[source] EngineError),
+    /// A part of the listening panicked or ended too early: a stage, or an application's code that is no listener
+    /// (`on_report`, `permanent_if`, a `Key`, an `ArchiveStorage`). What was not settled can be claimed at once.
+    #[error("listening ended: {stage} {text}")]
+    Stage {
+        /// Which part.
+        stage: &'static str,
+        /// What happened to it.
+        text: String,
+    },
     /// The store failed and stayed away for as many attempts as keep-alive allows.
     #[error("listening ended after {attempts} attempts: {error}")]
     GaveUp {

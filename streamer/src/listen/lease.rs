@@ -12,7 +12,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Report, run::Shared, waiting};
+use super::{ListenError, Report, run::Shared, supervisor::Finished, waiting};
 use crate::{engine::EngineResult, entry::EntryId};
 
 /// An idle time past everybody's claim time: who claims next gets the message at once.
@@ -98,10 +98,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Renews what is in hand, three times in each reclaim time, for as long as it is polled.
-pub(super) async fn renew(shared: Arc<Shared>) {
-    let Some(reclaim) = shared.group.as_ref().and(shared.options.reclaim) else {
-        return;
-    };
+pub(super) async fn renew(shared: Arc<Shared>, reclaim: Duration) -> Result<Finished, ListenError> {
     loop {
         tokio::time::sleep(reclaim / 3).await;
         for stream in 0..shared.streams.len() {

@@ -8,34 +8,30 @@
 //!   then new ones; sees to groups, and to what to do when the store is away.
 //! - `appetite`: how many of them it asks for.
 //! - `queue`: hands messages to workers, in order, at once, or in order per key.
-//! - `work`: runs the listeners of a message (`attempt`: one of them) and collects the outcome.
+//! - `work`: runs the listeners of a message and collects the outcome.
 //! - `settle`: records failures, *then* acknowledges, in batches.
 //! - `after`: what becomes of a message that was handled: it stays, or is archived or purged.
 //! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
 //! - `waiting`: messages whose listener failed and is tried again later; `progress`: what they achieved so far.
-//! - `run`: puts these together, and ends them in order.
+//! - `run`: puts these together, and ends them in order; `supervisor`: owns their tasks, and says which one failed;
+//!   `guarded`: calls an application's code that is no listener.
 //!
-//! Beside them what an application touches: `listener`, `handler` and `extract` (what a listener is), `registry`
-//! (which event has which), `retry` (when to try again), `options`, `stop`, `report`, `error`.
+//! Beside them what an application touches: `options`, `report`, `error`. Listeners themselves are in
+//! [`listener`](crate::Listener), below this.
 
 mod after;
 mod appetite;
-mod attempt;
 mod error;
-mod extract;
-mod handler;
+mod guarded;
 mod lease;
-mod listener;
 mod options;
 pub(crate) mod progress;
 mod queue;
 mod read;
-mod registry;
 mod report;
-mod retry;
 mod run;
 mod settle;
-mod stop;
+mod supervisor;
 mod waiting;
 mod work;
 
@@ -44,17 +40,15 @@ use std::time::Duration;
 pub use self::{
     after::{AfterSuccess, When},
     error::ListenError,
-    extract::{FromMessage, FromRef, Payload, State},
-    handler::{Handler, IntoOutcome},
-    listener::{Context, Listener, ListenerError},
     options::{KeepAlive, Key, Start, Workers},
-    registry::{Listeners, RegisteredListener},
     report::{Ended, Report, Summary},
-    retry::RetryPolicy,
-    stop::StopHandle,
 };
 use self::{options::Options, report::Reporter};
-use crate::{client::Streamer, entry::StreamName};
+use crate::{
+    client::Streamer,
+    entry::StreamName,
+    listener::{Listeners, StopHandle},
+};
 
 /// A listening that is being described; [`Listening::run`] begins it.
 ///

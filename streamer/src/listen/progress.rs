@@ -2,7 +2,7 @@
 //! failed: which listeners succeeded, which failures are listed, and when the next attempt is due.
 //!
 //! Only used when failed messages stay pending ([`always_acknowledge`](super::Listening::always_acknowledge) off) or a
-//! listener is retried ([`RetryPolicy`](super::RetryPolicy)). A message all of whose listeners succeed at once never
+//! listener is retried ([`RetryPolicy`](crate::RetryPolicy)). A message all of whose listeners succeed at once never
 //! has such a record, so they cost nothing in the normal case.
 
 use std::{collections::BTreeMap, sync::Arc};

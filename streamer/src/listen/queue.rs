@@ -10,7 +10,7 @@ use std::{
 
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{Key, Workers, progress::Progress};
+use super::{Key, Workers, guarded::guarded, progress::Progress};
 use crate::message::ReceivedMessage;
 
 /// A message and the stream it came from, by its number.
@@ -86,7 +86,8 @@ impl HandOver {
         let parts = self.queues.iter().map(|_| Vec::with_capacity(room));
         let mut parts = parts.collect::<Vec<_>>();
         for job in batch {
-            let part = key.of(&job.message) % parts.len() as u64;
+            let key = guarded("the function of a `Key`", || key.of(&job.message));
+            let part = key.unwrap_or_else(|error| std::panic::resume_unwind(Box::new(error))) % parts.len() as u64;
             parts[part as usize].push(job);
         }
         for (queue, part) in self.queues.iter().zip(parts) {

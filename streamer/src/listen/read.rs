@@ -18,6 +18,7 @@ use super::{
     lease,
     queue::{HandOver, Job},
     run::{GroupMember, Shared},
+    supervisor::Finished,
     waiting::{Due, Kept},
 };
 use crate::{
@@ -88,7 +89,7 @@ pub(super) struct Reading {
 }
 
 /// Reads until told to stop, until it was quiet for long enough, or until the store cannot be read any more.
-pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<Ended, ListenError> {
+pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<Finished, ListenError> {
     let mut reading = Reading {
         seen: vec![None; shared.streams.len()],
         appetite: Appetite::of(&shared),
@@ -100,12 +101,12 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<End
     };
     loop {
         let error = match reading.session().await {
-            Ok(ended) => return Ok(ended),
+            Ok(ended) => return Ok(Finished::Read(ended)),
             Err(error) => error,
         };
         let shared = &reading.shared;
         if shared.context.stop.is_stopped() {
-            return Ok(Ended::Stopped);
+            return Ok(Finished::Read(Ended::Stopped));
         }
         let passes =
             error.kind().is_transient() || matches!(error.kind(), EngineErrorKind::NoGroup | EngineErrorKind::NoStream);
@@ -126,7 +127,7 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<End
             delay,
         });
         if !shared.context.stop.sleep(delay).await {
-            return Ok(Ended::Stopped);
+            return Ok(Finished::Read(Ended::Stopped));
         }
         // Every stream may have a backlog by now.
         reading.appetite = Appetite::of(shared);

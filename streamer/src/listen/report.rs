@@ -1,7 +1,14 @@
 //! What a listening tells while it runs, and at its end.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
+use tokio::sync::Notify;
+
+use super::{ListenError, guarded::guarded};
 use crate::{
     engine::EngineError,
     entry::{EntryId, StreamName},
@@ -221,17 +228,49 @@ fn list(ids: &[EntryId]) -> String {
     text
 }
 
-/// Who is told of what happens. It is called in the midst of the work, so it must be quick.
+/// Who is told of what happens. It is called while messages are handled, so it must be quick.
 #[derive(Clone)]
-pub(super) struct Reporter(Arc<dyn Fn(&Report<'_>) + Send + Sync>);
+pub(super) struct Reporter(Arc<Told<Tell>>);
+
+type Tell = dyn Fn(&Report<'_>) + Send + Sync;
+
+struct Told<F: ?Sized> {
+    /// Set by the first panic; nobody is told anything any more then.
+    panicked: OnceLock<ListenError>,
+    has_panicked: Notify,
+    tell: F,
+}
 
 impl Reporter {
     pub(super) fn new(tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(tell))
+        Self(Arc::new(Told {
+            panicked: OnceLock::new(),
+            has_panicked: Notify::new(),
+            tell,
+        }))
     }
 
+    /// Tells. A panic is kept for [`Reporter::panicked`]: what was to be told of goes its way.
     pub(super) fn tell(&self, report: &Report<'_>) {
-        (self.0)(report);
+        if self.0.panicked.get().is_some() {
+            return;
+        }
+        if let Err(error) = guarded("the function given to `on_report`", || (self.0.tell)(report)) {
+            let _ = self.0.panicked.set(error);
+            self.0.has_panicked.notify_one();
+        }
+    }
+
+    /// Waits for a panic of what is told, once.
+    pub(super) async fn panicked(&self) -> ListenError {
+        self.0.has_panicked.notified().await;
+        match self.0.panicked.get() {
+            Some(ListenError::Stage { stage, text }) => ListenError::Stage {
+                stage,
+                text: text.clone(),
+            },
+            _ => std::future::pending().await,
+        }
     }
 }
 
@@ -274,7 +313,7 @@ pub struct Summary {
 /// Why a listening ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// It was stopped ([`StopHandle::stop`](super::StopHandle::stop)).
+    /// It was stopped ([`StopHandle::stop`](crate::StopHandle::stop)).
     Stopped,
     /// No message came for as long as [`Listening::listen_timeout`](super::Listening::listen_timeout) says.
     Quiet,

@@ -13,23 +13,24 @@ use futures_util::future::try_join_all;
 use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
     sync::{mpsc, oneshot},
-    task::JoinSet,
     time::{sleep, timeout},
 };
 
 use super::{
-    Context, Ended, ListenError, Listening, RegisteredListener, Report, RetryPolicy, Summary, When, after,
+    Ended, ListenError, Listening, Report, Summary, When, after,
     lease::{self, InHand},
     options::Options,
     queue, read,
     report::Reporter,
     settle,
+    supervisor::{Finished, Stage, Supervisor},
     waiting::Waiting,
     work,
 };
 use crate::{
     engine::{Engine, EngineResult},
     entry::StreamName,
+    listener::{Context, RegisteredListener, RetryPolicy},
 };
 
 /// How many streams are left at once.
@@ -50,7 +51,7 @@ pub(super) struct Shared {
     pub(super) in_hand: InHand,
     pub(super) waiting: Waiting,
     pub(super) counts: Counts,
-    /// Why settling could not go on.
+    /// Why the listening could not go on.
     failure: Mutex<Option<ListenError>>,
 }
 
@@ -115,53 +116,33 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
 
     // Each stage ends when the one before it has: the reader drops the queues, the workers drop their ends of
     // `outcomes`, and settling ends the line.
-    let mut reader = tokio::spawn(read::read(Arc::clone(&shared), hand_over));
-    let mut stages = JoinSet::new();
+    let mut supervisor = Supervisor::default();
+    supervisor.spawn(Stage::Read, read::read(Arc::clone(&shared), hand_over));
     for queue in queues {
-        stages.spawn(work::work(Arc::clone(&shared), queue, outcomes.clone()));
+        supervisor.spawn(Stage::Work, work::work(Arc::clone(&shared), queue, outcomes.clone()));
     }
     drop(outcomes);
     let (all_settled, sweep_on) = oneshot::channel::<()>();
     let settling = settle::settle(Arc::clone(&shared), settled);
-    stages.spawn(async move {
-        settling.await;
+    supervisor.spawn(Stage::Settle, async move {
+        let settled = settling.await;
         drop(all_settled);
+        settled
     });
     let after = &shared.options.after_success;
     if after
         .as_ref()
         .is_some_and(|after| after.when == When::AllGroupsAcknowledged)
     {
-        stages.spawn(after::sweep_until(Arc::clone(&shared), sweep_on));
+        supervisor.spawn(Stage::Retention, after::sweep_until(Arc::clone(&shared), sweep_on));
     }
-    let mut leases = JoinSet::new();
-    leases.spawn(lease::renew(Arc::clone(&shared)));
+    if let Some(reclaim) = shared.group.as_ref().and(shared.options.reclaim) {
+        let renewing = lease::renew(Arc::clone(&shared), reclaim);
+        supervisor.spawn(Stage::Beside("the lease task"), renewing);
+    }
 
-    // The time to finish runs from the moment the end is asked for, through all stages.
-    let mut overdue = pin!(overdue(&shared));
-    let read = async {
-        (&mut reader)
-            .await
-            .unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
-    };
-    let ended = tokio::select! {
-        ended = read => Some(ended.unwrap_or_else(|error| {
-            // What was begun is finished all the same, what was not goes back.
-            shared.fail(error);
-            Ended::Stopped
-        })),
-        () = &mut overdue => None,
-    };
-    let ended = match ended {
-        Some(ended) => tokio::select! {
-            () = finished(&mut stages) => ended,
-            () = &mut overdue => Ended::Aborted,
-        },
-        None => Ended::Aborted,
-    };
-    reader.abort();
-    leases.abort_all();
-    stages.abort_all();
+    let ended = supervise(&shared, &mut supervisor).await;
+    supervisor.end().await;
     if !shared.context.stop.is_aborted() {
         if let Err(error) = settle::give_up_waiting(&shared).await {
             shared.fail(error);
@@ -253,9 +234,25 @@ fn default_consumer(group: &str) -> String {
     format!("{group}-{}", random.collect::<String>())
 }
 
-/// Ends when every stage has.
-async fn finished(stages: &mut JoinSet<()>) {
-    while stages.join_next().await.is_some() {}
+/// Waits for the stages to end. The first failure ends the listening as a stop does: what was begun is finished, what
+/// was not goes back.
+async fn supervise(shared: &Shared, supervisor: &mut Supervisor) -> Ended {
+    // The time to finish runs from the moment the end is asked for, through all stages.
+    let mut overdue = pin!(overdue(shared));
+    let mut ended = Ended::Stopped;
+    loop {
+        let next = tokio::select! {
+            next = supervisor.next() => next,
+            error = shared.reporter.panicked() => Some(Err(error)),
+            () = &mut overdue => return Ended::Aborted,
+        };
+        match next {
+            Some(Ok(Finished::Read(why))) => ended = why,
+            Some(Ok(Finished::Other)) => {}
+            Some(Err(error)) => shared.fail(error),
+            None => return ended,
+        }
+    }
 }
 
 /// Ends when the listening has to be over at once: it was aborted, or its grace period after a stop ran out.

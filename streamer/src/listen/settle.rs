@@ -10,16 +10,18 @@ use bytes::Bytes;
 use tokio::sync::mpsc;
 
 use super::{
-    KeepAlive, ListenError, RegisteredListener,
+    KeepAlive, ListenError,
     progress::{self, Progress},
     run::Shared,
+    supervisor::Finished,
     waiting::{self, Due, Kept},
 };
 use crate::{
     archive::ArchivedMessage,
-    engine::{EngineErrorKind, EngineResult},
+    engine::{EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, unix_ms},
     failed::{self, Details, FailedMessage},
+    listener::RegisteredListener,
     message::ReceivedMessage,
 };
 
@@ -174,19 +176,39 @@ impl Tried {
     }
 }
 
+/// Why a step did not succeed.
+#[derive(Debug)]
+pub(super) enum Trouble {
+    /// The store, or the archive; it may pass.
+    Store(EngineError),
+    /// The listening must end.
+    Fatal(ListenError),
+}
+
+impl From<EngineError> for Trouble {
+    fn from(error: EngineError) -> Self {
+        Self::Store(error)
+    }
+}
+
+impl From<ListenError> for Trouble {
+    fn from(error: ListenError) -> Self {
+        Self::Fatal(error)
+    }
+}
+
 /// Settles outcomes until the workers are gone.
-pub(super) async fn settle(shared: Arc<Shared>, mut outcomes: mpsc::Receiver<Vec<Outcome>>) {
+pub(super) async fn settle(
+    shared: Arc<Shared>,
+    mut outcomes: mpsc::Receiver<Vec<Outcome>>,
+) -> Result<Finished, ListenError> {
     let mut batches = Vec::new();
     // Whatever gathers while one batch is being settled makes up the next.
     while outcomes.recv_many(&mut batches, 64).await > 0 {
         let batch = batches.drain(..).flatten().collect::<Vec<_>>();
-        if shared.has_failed() {
-            continue;
-        }
-        if let Err(error) = settle_batch(&shared, &batch).await {
-            shared.fail(error);
-        }
+        settle_batch(&shared, &batch).await?;
     }
+    Ok(Finished::Other)
 }
 
 async fn settle_batch(shared: &Shared, batch: &[Outcome]) -> Result<(), ListenError> {
@@ -310,15 +332,19 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome, tried: &Tried) -> Eng
 }
 
 /// Repeats a step that changes nothing by being repeated, while the store is away and keep-alive is on.
-pub(super) async fn persistently<T, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
+pub(super) async fn persistently<T, E, F>(shared: &Shared, step: impl Fn() -> F) -> Result<T, ListenError>
 where
-    F: Future<Output = EngineResult<T>>,
+    E: Into<Trouble>,
+    F: Future<Output = Result<T, E>>,
 {
     let mut attempts = 0;
     loop {
         let error = match step().await {
             Ok(done) => return Ok(done),
-            Err(error) => error,
+            Err(error) => match error.into() {
+                Trouble::Store(error) => error,
+                Trouble::Fatal(error) => return Err(error),
+            },
         };
         // A full store refuses new failure records until somebody makes room.
         let passes = error.kind().is_transient() || error.kind() == EngineErrorKind::Full;

@@ -11,11 +11,13 @@ use std::{
 use tokio::sync::mpsc;
 
 use super::{
-    Report,
+    ListenError, Report,
+    guarded::guarded,
     progress::Progress,
     queue::{Job, Queue},
     run::Shared,
     settle::{Outcome, Tried},
+    supervisor::Finished,
 };
 use crate::entry::unix_ms;
 
@@ -26,7 +28,11 @@ const KEPT_BACK: usize = 256;
 const KEPT_BACK_FOR: std::time::Duration = std::time::Duration::from_millis(2);
 
 /// Handles messages until the queue ends.
-pub(super) async fn work(shared: Arc<Shared>, queue: Arc<Queue>, settle: mpsc::Sender<Vec<Outcome>>) {
+pub(super) async fn work(
+    shared: Arc<Shared>,
+    queue: Arc<Queue>,
+    settle: mpsc::Sender<Vec<Outcome>>,
+) -> Result<Finished, ListenError> {
     let mut outcomes = Outcomes {
         kept: Vec::new(),
         since: Instant::now(),
@@ -41,7 +47,7 @@ pub(super) async fn work(shared: Arc<Shared>, queue: Arc<Queue>, settle: mpsc::S
                 queue.next().await
             }
         };
-        let Some(job) = job else { return };
+        let Some(job) = job else { return Ok(Finished::Other) };
         if shared.context.stop.is_stopped() {
             // Not begun: it is handed back at the end.
             continue;
@@ -60,7 +66,13 @@ pub(super) async fn work(shared: Arc<Shared>, queue: Arc<Queue>, settle: mpsc::S
                 handled.await
             }
         };
-        outcomes.add(outcome).await;
+        match outcome {
+            Ok(outcome) => outcomes.add(outcome).await,
+            Err(error) => {
+                outcomes.pass_on().await;
+                return Err(error);
+            }
+        }
     }
 }
 
@@ -91,7 +103,7 @@ impl Outcomes {
 }
 
 /// Tries every listener of a message that has not succeeded.
-async fn handle(shared: &Shared, job: Job) -> Outcome {
+async fn handle(shared: &Shared, job: Job) -> Result<Outcome, ListenError> {
     let earlier = match Progress::load(shared, &job).await {
         Ok(earlier) => earlier,
         Err(error) => {
@@ -101,14 +113,14 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
                 job.message.id(),
                 job.message.stream()
             );
-            return Outcome::put_off(job.stream, job.message.id());
+            return Ok(Outcome::put_off(job.stream, job.message.id()));
         }
     };
     let Job { stream, message, .. } = job;
     let attempt = message.attempt().saturating_sub(earlier.untried).max(1);
     let is_retry = earlier.retry_at.is_some();
     if let Some(at) = earlier.retry_at.filter(|at| unix_ms() < *at) {
-        return Outcome::not_due(stream, message.id(), at, earlier);
+        return Ok(Outcome::not_due(stream, message.id(), at, earlier));
     }
     shared.counts.messages.fetch_add(1, Ordering::Relaxed);
     let mut tried = Tried::new(earlier);
@@ -129,7 +141,12 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
             }
             Err(error) => {
                 shared.counts.failed.fetch_add(1, Ordering::Relaxed);
-                let delay = listener.retry().and_then(|retry| retry.delay_after(attempt, &error));
+                let delay = match listener.retry() {
+                    Some(retry) => guarded("`permanent_if` of a `RetryPolicy`", || {
+                        retry.delay_after(attempt, &error)
+                    })?,
+                    None => None,
+                };
                 let error = &*error.to_string();
                 let message = &message;
                 shared.reporter.tell(&match delay {
@@ -150,5 +167,5 @@ async fn handle(shared: &Shared, job: Job) -> Outcome {
             }
         }
     }
-    tried.finish(shared, stream, message)
+    Ok(tried.finish(shared, stream, message))
 }

@@ -11,6 +11,7 @@ mod pending;
 mod plain;
 mod retries;
 mod store;
+mod supervision;
 mod trouble;
 
 use std::{

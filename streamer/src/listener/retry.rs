@@ -82,12 +82,12 @@ impl RetryPolicy {
     }
 
     /// Whether there are any retries.
-    pub(super) fn retries(&self) -> bool {
+    pub(crate) fn retries(&self) -> bool {
         self.attempts > 1
     }
 
     /// How long to wait after attempt `attempt` (the first is 1) failed; `None` when it was the last.
-    pub(super) fn delay_after(&self, attempt: u64, error: &ListenerError) -> Option<Duration> {
+    pub(crate) fn delay_after(&self, attempt: u64, error: &ListenerError) -> Option<Duration> {
         let permanent = || error.is_permanent() || self.permanent.as_ref().is_some_and(|permanent| permanent(error));
         if attempt >= self.attempts || permanent() {
             return None;

@@ -1,12 +1,36 @@
-//! What handles a message: the [`Listener`] trait, for structs, and what every listener may use.
+//! What handles messages: listeners, who has which, and one attempt at one message.
 //!
-//! A plain `async fn` is a listener too; see [`Handler`](super::Handler).
+//! This is below [`listen`](crate::Listening), which gives listeners the messages of streams, and below
+//! [`failed`](crate::failed), which runs them once more for what they failed at.
+//!
+//! # Layout
+//!
+//! - Here: the [`Listener`] trait, for structs, and what every listener may use. `handler`, `extract`: an `async fn` is a
+//!   listener too, and its arguments say what it needs.
+//! - `registry`: which event has which listeners.
+//! - `retry`: when to try a listener again.
+//! - `attempt`: one attempt, in which an error, a panic and a time-out are all the listener's failure.
+//! - `stop`: ends what calls the listeners.
+
+mod attempt;
+mod extract;
+mod handler;
+mod registry;
+mod retry;
+mod stop;
 
 use std::{error::Error as StdError, fmt};
 
 use async_trait::async_trait;
 
-use super::StopHandle;
+pub(crate) use self::attempt::text_of_panic;
+pub use self::{
+    extract::{FromMessage, FromRef, Payload, State},
+    handler::{Handler, IntoOutcome},
+    registry::{Listeners, RegisteredListener},
+    retry::RetryPolicy,
+    stop::StopHandle,
+};
 use crate::{
     client::Streamer,
     message::{DecodeError, ReceivedMessage},
@@ -71,7 +95,7 @@ impl ListenerError {
     }
 
     /// An error that another attempt would not mend: it is recorded at once, whatever the listener's
-    /// [`RetryPolicy`](super::RetryPolicy) is.
+    /// [`RetryPolicy`](RetryPolicy) is.
     pub fn permanent(error: impl Into<Self>) -> Self {
         Self {
             permanent: true,

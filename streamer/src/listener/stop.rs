@@ -74,7 +74,7 @@ impl StopHandle {
     }
 
     /// Sleeps, at most until the end is asked for; tells whether it slept through.
-    pub(super) async fn sleep(&self, time: Duration) -> bool {
+    pub(crate) async fn sleep(&self, time: Duration) -> bool {
         tokio::select! {
             () = tokio::time::sleep(time) => true,
             () = self.stop.cancelled() => false,
