@@ -316,7 +316,7 @@ fn is_on_stream(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Ste
 
 /// The hash with the retry states of a stream's messages in the group. A field is an entry ID.
 pub(super) fn retry_states_key(member: &Member, stream: &StreamName) -> String {
-    stream.key_beside(&format!("retry:{}", member.group))
+    crate::engine::keys::retry_states(stream, &member.group)
 }
 
 pub(super) fn field(id: EntryId) -> Bytes {
