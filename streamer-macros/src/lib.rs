@@ -2,9 +2,10 @@
 //!
 //! # Layout
 //!
-//! - `event`: `#[derive(Event)]`.
+//! - `event`: `#[derive(Event)]`. `model_events`: `#[derive(ModelEvents)]`, for the crate `streamer-sea-orm`.
 
 mod event;
+mod model_events;
 
 use proc_macro::TokenStream;
 use syn::{DeriveInput, parse_macro_input};
@@ -18,6 +19,20 @@ use syn::{DeriveInput, parse_macro_input};
 pub fn derive_event(input: TokenStream) -> TokenStream {
     let input = parse_macro_input!(input as DeriveInput);
     event::derive(&input)
+        .unwrap_or_else(syn::Error::into_compile_error)
+        .into()
+}
+
+/// Makes a SeaORM entity emit events: `<name>.created`, `<name>.updated` and `<name>.deleted`.
+///
+/// It belongs on `Model`, beside `DeriveEntityModel`. `#[model_events(name = "order")]` gives the base name of the events;
+/// `hidden("password", …)` names columns that no payload shows, `kind = "…"` is the type of the events, `domain = "…"` their
+/// domain, and `laravel` writes payloads as laravel-streamer does. With `custom` only the methods are written, and the
+/// implementation of `ModelEvents` for `Entity` is the application's own.
+#[proc_macro_derive(ModelEvents, attributes(model_events))]
+pub fn derive_model_events(input: TokenStream) -> TokenStream {
+    let input = parse_macro_input!(input as DeriveInput);
+    model_events::derive(&input)
         .unwrap_or_else(syn::Error::into_compile_error)
         .into()
 }

@@ -14,6 +14,7 @@
 //! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
 //! - [`model`]: events about the records of a database.
+//! - [`outbox`]: events that commit together with the row of a database.
 //! - [`testing`]: for the tests of an application.
 //! - `entry`: entries, their IDs and the names of streams.
 
@@ -29,6 +30,7 @@ mod listen;
 mod listener;
 pub mod message;
 pub mod model;
+pub mod outbox;
 pub mod stream;
 pub mod testing;
 

@@ -32,7 +32,7 @@ pub enum EmitErrorKind {
 }
 
 impl EmitError {
-    pub(super) fn encode(stream: &StreamName, cause: php_json::EncodeError) -> Self {
+    pub(crate) fn encode(stream: &StreamName, cause: php_json::EncodeError) -> Self {
         Self {
             stream: stream.clone(),
             cause: Cause::Encode(cause),

@@ -27,6 +27,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub(crate) use self::embedded::{decode_fields, encode_fields};
 pub use self::{
     embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},

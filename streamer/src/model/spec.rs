@@ -118,6 +118,17 @@ impl ModelSpec {
     /// The record was updated; `None` when no field that is told has another value than before.
     #[must_use]
     pub fn updated(&self, before: &Map<String, Value>, after: &Map<String, Value>) -> Option<ModelEvent> {
+        self.updated_with(before, after, &self.key_of(after))
+    }
+
+    /// The record was updated, with a key that the fields need not contain.
+    #[must_use]
+    pub fn updated_with(
+        &self,
+        before: &Map<String, Value>,
+        after: &Map<String, Value>,
+        key: &Map<String, Value>,
+    ) -> Option<ModelEvent> {
         let absent = &Value::Null;
         let mut changes = after
             .iter()
@@ -132,7 +143,7 @@ impl ModelSpec {
             .map(|(name, from, to)| (name, from.clone(), to.clone()))
             .peekable();
         changes.peek()?;
-        Some(self.changed(ModelAction::Updated, &self.key_of(after), changes))
+        Some(self.changed(ModelAction::Updated, key, changes))
     }
 
     /// The record was deleted.

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::failure::{Failure, Step};
 use crate::entry::Fields;
 
-pub(super) fn encode(fields: &Fields) -> Vec<u8> {
+pub(crate) fn encode(fields: &Fields) -> Vec<u8> {
     let size = fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
     let mut blob = Vec::with_capacity(size);
     for part in fields.iter().flat_map(|(name, value)| [name, value]) {

@@ -36,6 +36,12 @@ mod transaction;
 mod watch;
 mod worker;
 
+pub(crate) use self::codec::encode as encode_fields;
+
+/// The reverse of [`encode_fields`]; `None` for damaged bytes.
+pub(crate) fn decode_fields(blob: &[u8]) -> Option<crate::Fields> {
+    codec::decode(blob).ok()
+}
 use std::{fmt, sync::Arc};
 
 use self::{

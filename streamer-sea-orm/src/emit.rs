@@ -1,0 +1,104 @@
+//! Writes events in a transaction of the application.
+
+use sea_orm::{ConnectionTrait, DbBackend, DbErr, Statement, Value};
+use streamer::{
+    EmitError, Event, Replayable,
+    outbox::{self, Column, Dialect, OutboxRow},
+};
+
+/// An event that could not be written in the transaction. The transaction is still the caller's to roll back.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitInError {
+    /// The payload has no JSON text.
+    #[error(transparent)]
+    Encode(#[from] EmitError),
+    /// The database refused.
+    #[error("could not write the event to the table `streamer_outbox`: {0}")]
+    Database(#[from] DbErr),
+}
+
+impl From<EmitInError> for DbErr {
+    fn from(error: EmitInError) -> Self {
+        match error {
+            EmitInError::Database(error) => error,
+            EmitInError::Encode(error) => Self::Custom(error.to_string()),
+        }
+    }
+}
+
+/// Writes an event in this transaction: it is emitted when the transaction commits, and only then. Events of one name
+/// keep their order.
+///
+/// On a plain connection the event is committed at once.
+///
+/// # Errors
+///
+/// [`EmitInError`]
+pub async fn emit_in<C: ConnectionTrait, E: Event>(db: &C, event: &E, domain: &str) -> Result<(), EmitInError> {
+    emit_row_in(db, OutboxRow::new(event, domain)?).await
+}
+
+/// Writes an event about a resource in this transaction, with a record for replays. The events of one resource keep their
+/// order, provided that the transaction locks the resource's row before this.
+///
+/// # Errors
+///
+/// [`EmitInError`]
+pub async fn emit_replayable_in<C: ConnectionTrait, E: Replayable>(
+    db: &C,
+    event: &E,
+    domain: &str,
+) -> Result<(), EmitInError> {
+    emit_row_in(db, OutboxRow::replayable(event, domain)?).await
+}
+
+/// Writes a row of the outbox in this transaction.
+///
+/// # Errors
+///
+/// [`EmitInError::Database`]
+pub async fn emit_row_in<C: ConnectionTrait>(db: &C, row: OutboxRow) -> Result<(), EmitInError> {
+    let backend = db.get_database_backend();
+    let values = row.columns().map(|column| match column {
+        Column::Text(text) => Value::String(text),
+        Column::Bytes(bytes) => Value::Bytes(Some(bytes)),
+        Column::Small(number) => Value::SmallInt(Some(number)),
+        Column::Big(number) => Value::BigInt(Some(number)),
+    });
+    let insert = OutboxRow::insert(dialect(backend)?);
+    db.execute_raw(Statement::from_sql_and_values(backend, insert, values))
+        .await?;
+    Ok(())
+}
+
+/// Creates the tables of the outbox where they are missing. Applications with migrations may run the statements of
+/// [`outbox::schema`] there instead.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn install<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
+    for statement in outbox::schema(dialect(db.get_database_backend())?) {
+        db.execute_unprepared(statement).await?;
+    }
+    Ok(())
+}
+
+/// The outbox's name for a kind of database.
+///
+/// # Errors
+///
+/// [`DbErr::BackendNotSupported`] for one that it does not know.
+pub fn dialect(backend: DbBackend) -> Result<Dialect, DbErr> {
+    match backend {
+        DbBackend::Postgres => Ok(Dialect::Postgres),
+        DbBackend::MySql => Ok(Dialect::MySql),
+        DbBackend::Sqlite => Ok(Dialect::Sqlite),
+        #[allow(unreachable_patterns, reason = "SeaORM's list of databases grows")]
+        _ => Err(DbErr::BackendNotSupported {
+            db: "unknown",
+            ctx: "model events",
+        }),
+    }
+}
