@@ -11,6 +11,7 @@ pub struct EngineError {
     kind: EngineErrorKind,
     attempted: String,
     reason: String,
+    timed_out: bool,
     source: Option<Box<dyn StdError + Send + Sync>>,
 }
 
@@ -68,6 +69,7 @@ impl EngineError {
             kind,
             attempted: attempted.into(),
             reason: reason.into(),
+            timed_out: false,
             source: None,
         }
     }
@@ -84,6 +86,19 @@ impl EngineError {
     pub(crate) fn with_kind(mut self, kind: EngineErrorKind) -> Self {
         self.kind = kind;
         self
+    }
+
+    /// The same error, as one of a time-out or not.
+    #[must_use]
+    pub(crate) fn timed_out(self, timed_out: bool) -> Self {
+        Self { timed_out, ..self }
+    }
+
+    /// Whether the store was given up because no byte came from it, or went to it, for too long. A read that ended like
+    /// this may succeed when it asks for less.
+    #[must_use]
+    pub fn is_timeout(&self) -> bool {
+        self.timed_out
     }
 
     /// Why it happened, for programs.

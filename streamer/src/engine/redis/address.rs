@@ -1,26 +1,19 @@
 //! What a URL says: how to reach the server, and how to name it without the password.
 
-use std::{fmt::Write as _, path::PathBuf, time::Duration};
+use std::{fmt::Write as _, path::PathBuf, sync::Arc};
 
-use redis::{
-    Client, ClientTlsConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo, RedisConnectionInfo, TlsCertificates,
-    TlsMode,
-    io::tcp::{TcpSettings, socket2::TcpKeepalive},
-    sentinel::{SentinelClient, SentinelClientBuilder, SentinelServerType},
-};
-
-use rustls::crypto::CryptoProvider;
+use redis::IntoConnectionInfo;
+use rustls::ClientConfig;
 
 use super::{
     cluster::Cluster,
+    endpoint::Endpoint,
     error::engine_error,
     reconnecting::{Reconnecting, Source},
+    sentinel::Sentinels,
+    tls::Certificates,
 };
 use crate::engine::{EngineError, EngineErrorKind, EngineResult};
-
-/// How long a peer may be silent to the system's probes before a connection counts as dead.
-const PROBE_AFTER: Duration = Duration::from_secs(15);
-const PROBE_EVERY: Duration = Duration::from_secs(5);
 
 const SENTINEL_PORT: u16 = 26_379;
 
@@ -28,8 +21,8 @@ const SENTINEL_PORT: u16 = 26_379;
 #[derive(Clone)]
 pub(super) enum Server {
     /// One server, or the master that Sentinels name.
-    Single(std::sync::Arc<Reconnecting>),
-    Cluster(std::sync::Arc<Cluster>),
+    Single(Arc<Reconnecting>),
+    Cluster(Arc<Cluster>),
 }
 
 /// A URL, taken apart.
@@ -59,25 +52,18 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
         return unix(rest);
     }
     let parts = split(url)?;
-    if parts.tls() {
-        choose_cryptography();
-    }
-    let certificates = parts.query.certificates().await?;
+    let tls = parts.tls().await?;
     let location = parts.location();
     let server = match parts.scheme {
         "redis-sentinel" | "rediss-sentinel" => {
-            let client = sentinel(&parts, certificates)?;
-            Server::Single(Reconnecting::new(Source::Sentinel(tokio::sync::Mutex::new(client))))
+            Server::Single(Reconnecting::new(Source::Sentinel(sentinels(&parts, tls.as_ref())?)))
         }
         "redis-cluster" | "rediss-cluster" => {
             let [] = parts.path[..] else {
                 return Err(wrong("a Redis Cluster has database 0 only; leave the path out"));
             };
-            let nodes = parts
-                .hosts
-                .iter()
-                .map(|host| server(&parts, host, "", certificates.as_ref()));
-            Server::Cluster(Cluster::new(nodes.collect::<EngineResult<_>>()?))
+            let seeds = parts.hosts.iter().map(|host| endpoint(&parts, host, "", tls.clone()));
+            Server::Cluster(Cluster::new(seeds.collect::<EngineResult<_>>()?))
         }
         "redis" | "rediss" => {
             let ([host], [] | [_]) = (&parts.hosts[..], &parts.path[..]) else {
@@ -86,12 +72,8 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
                 ));
             };
             let db = parts.path.first().copied().unwrap_or_default();
-            Server::Single(Reconnecting::new(Source::Server(server(
-                &parts,
-                host,
-                db,
-                certificates.as_ref(),
-            )?)))
+            let server = endpoint(&parts, host, db, tls)?;
+            Server::Single(Reconnecting::new(Source::Server(server)))
         }
         other => return Err(wrong(format!("'{other}://' is no scheme of Redis"))),
     };
@@ -122,8 +104,18 @@ fn split(url: &str) -> EngineResult<Parts<'_>> {
 }
 
 impl Parts<'_> {
-    fn tls(&self) -> bool {
-        self.scheme.starts_with("rediss")
+    /// The settings of TLS; `None` for plain connections.
+    async fn tls(&self) -> EngineResult<Option<Arc<ClientConfig>>> {
+        let certificates = self.query.certificates().await?;
+        if !self.scheme.starts_with("rediss") {
+            let without = certificates.authorities.is_none() && certificates.client.is_none();
+            return without
+                .then_some(None)
+                .ok_or_else(|| wrong("certificates are for TLS: write rediss://"));
+        }
+        let config = tokio::task::spawn_blocking(|| certificates.into_config()).await;
+        let config = config.map_err(|error| wrong(format!("TLS cannot be set up: {error}")))?;
+        Ok(Some(Arc::new(config.map_err(unusable)?)))
     }
 
     fn location(&self) -> String {
@@ -164,30 +156,22 @@ impl Query {
         Ok(parsed)
     }
 
-    /// What the certificate files hold; `None` when the system's certificates are meant.
-    async fn certificates(&self) -> EngineResult<Option<TlsCertificates>> {
-        let client_tls = match (&self.cert, &self.key) {
-            (Some(cert), Some(key)) => Some(ClientTlsConfig {
-                client_cert: file(cert).await?,
-                client_key: file(key).await?,
-            }),
+    /// What the certificate files hold.
+    async fn certificates(&self) -> EngineResult<Certificates> {
+        let client = match (&self.cert, &self.key) {
+            (Some(cert), Some(key)) => Some((file(cert).await?, file(key).await?)),
             (None, None) => None,
             _ => return Err(wrong("the parameters cert and key belong together")),
         };
-        let root_cert = match &self.ca {
+        let authorities = match &self.ca {
             Some(ca) => Some(file(ca).await?),
             None => None,
         };
-        Ok((client_tls.is_some() || root_cert.is_some()).then_some(TlsCertificates { client_tls, root_cert }))
-    }
-}
-
-/// The redis crate leaves it to the program which cryptography TLS uses, and panics where that is not decided. A
-/// program that did decide is left alone.
-fn choose_cryptography() {
-    if CryptoProvider::get_default().is_none() {
-        // An error says that another thread was faster.
-        let _ = rustls::crypto::ring::default_provider().install_default();
+        Ok(Certificates {
+            authorities,
+            client,
+            insecure: self.insecure,
+        })
     }
 }
 
@@ -199,36 +183,17 @@ async fn file(path: &PathBuf) -> EngineResult<Vec<u8>> {
     tokio::fs::read(path).await.map_err(unreadable)
 }
 
-/// Connection settings for one host of the URL. The redis crate reads the login and the port.
-fn server(
-    parts: &Parts<'_>,
-    host: &str,
-    db: &str,
-    certificates: Option<&TlsCertificates>,
-) -> EngineResult<ConnectionInfo> {
-    let scheme = if parts.tls() { "rediss" } else { "redis" };
+/// One host of the URL. The redis crate reads the login and the port.
+fn endpoint(parts: &Parts<'_>, host: &str, db: &str, tls: Option<Arc<ClientConfig>>) -> EngineResult<Endpoint> {
     let login = parts.login.map(|login| format!("{login}@")).unwrap_or_default();
-    let insecure = if parts.tls() && parts.query.insecure {
-        "#insecure"
-    } else {
-        ""
-    };
-    let info = format!("{scheme}://{login}{host}/{db}{insecure}").into_connection_info();
-    let info = info.map_err(unusable)?.set_tcp_settings(tcp_settings());
-    match certificates {
-        Some(certificates) if parts.tls() => {
-            let client = Client::build_with_tls(info, certificates.clone()).map_err(unusable)?;
-            Ok(client.get_connection_info().clone())
-        }
-        Some(_) => Err(wrong("certificates are for TLS: write rediss://")),
-        None => Ok(info),
-    }
+    let info = format!("redis://{login}{host}/{db}").into_connection_info();
+    Ok(Endpoint::new(&info.map_err(unusable)?, tls))
 }
 
-fn sentinel(parts: &Parts<'_>, certificates: Option<TlsCertificates>) -> EngineResult<SentinelClient> {
-    let (master, db) = match parts.path[..] {
-        [master] => (master, ""),
-        [master, db] => (master, db),
+fn sentinels(parts: &Parts<'_>, tls: Option<&Arc<ClientConfig>>) -> EngineResult<Sentinels> {
+    let (name, db) = match parts.path[..] {
+        [name] => (name, ""),
+        [name, db] => (name, db),
         _ => {
             return Err(wrong(
                 "write redis-sentinel://host:port,host:port/master, and /db after it if it is not 0",
@@ -242,45 +207,18 @@ fn sentinel(parts: &Parts<'_>, certificates: Option<TlsCertificates>) -> EngineR
         } else {
             format!("{host}:{SENTINEL_PORT}")
         };
-        server(parts, &host, db, certificates.as_ref())
+        endpoint(parts, &host, db, tls.cloned())
     });
     let hosts = hosts.collect::<EngineResult<Vec<_>>>()?;
-    let login: RedisConnectionInfo = hosts[0].redis_settings().clone();
-    let addresses: Vec<ConnectionAddr> = hosts.iter().map(|host| host.addr().clone()).collect();
-
-    let builder = SentinelClientBuilder::new(addresses, master, SentinelServerType::Master).map_err(unusable)?;
-    let mut builder = builder
-        .set_client_to_redis_db(login.db())
-        .set_client_to_redis_tcp_settings(tcp_settings())
-        .set_client_to_sentinel_tcp_settings(tcp_settings());
-    if let Some(user) = login.username() {
-        builder = builder.set_client_to_redis_username(user);
-    }
-    if let Some(password) = login.password() {
-        builder = builder.set_client_to_redis_password(password);
-    }
-    if let Some(user) = &parts.query.sentinel_user {
-        builder = builder.set_client_to_sentinel_username(user);
-    }
-    if let Some(password) = &parts.query.sentinel_password {
-        builder = builder.set_client_to_sentinel_password(password);
-    }
-    if parts.tls() {
-        let mode = if parts.query.insecure {
-            TlsMode::Insecure
-        } else {
-            TlsMode::Secure
-        };
-        builder = builder
-            .set_client_to_redis_tls_mode(mode)
-            .set_client_to_sentinel_tls_mode(mode);
-    }
-    if let Some(certificates) = certificates {
-        builder = builder
-            .set_client_to_redis_certificates(certificates.clone())
-            .set_client_to_sentinel_certificates(certificates);
-    }
-    builder.build().map_err(unusable)
+    let master = hosts[0].clone();
+    let sentinel = |host| Endpoint {
+        user: parts.query.sentinel_user.clone(),
+        password: parts.query.sentinel_password.clone(),
+        db: 0,
+        ..host
+    };
+    let sentinels = hosts.into_iter().map(sentinel).collect();
+    Ok(Sentinels::new(sentinels, name.to_owned(), master))
 }
 
 /// `unix:///path/to.sock?db=1&user=…&pass=…`; the redis crate reads it all.
@@ -292,16 +230,8 @@ fn unix(rest: &str) -> EngineResult<(String, Server)> {
     if settings.db() != 0 {
         let _ = write!(location, "?db={}", settings.db());
     }
-    Ok((location, Server::Single(Reconnecting::new(Source::Server(info)))))
-}
-
-/// A machine that vanished must be noticed also while nothing is sent, as in a blocking read.
-fn tcp_settings() -> TcpSettings {
-    TcpSettings::default().set_nodelay(true).set_keepalive(probes())
-}
-
-pub(super) fn probes() -> TcpKeepalive {
-    TcpKeepalive::new().with_time(PROBE_AFTER).with_interval(PROBE_EVERY)
+    let server = Source::Server(Endpoint::new(&info, None));
+    Ok((location, Server::Single(Reconnecting::new(server))))
 }
 
 fn unusable(error: redis::RedisError) -> EngineError {

@@ -1,79 +1,102 @@
-//! A Redis Cluster: which node serves which stream, and what to do when that changes.
+//! A Redis Cluster: commands go to the node that serves their key, also while that changes.
 //!
 //! The redis crate's own cluster connection repeats commands after a broken connection, and whole pipelines when one
 //! command of it was redirected: each would store entries twice. Here only what a node has refused (`MOVED`, `ASK`) is
 //! sent again.
+//!
+//! A node that is down holds up nobody who does not need it: the map is asked of all nodes at once, and the first answer
+//! counts; who needs another node goes on with the old map where none comes.
 
 use std::{
-    collections::HashMap,
     sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicBool, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU8, Ordering},
     },
+    time::Duration,
 };
 
-use redis::{
-    Cmd, ConnectionAddr, ConnectionInfo, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd,
-    pipe,
+use futures_util::{
+    FutureExt, StreamExt,
+    future::{BoxFuture, Shared},
+    stream::FuturesUnordered,
 };
+use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, Value, cmd, pipe};
+use tokio::time::{Instant, timeout};
 
 use super::{
-    reconnecting::{Reconnecting, Source},
-    reply::{self, Decoded, Unexpected},
+    endpoint::Endpoint,
+    node_map::{NodeMap, ranges, slot},
+    reconnecting::Reconnecting,
+    reply::Unexpected,
+    socket::Address,
 };
 use crate::entry::StreamName;
 
-const SLOTS: u16 = 16_384;
 /// How often one command follows redirections. Two are ordinary while a slot migrates.
 const REDIRECTIONS: usize = 5;
+/// How long a node may take to tell the map.
+const ASK_TIMEOUT: Duration = Duration::from_secs(1);
+/// A map that is so young is not asked for again on mere suspicion: while a node is down every command to it is one.
+const YOUNG: Duration = Duration::from_millis(100);
+/// How many of the nodes that are known are asked, beside those of the URL.
+const MOST_ASKED: usize = 16;
 
 /// Connections to the nodes of a cluster and the map of what each serves.
 pub(super) struct Cluster {
-    seeds: Vec<ConnectionInfo>,
-    nodes: Mutex<HashMap<Node, Arc<Reconnecting>>>,
-    served: Mutex<Arc<[Range]>>,
-    /// Set when an answer showed that the map is wrong. The next command asks for a new one.
-    stale: AtomicBool,
-    refreshing: tokio::sync::Mutex<()>,
+    /// The nodes that the URL names.
+    seeds: Vec<Endpoint>,
+    known: Mutex<Known>,
+    /// What answers said about the map: [`FRESH`], [`SUSPECT`] or [`WRONG`]. Unless it is fresh the next command asks for
+    /// a new one.
+    state: AtomicU8,
 }
 
-/// Host and port.
-type Node = (String, u16);
+/// Nothing speaks against the map.
+const FRESH: u8 = 0;
+/// A node is not there, or does not serve.
+const SUSPECT: u8 = 1;
+/// A node said that another serves a slot.
+const WRONG: u8 = 2;
 
-/// Slots that one node serves.
-struct Range {
-    first: u16,
-    last: u16,
-    node: Node,
+#[derive(Default)]
+struct Known {
+    map: Arc<NodeMap>,
+    /// When it was asked for last, and what came of it.
+    asked: Option<(Instant, RedisResult<()>)>,
+    /// The question for a new one that all who need it wait for together.
+    refreshing: Option<Shared<BoxFuture<'static, RedisResult<()>>>>,
 }
 
 impl Cluster {
-    pub(super) fn new(seeds: Vec<ConnectionInfo>) -> Arc<Self> {
+    pub(super) fn new(seeds: Vec<Endpoint>) -> Arc<Self> {
         Arc::new(Self {
             seeds,
-            nodes: Mutex::default(),
-            served: Mutex::new(Arc::from([])),
-            stale: AtomicBool::new(true),
-            refreshing: tokio::sync::Mutex::default(),
+            known: Mutex::default(),
+            state: AtomicU8::new(WRONG),
         })
     }
 
+    /// Finds out which nodes there are. Succeeds as long as one of them answers.
+    pub(super) async fn connect(self: &Arc<Self>) -> RedisResult<()> {
+        self.refresh().await
+    }
+
     /// Runs a command on the node that serves `key`.
-    pub(super) async fn run(&self, key: &[u8], command: &Cmd) -> RedisResult<Value> {
-        let mut link = self.link(key).await?;
+    pub(super) async fn run(self: &Arc<Self>, key: &[u8], command: &Cmd) -> RedisResult<Value> {
+        let mut node = self.node_of(key).await?;
         let mut asking = false;
         for _ in 0..REDIRECTIONS {
             let answer = if asking {
-                run_asking(&link, command).await
+                run_asking(&node, command).await
             } else {
-                link.run(command).await
+                node.run(command).await
             };
             let Err(error) = answer else { return answer };
-            let Some(node) = self.check_outdated(&error) else {
+            let Some(referred_to) = self.check_outdated(&error) else {
                 return Err(error);
             };
             asking = error.kind() == ErrorKind::Server(ServerErrorKind::Ask);
-            link = self.node(&node);
+            node = self.map().node(&referred_to, &self.seeds[0]);
         }
         Err((
             ErrorKind::ClusterConnectionNotFound,
@@ -82,25 +105,41 @@ impl Cluster {
             .into())
     }
 
+    /// Runs a command that has no key and changes nothing on any node that answers.
+    pub(super) async fn run_anywhere(self: &Arc<Self>, command: &Cmd) -> RedisResult<Value> {
+        self.refresh_if_stale().await?;
+        let map = self.map();
+        let mut nodes: Vec<_> = map.nodes().map(|(_, node)| node).collect();
+        nodes.sort_by_key(|node| !node.is_connected());
+        let mut failure = None;
+        for node in nodes {
+            match node.run(command).await {
+                Err(error) if error.is_io_error() => failure = Some(error),
+                answer => return answer,
+            }
+        }
+        Err(failure.unwrap_or_else(unserved))
+    }
+
     /// Runs commands, one pipeline for each node, and gives the answers in the order of the commands.
-    pub(super) async fn run_all(&self, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
+    pub(super) async fn run_all(self: &Arc<Self>, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
         let mut by_node: Vec<(Arc<Reconnecting>, Vec<usize>)> = Vec::new();
         let mut answers: Vec<Option<RedisResult<Value>>> = commands.iter().map(|_| None).collect();
         for (index, (key, _)) in commands.iter().enumerate() {
-            match self.link(key.as_bytes()).await {
+            match self.node_of(key.as_bytes()).await {
                 Err(error) => answers[index] = Some(Err(error)),
-                Ok(link) => match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &link)) {
+                Ok(node) => match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
                     Some((_, indexes)) => indexes.push(index),
-                    None => by_node.push((link, vec![index])),
+                    None => by_node.push((node, vec![index])),
                 },
             }
         }
-        let pipelines = by_node.iter().map(|(link, indexes)| async move {
+        let pipelines = by_node.iter().map(|(node, indexes)| async move {
             let mut pipeline = Pipeline::with_capacity(indexes.len());
             for index in indexes {
                 pipeline.add_command(commands[*index].1.clone());
             }
-            link.run_all(&pipeline).await
+            node.run_all(&pipeline).await
         });
         let all = futures_util::future::join_all(pipelines).await;
         for ((_, indexes), outcome) in by_node.iter().zip(all) {
@@ -122,183 +161,136 @@ impl Cluster {
     }
 
     /// The shared connection to the node that serves `key`.
-    pub(super) async fn link(&self, key: &[u8]) -> RedisResult<Arc<Reconnecting>> {
-        if self.stale.load(Ordering::Acquire) {
-            self.refresh().await?;
-        }
-        let slot = slot(key);
-        let served = self.served.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let range = served.iter().find(|range| (range.first..=range.last).contains(&slot));
-        range.map(|range| self.node(&range.node)).ok_or_else(|| {
-            self.stale.store(true, Ordering::Release);
-            (
-                ErrorKind::ClusterConnectionNotFound,
-                "no node of the cluster serves this key's slot",
-            )
-                .into()
+    pub(super) async fn node_of(self: &Arc<Self>, key: &[u8]) -> RedisResult<Arc<Reconnecting>> {
+        self.refresh_if_stale().await?;
+        let node = self.map().serving(slot(key)).cloned();
+        node.ok_or_else(|| {
+            self.suspect();
+            unserved()
         })
     }
 
     /// Learns from an error what the map lacks. Gives the node to go to, when the error names one.
-    fn check_outdated(&self, error: &RedisError) -> Option<Node> {
+    fn check_outdated(&self, error: &RedisError) -> Option<Address> {
         use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
-        let outdated = match error.kind() {
-            ErrorKind::Io | ErrorKind::Server(Moved | ReadOnly | ClusterDown | MasterDown) => true,
-            ErrorKind::Server(Ask) => false,
+        match error.kind() {
+            ErrorKind::Server(Moved) => _ = self.state.fetch_max(WRONG, Ordering::AcqRel),
+            ErrorKind::Io | ErrorKind::Server(ReadOnly | ClusterDown | MasterDown) => self.suspect(),
+            ErrorKind::Server(Ask) => {}
             _ => return None,
-        };
-        if outdated {
-            self.stale.store(true, Ordering::Release);
         }
         let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;
         // Without a host it is the one that was asked: the new map will tell.
         let known = !host.is_empty() && host != "?";
-        known.then(|| Some((host.to_owned(), port.parse().ok()?))).flatten()
+        known
+            .then(|| Some(Address::Tcp(host.to_owned(), port.parse().ok()?)))
+            .flatten()
     }
 
     /// Has the next command ask for a new map.
     pub(super) fn suspect(&self) {
-        self.stale.store(true, Ordering::Release);
+        self.state.fetch_max(SUSPECT, Ordering::AcqRel);
     }
 
-    fn node(&self, node: &Node) -> Arc<Reconnecting> {
-        let mut nodes = self.nodes.lock().unwrap_or_else(PoisonError::into_inner);
-        let link = nodes.entry(node.clone()).or_insert_with(|| {
-            let seed = &self.seeds[0];
-            let (host, port) = node.clone();
-            let address = match seed.addr() {
-                ConnectionAddr::TcpTls {
-                    insecure, tls_params, ..
-                } => ConnectionAddr::TcpTls {
-                    host,
-                    port,
-                    insecure: *insecure,
-                    tls_params: tls_params.clone(),
-                },
-                _ => ConnectionAddr::Tcp(host, port),
-            };
-            Reconnecting::new(Source::Server(seed.clone().set_addr(address)))
-        });
-        link.clone()
+    fn map(&self) -> Arc<NodeMap> {
+        self.known().map.clone()
     }
 
-    /// Asks the nodes, those given in the URL at last, for the map, until one answers.
-    async fn refresh(&self) -> RedisResult<()> {
-        let _one_at_a_time = self.refreshing.lock().await;
-        if !self.stale.load(Ordering::Acquire) {
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for a new map where the old one is known to be wrong. Where no node tells, the old one has to do: most of it
+    /// is right.
+    async fn refresh_if_stale(self: &Arc<Self>) -> RedisResult<()> {
+        if self.state.load(Ordering::Acquire) == FRESH {
             return Ok(());
         }
-        let mut candidates: Vec<Node> = self
-            .nodes
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .keys()
-            .cloned()
-            .collect();
-        candidates.extend(self.seeds.iter().filter_map(|seed| match seed.addr() {
-            ConnectionAddr::Tcp(host, port) | ConnectionAddr::TcpTls { host, port, .. } => Some((host.clone(), *port)),
-            _ => None,
-        }));
-        let mut failure = RedisError::from((ErrorKind::InvalidClientConfig, "the URL names no node of the cluster"));
-        for node in candidates {
-            let answer = self.node(&node).run(cmd("CLUSTER").arg("SLOTS")).await;
-            match answer.map(|answer| ranges(answer, &node.0)) {
-                Ok(Ok(ranges)) if !ranges.is_empty() => {
-                    // Cleared before the map is in place would let another use the old one; after, an error that
-                    // comes meanwhile is lost, and comes again with the next command.
-                    *self.served.lock().unwrap_or_else(PoisonError::into_inner) = ranges.into();
-                    self.stale.store(false, Ordering::Release);
-                    return Ok(());
-                }
-                Ok(Ok(_)) => failure = (ErrorKind::ClusterConnectionNotFound, "no slot is served").into(),
-                Ok(Err(Unexpected(what))) => {
-                    failure = (
+        let refreshed = self.refresh().await;
+        if self.map().is_empty() { refreshed } else { Ok(()) }
+    }
+
+    /// Asks for a new map, together with all others who do, unless the last one is young.
+    async fn refresh(self: &Arc<Self>) -> RedisResult<()> {
+        let refreshing = {
+            let mut known = self.known();
+            if let Some((at, outcome)) = &known.asked
+                && at.elapsed() < YOUNG
+                && self.state.load(Ordering::Acquire) != WRONG
+            {
+                return outcome.clone();
+            }
+            // A task that ended with its runtime leaves its error there.
+            known.refreshing.take_if(|refreshing| refreshing.peek().is_some());
+            let begin = || {
+                let cluster = Arc::clone(self);
+                let task = tokio::spawn(async move {
+                    let asked = cluster.ask().await;
+                    let mut known = cluster.known();
+                    known.refreshing = None;
+                    let outcome = asked.map(|map| known.map = Arc::new(map));
+                    known.asked = Some((Instant::now(), outcome.clone()));
+                    outcome
+                });
+                let ended = |_| Err((ErrorKind::Client, "the runtime has ended").into());
+                async move { task.await.unwrap_or_else(ended) }.boxed().shared()
+            };
+            known.refreshing.get_or_insert_with(begin).clone()
+        };
+        refreshing.await
+    }
+
+    /// Asks nodes for the map, all at once; the first answer counts.
+    async fn ask(&self) -> RedisResult<NodeMap> {
+        // Before anything is asked: an error that comes later may be about the map that is told now.
+        self.state.store(FRESH, Ordering::Release);
+        let map = self.map();
+        let seed = &self.seeds[0];
+        let mut nodes: Vec<_> = map.nodes().collect();
+        nodes.sort_by_key(|(_, node)| !node.is_connected());
+        let known = nodes.into_iter().take(MOST_ASKED).map(|(address, _)| address);
+        let seeds = self.seeds.iter().map(|seed| &seed.address);
+        let seeds = seeds.filter(|seed| !map.nodes().any(|(node, _)| node == *seed));
+        let mut asked: FuturesUnordered<_> = known
+            .chain(seeds)
+            .map(|address| async {
+                let node = map.node(address, seed);
+                let mut question = cmd("CLUSTER");
+                let answer = timeout(ASK_TIMEOUT, node.run(question.arg("SLOTS"))).await;
+                let answer = answer.unwrap_or_else(|_| Err((ErrorKind::Io, "the node did not answer").into()))?;
+                match ranges(answer, address) {
+                    Ok(ranges) if ranges.is_empty() => Err(unserved()),
+                    Ok(ranges) => Ok(map.replacing(ranges, seed)),
+                    Err(Unexpected(what)) => Err(RedisError::from((
                         ErrorKind::UnexpectedReturnType,
                         "CLUSTER SLOTS",
                         format!("expected {what}"),
-                    )
-                        .into();
+                    ))),
                 }
+            })
+            .collect();
+        let mut failure = RedisError::from((ErrorKind::InvalidClientConfig, "the URL names no node of the cluster"));
+        while let Some(answer) = asked.next().await {
+            match answer {
+                Ok(map) => return Ok(map),
                 Err(error) => failure = error,
             }
         }
+        self.suspect();
         Err(failure)
     }
 }
 
-async fn run_asking(link: &Arc<Reconnecting>, command: &Cmd) -> RedisResult<Value> {
+fn unserved() -> RedisError {
+    RedisError::from((
+        ErrorKind::ClusterConnectionNotFound,
+        "no node of the cluster serves this key's slot",
+    ))
+}
+
+async fn run_asking(node: &Arc<Reconnecting>, command: &Cmd) -> RedisResult<Value> {
     let mut pipeline = pipe();
     pipeline.cmd("ASKING").add_command(command.clone());
     let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());
-    link.run_all(&pipeline).await?.pop().unwrap_or_else(lost)
-}
-
-/// The masters in the answer to `CLUSTER SLOTS`. A node without a name is the one that was asked.
-fn ranges(answer: Value, asked: &str) -> Decoded<Vec<Range>> {
-    let one = |item| {
-        let mut item = reply::array(item)?.into_iter();
-        let mut next = || item.next().ok_or(Unexpected("two slots and a node"));
-        let slot = |value| {
-            let number = reply::number(value)?;
-            u16::try_from(number)
-                .ok()
-                .filter(|slot| *slot < SLOTS)
-                .ok_or(Unexpected("a slot"))
-        };
-        let (first, last) = (slot(next()?)?, slot(next()?)?);
-        let mut node = reply::array(next()?)?.into_iter();
-        let (host, port) = (node.next().unwrap_or_default(), node.next().unwrap_or_default());
-        let host = if host == Value::Nil {
-            String::new()
-        } else {
-            reply::text(host)?
-        };
-        let host = if host.is_empty() || host == "?" {
-            asked.to_owned()
-        } else {
-            host
-        };
-        let port = u16::try_from(reply::number(port)?).map_err(|_| Unexpected("a port"))?;
-        Ok(Range {
-            first,
-            last,
-            node: (host, port),
-        })
-    };
-    reply::array(answer)?.into_iter().map(one).collect()
-}
-
-/// The slot of a key, by the [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
-/// CRC16 (XMODEM) of the first `{…}` that is not empty, else of the whole key.
-pub(super) fn slot(key: &[u8]) -> u16 {
-    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        (close > 0).then(|| &rest[..close])
-    });
-    let crc = tag.unwrap_or(key).iter().fold(0_u16, |crc, byte| {
-        let crc = crc ^ (u16::from(*byte) << 8);
-        (0..8).fold(crc, |crc, _| {
-            if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            }
-        })
-    });
-    crc % SLOTS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        assert_eq!(slot(b"123456789"), 0x31C3);
-        assert_eq!(slot(b"foo"), 12_182);
-        assert_eq!(slot(b"{user1000}.following"), slot(b"{user1000}.followers"));
-        assert_eq!(slot(b"foo{{bar}}zap"), slot(b"{bar"));
-        assert_ne!(slot(b"foo{}{bar}"), slot(b"bar"));
-    }
+    node.run_all(&pipeline).await?.pop().unwrap_or_else(lost)
 }

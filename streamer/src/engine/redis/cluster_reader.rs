@@ -15,8 +15,9 @@ use tokio::{
 };
 
 use super::{
-    cluster::{self, Cluster},
+    cluster::Cluster,
     error::engine_error,
+    node_map::slot,
     reader::{LONGEST_WAIT, ServerReader, partition},
 };
 use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names};
@@ -41,7 +42,7 @@ struct Slot {
 
 impl ClusterReader {
     pub(super) async fn connect(cluster: &Arc<Cluster>, mode: ReadMode) -> EngineResult<Self> {
-        let parts = partition(mode, |stream| cluster::slot(stream.as_bytes()));
+        let parts = partition(mode, |stream| slot(stream.as_bytes()));
         let (answer, answers) = mpsc::channel(parts.len().max(1));
         let mut tasks = JoinSet::new();
         let mut slots = Vec::with_capacity(parts.len());
@@ -51,9 +52,9 @@ impl ClusterReader {
                 ReadMode::Group { streams, .. } => streams.first(),
             };
             let key = name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-            let link = cluster.link(&key).await;
-            let link = link.map_err(|error| engine_error(format!("connect a reader of {}", names(&part)), error))?;
-            let mut reader = ServerReader::connect(link, part).await?;
+            let node = cluster.node_of(&key).await;
+            let node = node.map_err(|error| engine_error(format!("connect a reader of {}", names(&part)), error))?;
+            let mut reader = ServerReader::connect(node, part).await?;
             let (ask, mut asked) = mpsc::channel(1);
             slots.push(Slot {
                 ask,

@@ -14,7 +14,10 @@ pub(super) fn engine_error(attempted: impl Into<String>, error: RedisError) -> E
     if let Some(advice) = advice(kind) {
         reason = format!("{reason} ({advice})");
     }
-    EngineError::new(kind, attempted, reason).with_source(error)
+    let error_timed_out = error.is_timeout();
+    EngineError::new(kind, attempted, reason)
+        .with_source(error)
+        .timed_out(error_timed_out)
 }
 
 fn kind(error: &RedisError) -> EngineErrorKind {
@@ -45,7 +48,7 @@ fn of_code(code: &str) -> Option<EngineErrorKind> {
         "UNBLOCKED" => EngineErrorKind::Unblocked,
         "WRONGTYPE" => EngineErrorKind::WrongType,
         "OOM" => EngineErrorKind::Full,
-        "NOAUTH" | "WRONGPASS" | "NOPERM" => EngineErrorKind::Permission,
+        "NOAUTH" | "WRONGPASS" | "NOPERM" | "DENIED" => EngineErrorKind::Permission,
         // NOREPLICAS is `min-replicas-to-write`, MISCONF a snapshot that failed: writes are refused until that is over.
         "READONLY" | "LOADING" | "MASTERDOWN" | "CLUSTERDOWN" | "TRYAGAIN" | "MOVED" | "ASK" | "BUSY" | "MISCONF"
         | "NOREPLICAS" => EngineErrorKind::Unavailable,
@@ -61,6 +64,9 @@ fn of_text(detail: &str) -> Option<EngineErrorKind> {
         Some(EngineErrorKind::NoStream)
     } else if has("unknown command") || has("unknown subcommand") || has("Unknown subcommand") || has("syntax error") {
         Some(EngineErrorKind::Unsupported)
+    } else if has("without any password configured") {
+        // AUTH where the server wants no password.
+        Some(EngineErrorKind::Permission)
     } else if has("max number of clients") {
         Some(EngineErrorKind::Unavailable)
     } else {

@@ -4,11 +4,12 @@
 //!
 //! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands;
 //!   `recorded`: entries with a record beside them.
-//! - `address`: from a URL to a server.
-//! - `reconnecting`: one shared connection that comes back; `cluster`: many, and which stream is where.
+//! - `address`: from a URL to a server; `endpoint`: one server, with its login.
+//! - `reconnecting`: one shared connection that comes back; `sentinel`: which server is the master; `cluster`: many
+//!   servers; `node_map`: which of them serves which stream.
 //! - `command`, `script`: what is sent; `reply`: what came back.
-//! - `shared_connection`: a plain connection that many tasks send on; `reader_connection`: one for a reader, which takes
-//!   replies apart where they lie; `resp`: the protocol; `socket`: what both stand on.
+//! - `shared_connection`: a connection that many tasks send on; `reader_connection`: one for a reader, which takes replies
+//!   apart where they lie; `resp`: the protocol; `socket`: TCP, Unix or TLS, what both stand on; `tls`: whom to trust.
 //! - `reader`: blocking reads on connections of their own; `read_scheduler`: of which streams, where many are backlogged;
 //!   `cluster_reader`: several readers as one.
 //! - `error`: what went wrong, as kinds.
@@ -17,7 +18,9 @@ mod address;
 mod cluster;
 mod cluster_reader;
 mod command;
+mod endpoint;
 mod error;
+mod node_map;
 mod operations;
 mod read_scheduler;
 mod reader;
@@ -27,12 +30,14 @@ mod recorded;
 mod reply;
 mod resp;
 mod script;
+mod sentinel;
 mod shared_connection;
 mod socket;
+mod tls;
 
 use std::fmt;
 
-use redis::{Cmd, Pipeline, RedisError, RedisResult, Value, cmd};
+use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
 use self::{
     address::Server,
@@ -46,7 +51,8 @@ use crate::entry::StreamName;
 ///
 /// All commands but reads share one connection for each server. It comes back by itself after it broke; the commands
 /// that were under way fail with [`EngineErrorKind::Connection`] and are never repeated, because nobody can tell
-/// whether the server did them. A server that does not answer within 10 seconds counts as gone.
+/// whether the server did them. A server counts as gone when no byte came from it, or went to it, for 10 seconds while an
+/// answer is due: a slow network takes as long as it takes.
 ///
 /// # TLS
 ///
@@ -55,6 +61,9 @@ use crate::entry::StreamName;
 /// `insecure=true` trusts any certificate, which protects against nobody who can intercept the connection.
 ///
 /// # Sentinel
+///
+/// When the Sentinels announce another master, all connections to the old one end. They are asked every second where they
+/// do not allow to listen for that.
 ///
 /// User and password in the URL are the server's; those of the Sentinels are the query parameters `sentinel_user`
 /// and `sentinel_password`.
@@ -74,26 +83,36 @@ impl RedisEngine {
     pub async fn connect(url: &str) -> EngineResult<Self> {
         let (location, server) = address::parse(url).await?;
         let engine = Self { location, server };
-        match engine.run(b"", &cmd("PING")).await {
-            // A user who may stream may still not PING: the server is there.
-            Err(error) if error.code() != Some("NOPERM") => {
-                Err(engine_error(format!("connect to {}", engine.location), error))
-            }
-            _ => Ok(engine),
+        // Whoever connects finds out whether the server serves.
+        let connected = match &engine.server {
+            Server::Single(server) => server.established().await.map(|_| ()),
+            Server::Cluster(cluster) => cluster.connect().await,
+        };
+        match connected {
+            Ok(()) => Ok(engine),
+            Err(error) => Err(engine_error(format!("connect to {}", engine.location), error)),
         }
     }
 
     async fn run(&self, key: &[u8], command: &Cmd) -> RedisResult<Value> {
         match &self.server {
-            Server::Single(link) => link.run(command).await,
+            Server::Single(server) => server.run(command).await,
             Server::Cluster(cluster) => cluster.run(key, command).await,
+        }
+    }
+
+    /// Runs a command that has no key and changes nothing, on any server that answers.
+    async fn run_anywhere(&self, command: &Cmd) -> RedisResult<Value> {
+        match &self.server {
+            Server::Single(server) => server.run(command).await,
+            Server::Cluster(cluster) => cluster.run_anywhere(command).await,
         }
     }
 
     /// Commands in one pipeline for each server, with each one's answer in order.
     async fn run_all(&self, commands: Vec<(StreamName, Cmd)>) -> Vec<RedisResult<Value>> {
-        let link = match &self.server {
-            Server::Single(link) => link,
+        let server = match &self.server {
+            Server::Single(server) => server,
             Server::Cluster(cluster) => return cluster.run_all(&commands).await,
         };
         let expected = commands.len();
@@ -101,7 +120,7 @@ impl RedisEngine {
         for (_, command) in commands {
             pipeline.add_command(command);
         }
-        match link.run_all(&pipeline).await {
+        match server.run_all(&pipeline).await {
             Ok(answers) => answers,
             Err(error) => vec![Err(error); expected],
         }

@@ -59,7 +59,7 @@ impl Engine for RedisEngine {
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
         checked(&append)?;
         let answer = match &self.server {
-            Server::Single(link) => link.append(&append).await,
+            Server::Single(server) => server.append(&append).await,
             Server::Cluster(cluster) => cluster.run(append.stream.as_bytes(), &command::xadd(&append)).await,
         };
         appended(&append.stream, append.id, answer)
@@ -70,8 +70,8 @@ impl Engine for RedisEngine {
         let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
         let sound = sound.map(|(append, _)| append).collect::<Vec<_>>();
         let answers = match &self.server {
-            Server::Single(link) => {
-                let answers = link.append_all(&sound).await;
+            Server::Single(server) => {
+                let answers = server.append_all(&sound).await;
                 answers.unwrap_or_else(|error| vec![Err(error); sound.len()])
             }
             Server::Cluster(cluster) => {
@@ -241,7 +241,7 @@ impl Engine for RedisEngine {
             ));
         }
         Ok(match &self.server {
-            Server::Single(link) => Box::new(ServerReader::connect(link.clone(), mode).await?),
+            Server::Single(server) => Box::new(ServerReader::connect(server.clone(), mode).await?),
             Server::Cluster(cluster) => Box::new(ClusterReader::connect(cluster, mode).await?),
         })
     }
@@ -524,9 +524,16 @@ impl RedisEngine {
     /// A question about the server; nothing where it may not be asked, or where the server does not know it.
     async fn ask_if_allowed(&self, question: &Cmd) -> EngineResult<Vec<Value>> {
         let attempted = || format!("ask {} how it is set up", self.location);
-        match self.ask(b"", question, reply::array, attempted).await {
-            Err(error) if error.kind().is_transient() => Err(error),
-            answer => Ok(answer.unwrap_or_default()),
+        match self.run_anywhere(question).await {
+            Ok(answer) => Ok(reply::array(answer).unwrap_or_default()),
+            Err(error) => {
+                let error = engine_error(attempted(), error);
+                if error.kind().is_transient() {
+                    Err(error)
+                } else {
+                    Ok(Vec::new())
+                }
+            }
         }
     }
 

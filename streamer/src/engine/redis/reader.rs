@@ -9,15 +9,15 @@ use std::{
 };
 
 use async_trait::async_trait;
-use redis::{Cmd, RedisResult, Value, cmd};
+use redis::{Cmd, Value, cmd};
 use tokio::runtime::Handle;
 
 use super::{
     command::{at_least_one, millis},
     error::engine_error,
     read_scheduler::{ReadScheduler, ScheduledRead},
-    reader_connection::too_late,
-    reconnecting::{Dedicated, Reconnecting},
+    reader_connection::ReaderConnection,
+    reconnecting::{Established, RESPONSE_TIMEOUT, Reconnecting},
     reply::Unexpected,
 };
 use crate::{
@@ -25,8 +25,6 @@ use crate::{
     entry::{EntryId, StreamName},
 };
 
-/// How much longer than its wait a read may take before the server counts as dead.
-const GRACE: Duration = Duration::from_secs(10);
 /// Longer waits are cut to this: neither the server nor the clock takes any number.
 pub(super) const LONGEST_WAIT: Duration = Duration::from_secs(24 * 3600);
 /// How soon `CLIENT UNBLOCK` is sent again when it came before the read it was meant for.
@@ -34,7 +32,7 @@ const UNBLOCK_AGAIN: Duration = Duration::from_millis(5);
 
 /// Reads streams of one server (in a cluster: of one slot).
 pub(super) struct ServerReader {
-    connection: Dedicated,
+    connection: ReaderConnection,
     mode: ReadMode,
     scheduler: ReadScheduler,
     may_read_ahead: bool,
@@ -48,17 +46,17 @@ pub(super) struct ServerReader {
 impl ServerReader {
     pub(super) async fn connect(server: Arc<Reconnecting>, mode: ReadMode) -> EngineResult<Self> {
         let attempted = || format!("connect a reader of {}", names(&mode));
-        let mut connection = server
-            .dedicated()
-            .await
-            .map_err(|error| engine_error(attempted(), error))?;
+        let failed = |error| engine_error(attempted(), error);
+        // First, so that it is no newer than the reader's own.
+        let established = server.established().await.map_err(failed)?;
+        let mut connection = server.reader_connection().await.map_err(failed)?;
         // A user who may not ask for it can still read; only waits then run to their end.
-        let client_id = in_time(GRACE, connection.run(cmd("CLIENT").arg("ID"))).await;
-        let client_id = match client_id {
+        let client_id = match connection.run(cmd("CLIENT").arg("ID")).await {
             Ok(Value::Int(id)) => Some(id),
-            Err(error) if error.is_io_error() => return Err(engine_error(attempted(), error)),
+            Err(error) if error.is_io_error() => return Err(failed(error)),
             _ => None,
         };
+        let client_id = client_id.filter(|_| connection.peer() == established.peer());
         let waits = Arc::new(AtomicU64::new(0));
         Ok(Self {
             connection,
@@ -66,7 +64,7 @@ impl ServerReader {
             may_read_ahead: false,
             ahead: None,
             mode,
-            interrupter: interrupter(server, client_id, waits.clone()),
+            interrupter: interrupter(server, established, client_id, waits.clone()),
             waits,
         })
     }
@@ -76,7 +74,7 @@ impl ServerReader {
         &mut self,
         read: &ScheduledRead,
         command: Option<Cmd>,
-        patience: Duration,
+        first_byte: Duration,
         may_read_ahead: bool,
     ) -> EngineResult<Vec<StreamEntries>> {
         let Self {
@@ -94,7 +92,10 @@ impl ServerReader {
             *ahead = Some(read);
             Some(command)
         };
-        let answer = in_time(patience, connection.read(command, read_ahead)).await;
+        if let Some(command) = &command {
+            connection.send(command);
+        }
+        let answer = connection.entries(first_byte, read_ahead).await;
         let attempted = || format!("read from {}", names(mode));
         let answer = answer.map_err(|error| engine_error(attempted(), error))?;
         let found = answer.map_err(|Unexpected(what)| {
@@ -125,17 +126,21 @@ impl Reader for ServerReader {
         let wait = wait.map(|wait| wait.min(LONGEST_WAIT));
         let _waiting = Waiting::begin(self.waits.clone());
         loop {
-            let (read, command, patience) = match self.ahead.take() {
-                Some(read) => (read, None, GRACE),
+            let (read, command, first_byte) = match self.ahead.take() {
+                Some(read) => (read, None, RESPONSE_TIMEOUT),
                 None => {
                     let read = self.scheduler.next(count);
                     let wait = wait.filter(|_| read.is_whole);
                     let command = command_of(&self.mode, &read, wait);
-                    (read, Some(command), wait.unwrap_or_default().saturating_add(GRACE))
+                    (
+                        read,
+                        Some(command),
+                        wait.unwrap_or_default().saturating_add(RESPONSE_TIMEOUT),
+                    )
                 }
             };
             let is_last = read.is_whole && command.is_some();
-            let found = self.take(&read, command, patience, self.may_read_ahead).await?;
+            let found = self.take(&read, command, first_byte, self.may_read_ahead).await?;
             if is_last || !found.is_empty() {
                 return Ok(found);
             }
@@ -148,7 +153,7 @@ impl Reader for ServerReader {
 
     async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
         match self.ahead.take() {
-            Some(read) => self.take(&read, None, GRACE, false).await,
+            Some(read) => self.take(&read, None, RESPONSE_TIMEOUT, false).await,
             None => Ok(Vec::new()),
         }
     }
@@ -220,7 +225,15 @@ impl Drop for Waiting {
 
 /// Sends `CLIENT UNBLOCK` over the shared connection, again and again while the same wait is under way: the first may
 /// reach the server before the read does.
-fn interrupter(server: Arc<Reconnecting>, client_id: Option<i64>, waits: Arc<AtomicU64>) -> Interrupter {
+///
+/// Another server, or the same one after a restart, gives the number to another client. So it is sent only over the
+/// connection that was there before the reader's was made, and that leads to the same address.
+fn interrupter(
+    server: Arc<Reconnecting>,
+    established: Established,
+    client_id: Option<i64>,
+    waits: Arc<AtomicU64>,
+) -> Interrupter {
     let Some(client_id) = client_id else {
         return Interrupter::new(|| ());
     };
@@ -230,23 +243,20 @@ fn interrupter(server: Arc<Reconnecting>, client_id: Option<i64>, waits: Arc<Ato
         if this_wait.is_multiple_of(2) {
             return;
         }
-        let (server, waits) = (server.clone(), waits.clone());
+        let (server, established, waits) = (server.clone(), established.clone(), waits.clone());
         runtime.spawn(async move {
             while waits.load(Ordering::Acquire) == this_wait {
                 // An error (no permission, no connection) leaves the wait to its own end.
-                let Ok(_) = server.run(cmd("CLIENT").arg("UNBLOCK").arg(client_id)).await else {
+                if !server
+                    .run_over(&established, cmd("CLIENT").arg("UNBLOCK").arg(client_id))
+                    .await
+                {
                     return;
-                };
+                }
                 tokio::time::sleep(UNBLOCK_AGAIN).await;
             }
         });
     })
-}
-
-async fn in_time<T>(patience: Duration, answer: impl Future<Output = RedisResult<T>>) -> RedisResult<T> {
-    tokio::time::timeout(patience, answer)
-        .await
-        .unwrap_or_else(|_| Err(too_late()))
 }
 
 /// Streams in a mode, as parts that one blocking read each can take: those for which `part` gives the same.

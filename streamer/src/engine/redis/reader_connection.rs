@@ -1,19 +1,33 @@
-//! A plain connection for one reader, which takes replies apart where they were received.
+//! A connection for one task, such as a reader, which takes replies apart where they were received.
 //!
 //! Reading is where a client library costs most: it builds a tree of values, each byte string in memory of its own,
 //! for a reply whose form is known in advance. Here the fields of all entries of a reply are parts of the one buffer
-//! that it was received into. Over TLS readers use the client library.
+//! that it was received into.
+//!
+//! Commands are written as far as the socket takes them; the rest is written while replies are received, so that neither
+//! side waits for the other when both directions are full.
 
-use std::{future::poll_fn, io, time::Duration};
+use std::{
+    future::poll_fn,
+    io,
+    pin::pin,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use bytes::{Bytes, BytesMut};
-use redis::{Cmd, ConnectionInfo, ErrorKind, RedisError, RedisResult, Value, cmd};
-use tokio::io::AsyncReadExt;
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, Value, cmd};
+use tokio::{
+    io::AsyncReadExt,
+    time::{Instant, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
 
 use super::{
+    endpoint::Endpoint,
     reply::{Decoded, Unexpected},
     resp::{self, Extent, Reply},
-    socket::{self, ReadHalf, WriteHalf},
+    socket::{Peer, Socket},
 };
 use crate::engine::StreamEntries;
 
@@ -22,106 +36,224 @@ pub(super) const ROOM: usize = 64 << 10;
 
 /// A connection for one task. After an error it is of no more use.
 pub(super) struct ReaderConnection {
-    reader: ReadHalf,
-    writer: WriteHalf,
+    socket: Socket,
     received: BytesMut,
+    /// Commands that are to be written, and how much of them is.
+    unwritten: Vec<u8>,
+    written: usize,
+    /// Why nothing can be written any more. The server may have said why before it closed the connection.
+    write_error: Option<io::Error>,
+    /// How long no byte may move while a reply is due.
+    response_timeout: Duration,
+    /// Cancelled when the server is not the one to talk to any more.
+    replaced: CancellationToken,
 }
 
 impl ReaderConnection {
-    /// Connects and logs in; `None` where the address is not for plain connections.
-    pub(super) async fn connect(server: &ConnectionInfo, within: Duration) -> RedisResult<Option<Self>> {
-        let connecting = async {
-            let Some((reader, writer)) = socket::connect(server.addr()).await? else {
-                return Ok(None);
-            };
-            let mut connection = Self {
-                reader,
-                writer,
-                received: BytesMut::with_capacity(ROOM),
-            };
-            connection.log_in(server).await?;
-            Ok(Some(connection))
-        };
-        tokio::time::timeout(within, connecting)
-            .await
-            .unwrap_or_else(|_| Err(too_late()))
+    /// Connects and logs in; each step may take `within`. Afterwards no byte may move for `response_timeout` while a reply
+    /// is due. What waits ends with an error when `replaced` is cancelled.
+    pub(super) async fn connect(
+        endpoint: &Endpoint,
+        within: Duration,
+        response_timeout: Duration,
+        replaced: CancellationToken,
+    ) -> RedisResult<Self> {
+        let socket = Socket::connect(&endpoint.address, endpoint.tls.as_ref(), within).await?;
+        let mut connection = Self::over(socket, within, replaced);
+        connection.log_in(endpoint).await?;
+        connection.response_timeout = response_timeout;
+        Ok(connection)
+    }
+
+    fn over(socket: Socket, response_timeout: Duration, replaced: CancellationToken) -> Self {
+        Self {
+            socket,
+            received: BytesMut::with_capacity(ROOM),
+            unwritten: Vec::new(),
+            written: 0,
+            write_error: None,
+            response_timeout,
+            replaced,
+        }
     }
 
     /// The socket, between two commands.
-    pub(super) fn into_socket(self) -> (ReadHalf, WriteHalf) {
-        (self.reader, self.writer)
+    pub(super) fn into_socket(self) -> (Socket, CancellationToken) {
+        (self.socket, self.replaced)
     }
 
-    async fn log_in(&mut self, server: &ConnectionInfo) -> RedisResult<()> {
-        let settings = server.redis_settings();
-        if let Some(password) = settings.password() {
+    pub(super) fn peer(&self) -> &Peer {
+        &self.socket.peer
+    }
+
+    /// Logs in, and finds out in any case whether the server serves: one that has too many clients or is loading says so
+    /// in its first answer.
+    async fn log_in(&mut self, endpoint: &Endpoint) -> RedisResult<()> {
+        let mut commands = Vec::with_capacity(3);
+        if let Some(password) = &endpoint.password {
             let mut auth = cmd("AUTH");
-            if let Some(user) = settings.username() {
+            if let Some(user) = &endpoint.user {
                 auth.arg(user);
             }
-            self.run(auth.arg(password)).await?;
+            auth.arg(password);
+            commands.push(auth);
         }
-        if settings.db() != 0 {
-            self.run(cmd("SELECT").arg(settings.db())).await?;
+        if endpoint.db != 0 {
+            let mut select = cmd("SELECT");
+            select.arg(endpoint.db);
+            commands.push(select);
         }
-        Ok(())
+        for command in &commands {
+            self.send(command);
+        }
+        self.send(&cmd("PING"));
+        for _ in &commands {
+            self.reply().await?;
+        }
+        match self.reply().await {
+            // A user who may stream may still not PING: the server is there.
+            Err(error) if error.code() != Some("NOPERM") => Err(error),
+            _ => Ok(()),
+        }
     }
 
-    /// Sends any command and gives its answer.
+    /// Sends any command and gives its reply.
     pub(super) async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
-        self.send(command).await?;
-        resp::value(&self.receive(|| None).await?)
+        self.send(command);
+        self.reply().await
     }
 
-    /// Sends a command, to whose answer somebody will come.
-    pub(super) async fn send(&self, command: &Cmd) -> RedisResult<()> {
-        Ok(self.write(&command.get_packed_command()).await?)
+    /// Receives the reply to the first command that was not answered yet.
+    async fn reply(&mut self) -> RedisResult<Value> {
+        let timeout = self.response_timeout;
+        resp::value(&self.receive(timeout, || None).await?)
     }
 
-    /// Gives the entries that answer an `XREAD` or `XREADGROUP` that was sent. If they come in several pieces, a command
-    /// that `ahead` gives is sent after the first: the server works on it while the others are under way.
+    /// Waits for whatever the server sends by itself, for as long as it takes.
+    pub(super) async fn pushed(&mut self) -> RedisResult<Value> {
+        resp::value(&self.receive(FOREVER, || None).await?)
+    }
+
+    /// Sends a command, as far as there is room; the rest is written while its reply is received.
+    pub(super) fn send(&mut self, command: &Cmd) {
+        self.unwritten.extend_from_slice(&command.get_packed_command());
+        self.write();
+    }
+
+    /// Gives the entries that answer an `XREAD` or `XREADGROUP` that was sent, and that the server may take `first` to
+    /// begin to answer. If they come in several pieces, a command that `ahead` gives is sent after the first: the server
+    /// works on it while the others are on their way.
     pub(super) async fn entries(
         &mut self,
+        first: Duration,
         ahead: impl FnOnce() -> Option<Cmd>,
     ) -> RedisResult<Decoded<Vec<StreamEntries>>> {
-        let reply = self.receive(ahead).await?;
+        let reply = self.receive(first, ahead).await?;
         if reply.first() == Some(&b'-') {
             return resp::value(&reply).map(|_| Err(Unexpected("an error")));
         }
         Ok(Reply::new(reply).streams())
     }
 
-    /// Receives a whole reply.
-    async fn receive(&mut self, ahead: impl FnOnce() -> Option<Cmd>) -> RedisResult<Bytes> {
+    /// Receives a whole reply, whose first byte may take `first`.
+    async fn receive(&mut self, first: Duration, ahead: impl FnOnce() -> Option<Cmd>) -> RedisResult<Bytes> {
+        let replaced = self.replaced.clone();
+        let mut replaced = pin!(replaced.cancelled());
+        let mut last_byte = Instant::now();
+        let mut within = first;
+        let mut late = pin!(sleep_until(last_byte + within));
         let mut ahead = Some(ahead);
         let mut extent = Extent::of(1);
         while !extent.reaches_end(&self.received)? {
-            if !self.received.is_empty()
-                && let Some(command) = ahead.take().and_then(|ahead| ahead())
-            {
-                self.send(&command).await?;
+            if !self.received.is_empty() {
+                if within != self.response_timeout {
+                    within = self.response_timeout;
+                    late.as_mut().reset(last_byte + within);
+                }
+                if let Some(command) = ahead.take().and_then(|ahead| ahead()) {
+                    self.send(&command);
+                }
             }
             make_room(&mut self.received);
-            if self.reader.read_buf(&mut self.received).await? == 0 {
-                return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-            }
+            let moved = poll_fn(|context| {
+                if let Poll::Ready(moved) = self.poll_moves(context) {
+                    return Poll::Ready(moved);
+                }
+                if replaced.as_mut().poll(context).is_ready() {
+                    return Poll::Ready(Err(master_replaced()));
+                }
+                while late.as_mut().poll(context).is_ready() {
+                    let hidden = self.socket.writer.last_hidden_byte();
+                    let deadline = last_byte.max(hidden.unwrap_or(last_byte)) + within;
+                    if deadline <= Instant::now() {
+                        return Poll::Ready(Err(too_late(within)));
+                    }
+                    late.as_mut().reset(deadline);
+                }
+                Poll::Pending
+            });
+            moved.await?;
+            last_byte = Instant::now();
         }
         Ok(self.received.split_to(extent.at).freeze())
     }
 
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            match self.writer.try_write(bytes) {
-                Ok(written) => bytes = &bytes[written..],
-                Err(full) if full.kind() == io::ErrorKind::WouldBlock => {
-                    poll_fn(|context| self.writer.poll_writable(context)).await?;
-                }
-                Err(error) => return Err(error),
+    /// Receives something, or finds room for what is to be written.
+    fn poll_moves(&mut self, context: &mut Context<'_>) -> Poll<RedisResult<()>> {
+        let wrote = self.is_writing() && self.poll_write(context);
+        match pin!(self.socket.reader.read_buf(&mut self.received)).poll(context) {
+            Poll::Ready(Ok(0)) => {
+                let error = self.write_error.take();
+                Poll::Ready(Err(error.unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into()).into()))
+            }
+            Poll::Ready(read) => Poll::Ready(read.map(|_| ()).map_err(RedisError::from)),
+            Poll::Pending if wrote => Poll::Ready(Ok(())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    fn is_writing(&self) -> bool {
+        !self.unwritten.is_empty() && self.write_error.is_none()
+    }
+
+    /// Goes on with writing once there is room; tells whether there was.
+    fn poll_write(&mut self, context: &mut Context<'_>) -> bool {
+        let mut wrote = false;
+        while self.is_writing() {
+            match self.socket.writer.poll_writable(context) {
+                Poll::Pending => return wrote,
+                Poll::Ready(Ok(())) => self.write(),
+                Poll::Ready(Err(error)) => self.write_error = Some(error),
+            }
+            wrote = true;
+        }
+        wrote
+    }
+
+    /// Writes what there is room for. An error shows itself to who receives.
+    fn write(&mut self) {
+        while self.is_writing() {
+            let rest = &self.unwritten[self.written..];
+            let done = match rest {
+                [] => self.socket.writer.try_flush().map(|()| self.unwritten.clear()),
+                _ => self
+                    .socket
+                    .writer
+                    .try_write(rest)
+                    .map(|written| self.written += written),
+            };
+            match done {
+                Ok(()) if self.unwritten.is_empty() => self.written = 0,
+                Ok(()) => {}
+                Err(full) if full.kind() == io::ErrorKind::WouldBlock => return,
+                Err(error) => self.write_error = Some(error),
             }
         }
-        Ok(())
     }
 }
+
+/// Longer than any program runs.
+const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// In proportion to what is there, so that a large reply is moved only a few times.
 pub(super) fn make_room(received: &mut BytesMut) {
@@ -130,6 +262,12 @@ pub(super) fn make_room(received: &mut BytesMut) {
     }
 }
 
-pub(super) fn too_late() -> RedisError {
-    RedisError::from((ErrorKind::Io, "the server did not answer in time"))
+/// No byte moved for that long. [`RedisError::is_timeout`] recognises it.
+pub(super) fn too_late(within: Duration) -> RedisError {
+    let reason = format!("the server did not answer in time: no byte came or went for {within:?}");
+    io::Error::new(io::ErrorKind::TimedOut, reason).into()
+}
+
+pub(super) fn master_replaced() -> RedisError {
+    RedisError::from((ErrorKind::Io, "the Sentinels made another server the master"))
 }

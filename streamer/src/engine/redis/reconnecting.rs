@@ -5,8 +5,7 @@
 //!
 //! A command that failed is never sent again here: nobody can tell whether the server did it, and a repeated `XADD`
 //! stores the entry twice. The next command finds a new connection. With Sentinel, that means to ask for the master
-//! again. (The `ConnectionManager` of the redis crate keeps a connection whose answers merely time out, and cannot ask
-//! a Sentinel.)
+//! again.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -14,25 +13,21 @@ use std::{
 };
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
-use redis::{
-    AsyncConnectionConfig, Client, Cmd, ConnectionInfo, Pipeline, RedisResult, Value, aio::MultiplexedConnection,
-    sentinel::SentinelClient,
-};
+use redis::{Cmd, Pipeline, RedisResult, Value};
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    command,
-    error::spoils_connection,
-    reader_connection::ReaderConnection,
-    reply::{self, Decoded},
-    resp,
-    shared_connection::SharedConnection,
+    command, endpoint::Endpoint, error::spoils_connection, reader_connection::ReaderConnection, resp,
+    sentinel::Sentinels, shared_connection::SharedConnection, socket::Peer,
 };
-use crate::engine::{Append, StreamEntries};
+use crate::engine::Append;
 
-/// How long connecting may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long a server may take to answer an ordinary command. Blocking reads have connections of their own.
-const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long each step of connecting may take.
+pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long no byte may move while a reply is due.
+pub(super) const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a command waits for a connection to a server of several whose last attempt failed. The attempt goes on.
+const KNOWN_TO_BE_DOWN: Duration = Duration::from_millis(250);
 
 /// A shared connection to one server.
 pub(super) struct Reconnecting {
@@ -43,8 +38,10 @@ pub(super) struct Reconnecting {
 
 /// How the server is found.
 pub(super) enum Source {
-    Server(ConnectionInfo),
-    Sentinel(tokio::sync::Mutex<SentinelClient>),
+    Server(Endpoint),
+    /// One of several, whose trouble must not hold up the others.
+    Node(Endpoint),
+    Sentinel(Sentinels),
 }
 
 /// The connection there is, or the attempt that all who need one wait for together.
@@ -52,138 +49,35 @@ pub(super) enum Source {
 struct Slot {
     /// Which connection this is, so that a late error of an old one does not throw away its successor.
     generation: u64,
-    connected: Option<Connection>,
+    connected: Option<SharedConnection>,
     connecting: Option<Connecting>,
+    /// Why the last attempt failed, if it did.
+    failure: Option<redis::RedisError>,
 }
 
-type Connecting = Shared<BoxFuture<'static, RedisResult<Connection>>>;
+type Connecting = Shared<BoxFuture<'static, RedisResult<SharedConnection>>>;
 
-/// A connection that tasks share.
-#[derive(Clone)]
-enum Connection {
-    /// Our own, where there is no TLS.
-    SharedConnection(SharedConnection),
-    /// The client library's.
-    Client(MultiplexedConnection),
+/// Which of a server's shared connections is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Established {
+    generation: u64,
+    peer: Peer,
 }
 
-impl Connection {
-    async fn open(client: &Client) -> RedisResult<Self> {
-        match ReaderConnection::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
-            Some(wire) => Ok(Self::SharedConnection(SharedConnection::new(wire, RESPONSE_TIMEOUT))),
-            None => Ok(Self::Client(connect(client, Some(RESPONSE_TIMEOUT)).await?)),
-        }
-    }
-
-    fn has_ended(&self) -> bool {
-        matches!(self, Self::SharedConnection(pipe) if pipe.has_ended())
-    }
-
-    async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
-        match self {
-            Self::SharedConnection(pipe) => resp::value(&pipe.exchange(&command.get_packed_command(), 1).await?),
-            Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
-        }
-    }
-
-    async fn append(&mut self, append: &Append) -> RedisResult<Value> {
-        match self {
-            Self::SharedConnection(pipe) => {
-                let mut packed = Vec::new();
-                command::pack_xadd(&mut packed, append);
-                resp::value(&pipe.exchange(&packed, 1).await?)
-            }
-            Self::Client(_) => self.run(&command::xadd(append)).await,
-        }
-    }
-
-    async fn append_all(&mut self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
-        match self {
-            Self::SharedConnection(pipe) => {
-                let mut packed = Vec::new();
-                appends
-                    .iter()
-                    .for_each(|append| command::pack_xadd(&mut packed, append));
-                let replies = pipe.exchange(&packed, appends.len() as u64).await?;
-                Ok(resp::values(&replies, appends.len()))
-            }
-            Self::Client(_) => {
-                let mut commands = Pipeline::with_capacity(appends.len());
-                appends
-                    .iter()
-                    .for_each(|append| _ = commands.add_command(command::xadd(append)));
-                self.run_all(&commands).await
-            }
-        }
-    }
-
-    async fn run_all(&mut self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
-        let expected = commands.len();
-        match self {
-            Self::SharedConnection(pipe) => {
-                let replies = pipe.exchange(&commands.get_packed_pipeline(), expected as u64).await?;
-                Ok(resp::values(&replies, expected))
-            }
-            Self::Client(connection) => {
-                let answers = connection.send_packed_commands(commands, 0, expected).await?;
-                Ok(answers.into_iter().map(top_level_error).collect())
-            }
-        }
+impl Established {
+    pub(super) fn peer(&self) -> &Peer {
+        &self.peer
     }
 }
 
 impl Source {
-    /// A client of the server as it is to be found now.
-    async fn client(&self) -> RedisResult<Client> {
+    /// A new connection to the server as it is to be found now.
+    async fn connect(&self) -> RedisResult<ReaderConnection> {
         match self {
-            Self::Server(server) => Client::open(server.clone()),
-            Self::Sentinel(sentinel) => sentinel.lock().await.async_get_client().await,
-        }
-    }
-}
-
-/// A new connection, of which `response_timeout` is how long each answer may take.
-async fn connect(client: &Client, response_timeout: Option<Duration>) -> RedisResult<MultiplexedConnection> {
-    let config = AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(CONNECT_TIMEOUT))
-        .set_response_timeout(response_timeout);
-    client.get_multiplexed_async_connection_with_config(&config).await
-}
-
-/// A connection for one reader alone.
-pub(super) enum Dedicated {
-    /// Our own, where there is no TLS.
-    ReaderConnection(ReaderConnection),
-    /// The client library's.
-    Client(MultiplexedConnection),
-}
-
-impl Dedicated {
-    /// Sends any command and gives its answer.
-    pub(super) async fn run(&mut self, command: &Cmd) -> RedisResult<Value> {
-        match self {
-            Self::ReaderConnection(wire) => wire.run(command).await,
-            Self::Client(connection) => connection.send_packed_command(command).await.and_then(top_level_error),
-        }
-    }
-
-    /// Gives the entries that answer an `XREAD` or `XREADGROUP`: `command`, or without one what was sent ahead. A command
-    /// that `ahead` gives is sent when it is worth it; where it is not asked for one, nothing was.
-    pub(super) async fn read(
-        &mut self,
-        command: Option<Cmd>,
-        ahead: impl FnOnce() -> Option<Cmd>,
-    ) -> RedisResult<Decoded<Vec<StreamEntries>>> {
-        match (self, command) {
-            (Self::ReaderConnection(wire), command) => {
-                if let Some(command) = command {
-                    wire.send(&command).await?;
-                }
-                wire.entries(ahead).await
+            Self::Server(endpoint) | Self::Node(endpoint) => {
+                ReaderConnection::connect(endpoint, CONNECT_TIMEOUT, RESPONSE_TIMEOUT, CancellationToken::new()).await
             }
-            (client, Some(command)) => client.run(&command).await.map(reply::streams),
-            // It never sends anything ahead.
-            (Self::Client(_), None) => Ok(Ok(Vec::new())),
+            Self::Sentinel(sentinels) => sentinels.connect().await,
         }
     }
 }
@@ -198,45 +92,84 @@ impl Reconnecting {
 
     /// Sends one command and gives its answer.
     pub(super) async fn run(&self, command: &Cmd) -> RedisResult<Value> {
-        let (generation, mut connection) = self.connection().await?;
-        let answer = connection.run(command).await;
+        let (generation, connection) = self.connection().await?;
+        let answer = run(&connection, command).await;
         self.check_broken(generation, answer)
     }
 
     /// Sends commands in one pipeline and gives each one's answer, in order.
     pub(super) async fn run_all(&self, commands: &Pipeline) -> RedisResult<Vec<RedisResult<Value>>> {
-        let (generation, mut connection) = self.connection().await?;
-        let answers = connection.run_all(commands).await;
+        let (generation, connection) = self.connection().await?;
+        let expected = commands.len();
+        let packed = commands.get_packed_pipeline();
+        let replies = connection.exchange(&packed, expected as u64).await;
+        let answers = replies.map(|replies| resp::values(&replies, expected));
         self.check_all(generation, answers)
     }
 
     /// Sends an `XADD` and gives its answer.
     pub(super) async fn append(&self, append: &Append) -> RedisResult<Value> {
-        let (generation, mut connection) = self.connection().await?;
-        let answer = connection.append(append).await;
-        self.check_broken(generation, answer)
+        let (generation, connection) = self.connection().await?;
+        let mut packed = Vec::new();
+        command::pack_xadd(&mut packed, append);
+        let reply = connection.exchange(&packed, 1).await;
+        self.check_broken(generation, reply.and_then(|reply| resp::value(&reply)))
     }
 
     /// Sends `XADD`s in one pipeline and gives each one's answer, in order.
     pub(super) async fn append_all(&self, appends: &[&Append]) -> RedisResult<Vec<RedisResult<Value>>> {
-        let (generation, mut connection) = self.connection().await?;
-        let answers = connection.append_all(appends).await;
+        let (generation, connection) = self.connection().await?;
+        let mut packed = Vec::new();
+        appends
+            .iter()
+            .for_each(|append| command::pack_xadd(&mut packed, append));
+        let replies = connection.exchange(&packed, appends.len() as u64).await;
+        let answers = replies.map(|replies| resp::values(&replies, appends.len()));
         self.check_all(generation, answers)
     }
 
-    /// A connection for one reader alone, whose commands may take as long as they like to be answered.
-    pub(super) async fn dedicated(&self) -> RedisResult<Dedicated> {
-        let client = self.source.client().await?;
-        match ReaderConnection::connect(client.get_connection_info(), CONNECT_TIMEOUT).await? {
-            Some(wire) => Ok(Dedicated::ReaderConnection(wire)),
-            None => Ok(Dedicated::Client(connect(&client, None).await?)),
+    /// A connection for one task alone, whose commands may take as long as they like to be answered.
+    pub(super) async fn reader_connection(&self) -> RedisResult<ReaderConnection> {
+        self.source.connect().await
+    }
+
+    /// The shared connection that there is now, made if there is none.
+    pub(super) async fn established(&self) -> RedisResult<Established> {
+        let (generation, connection) = self.connection().await?;
+        Ok(Established {
+            generation,
+            peer: connection.peer().clone(),
+        })
+    }
+
+    /// Sends a command if this shared connection is still the one that is used; tells whether it was answered.
+    pub(super) async fn run_over(&self, established: &Established, command: &Cmd) -> bool {
+        let connection = {
+            let slot = self.slot();
+            let same = slot.generation == established.generation;
+            slot.connected.clone().filter(|_| same)
+        };
+        match connection {
+            Some(connection) => {
+                let answer = run(&connection, command).await;
+                self.check_broken(established.generation, answer).is_ok()
+            }
+            None => false,
         }
     }
 
-    async fn connection(&self) -> RedisResult<(u64, Connection)> {
-        let (generation, connecting) = {
+    /// Whether there is a connection that works, as far as is known.
+    pub(super) fn is_connected(&self) -> bool {
+        let slot = self.slot();
+        slot.connected
+            .as_ref()
+            .is_some_and(|connection| !connection.has_ended())
+    }
+
+    async fn connection(&self) -> RedisResult<(u64, SharedConnection)> {
+        let (generation, connecting, failure) = {
             let mut slot = self.slot();
-            if slot.connected.as_ref().is_some_and(Connection::has_ended) {
+            if slot.connected.as_ref().is_some_and(SharedConnection::has_ended) {
                 slot.reset();
             }
             let generation = slot.generation;
@@ -245,22 +178,37 @@ impl Reconnecting {
             }
             let source = self.source.clone();
             let begin = || {
-                async move { Connection::open(&source.client().await?).await }
-                    .boxed()
-                    .shared()
+                let open = async move { Ok(SharedConnection::new(source.connect().await?, RESPONSE_TIMEOUT)) };
+                open.boxed().shared()
             };
-            (generation, slot.connecting.get_or_insert_with(begin).clone())
+            let connecting = slot.connecting.get_or_insert_with(begin).clone();
+            (generation, connecting, slot.failure.clone())
         };
-        match connecting.await {
+        let outcome = match (&*self.source, failure) {
+            (Source::Node(_), Some(failure)) => {
+                // Goes on also when nobody waits for it any more.
+                let attempt = tokio::spawn(connecting);
+                match tokio::time::timeout(KNOWN_TO_BE_DOWN, attempt).await {
+                    Ok(outcome) => outcome.unwrap_or(Err(failure)),
+                    Err(_) => return Err(failure),
+                }
+            }
+            _ => connecting.await,
+        };
+        let mut slot = self.slot();
+        match outcome {
             Ok(connection) => {
-                let mut slot = self.slot();
                 if slot.generation == generation {
                     slot.connected = Some(connection.clone());
+                    slot.failure = None;
                 }
                 Ok((generation, connection))
             }
             Err(error) => {
-                self.discard(generation);
+                if slot.generation == generation {
+                    slot.reset();
+                    slot.failure = Some(error.clone());
+                }
                 Err(error)
             }
         }
@@ -307,10 +255,6 @@ impl Slot {
     }
 }
 
-/// An error of the command itself. Errors deeper inside an answer cannot happen in ours.
-fn top_level_error(answer: Value) -> RedisResult<Value> {
-    match answer {
-        Value::ServerError(error) => Err(error.into()),
-        answer => Ok(answer),
-    }
+async fn run(connection: &SharedConnection, command: &Cmd) -> RedisResult<Value> {
+    resp::value(&connection.exchange(&command.get_packed_command(), 1).await?)
 }

@@ -6,8 +6,8 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use super::{
     RedisEngine,
     address::Server,
-    cluster::slot,
     command::{eval, on, xadd_arguments},
+    node_map::slot,
     operations::appended,
     reply, says, script, understood,
 };

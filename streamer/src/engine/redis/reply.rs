@@ -9,9 +9,9 @@ use super::resp::entry_id;
 use crate::{
     engine::{
         Appended, ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingSummary,
-        RedeliveredEntry, Redelivery, StreamEntries, StreamInfo,
+        RedeliveredEntry, Redelivery, StreamInfo,
     },
-    entry::{Entry, EntryId, StreamName},
+    entry::{Entry, EntryId},
 };
 
 /// An answer of another form than the command's. Names what was expected.
@@ -113,29 +113,6 @@ pub(super) fn entries(value: Value) -> Decoded<Vec<Entry>> {
         .map(possibly_deleted)
         .filter_map(|entry| entry.map(|(_, entry)| entry).transpose())
         .collect()
-}
-
-/// What `XREAD` and `XREADGROUP … >` answer.
-pub(super) fn streams(value: Value) -> Decoded<Vec<StreamEntries>> {
-    let one = |stream, listed| {
-        Ok(StreamEntries {
-            stream: StreamName::from(bytes(stream)?),
-            entries: entries(listed)?,
-        })
-    };
-    match value {
-        Value::Map(streams) => streams
-            .into_iter()
-            .map(|(stream, listed)| one(stream, listed))
-            .collect(),
-        value => {
-            let streams = array(value)?.into_iter();
-            let pairs = streams.map(|item| exactly(item, "a stream and its entries"));
-            pairs
-                .map(|pair| pair.and_then(|[stream, listed]| one(stream, listed)))
-                .collect()
-        }
-    }
 }
 
 /// What `XREADGROUP` answers for one stream's pending entries: those that are there, and the IDs of deleted ones.

@@ -1,4 +1,4 @@
-//! A plain connection that many tasks send commands on, and one task receives the answers of.
+//! A connection that many tasks send commands on, and one task receives the replies of.
 //!
 //! A client library hands every command to a task that writes it: on the way there and back each command costs two
 //! changes of tasks and several allocations, and with several threads often the wake-up of another core. Here the task
@@ -11,7 +11,9 @@
 //! How much may be under way is bounded in bytes; who finds no room waits, first come, first served, so that commands
 //! go out in the order in which their futures were first polled.
 //!
-//! Over TLS the client library's connection does this work.
+//! A time-out counts from the last byte: a reply that takes long to arrive, or a command that takes long to leave, is fine
+//! as long as something moves. What leaves counts only when the socket was full before, because nothing else shows that
+//! the peer takes it: a dead server is found however many tasks go on sending.
 
 use std::{
     collections::VecDeque,
@@ -30,11 +32,12 @@ use tokio::{
     sync::{Semaphore, TryAcquireError, oneshot},
     time::{Instant, Sleep, sleep_until},
 };
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use super::{
-    reader_connection::{ROOM, ReaderConnection, make_room, too_late},
-    resp::{Extent, nonsense},
-    socket::{ReadHalf, WriteHalf},
+    reader_connection::{ROOM, ReaderConnection, make_room, master_replaced, too_late},
+    resp::{self, Extent, nonsense},
+    socket::{Peer, ReadHalf, WriteHalf},
 };
 
 /// Bytes of commands that are not answered yet. A larger command goes alone.
@@ -53,6 +56,8 @@ struct Handle(Arc<Inner>);
 /// What those who send and the one that receives share.
 struct Inner {
     writer: WriteHalf,
+    peer: Peer,
+    /// Bytes of commands that may still be sent before others are answered.
     capacity: Semaphore,
     state: Mutex<State>,
 }
@@ -80,8 +85,12 @@ enum Writing {
     #[default]
     Nobody,
     Somebody,
-    /// The socket is full; this, from there on, goes on when it is not.
+    /// The socket is full, or holds something back. This, from there on, goes on when it does not; the receiving task
+    /// waits for that.
     Blocked(Vec<u8>, usize),
+    /// Nothing can be written any more. The receiving task ends the connection with this, after it received what the
+    /// server still sent.
+    Failed(RedisError),
 }
 
 struct PendingReply {
@@ -92,25 +101,34 @@ struct PendingReply {
 }
 
 impl SharedConnection {
-    /// Takes a connection over. A reply may take `response_timeout`.
+    /// Takes a connection over. While replies are due, no byte may move for `response_timeout`.
     pub(super) fn new(connection: ReaderConnection, response_timeout: Duration) -> Self {
-        let (reader, writer) = connection.into_socket();
+        let (socket, replaced) = connection.into_socket();
         let inner = Arc::new(Inner {
-            writer,
+            writer: socket.writer,
+            peer: socket.peer,
             capacity: Semaphore::new(CAPACITY),
             state: Mutex::default(),
         });
+        let now = Instant::now();
         let receiving = Receiving {
             inner: Arc::clone(&inner),
-            reader,
+            reader: socket.reader,
             received: BytesMut::with_capacity(ROOM),
             extent: None,
             answered: Vec::new(),
             response_timeout,
-            late: Box::pin(sleep_until(Instant::now())),
+            last_byte: now,
+            late: Box::pin(sleep_until(now)),
+            replaced: Box::pin(replaced.cancelled_owned()),
         };
         tokio::spawn(receiving.run());
         Self(Arc::new(Handle(inner)))
+    }
+
+    /// Which server it leads to.
+    pub(super) fn peer(&self) -> &Peer {
+        &self.0.0.peer
     }
 
     /// Whether the connection is of no more use.
@@ -183,12 +201,16 @@ impl Inner {
             Writing::Nobody => (mem::take(&mut state.gathered), 0),
             Writing::Blocked(out, at) => (out, at),
             Writing::Somebody => return,
+            Writing::Failed(error) => {
+                state.writing = Writing::Failed(error);
+                return;
+            }
         };
         loop {
             drop(state);
             let written = loop {
                 if at == out.len() {
-                    break Ok(());
+                    break self.writer.try_flush();
                 }
                 match self.writer.try_write(&out[at..]) {
                     Ok(written) => at += written,
@@ -218,8 +240,8 @@ impl Inner {
                     return;
                 }
                 Err(error) => {
-                    drop(state);
-                    self.end(&error.into());
+                    state.writing = Writing::Failed(error.into());
+                    state.request_flush();
                     return;
                 }
             }
@@ -266,8 +288,12 @@ struct Receiving {
     /// Replies on their way to those who asked.
     answered: Vec<(oneshot::Sender<RedisResult<Bytes>>, Bytes)>,
     response_timeout: Duration,
-    /// When the oldest command will have waited for too long, if `watched` is set.
+    /// When something was received, or a full socket took something again.
+    last_byte: Instant,
+    /// When no byte will have moved for too long, if `watched` is set.
     late: Pin<Box<Sleep>>,
+    /// Ends when the server is not the one to talk to any more.
+    replaced: Pin<Box<WaitForCancellationFutureOwned>>,
 }
 
 impl Receiving {
@@ -301,14 +327,22 @@ impl Receiving {
         {
             state.receiver = Some(context.waker().clone());
         }
+        if self.replaced.as_mut().poll(context).is_ready() {
+            return Poll::Ready(Err(master_replaced()));
+        }
         self.watch(&mut state, context)?;
-        if matches!(state.writing, Writing::Blocked(..)) {
-            state.flush_requested = false;
-            if inner.writer.poll_writable(context)?.is_ready() {
-                inner.write(state);
+        match &state.writing {
+            Writing::Blocked(..) => {
+                state.flush_requested = false;
+                if inner.writer.poll_writable(context)?.is_ready() {
+                    self.last_byte = Instant::now();
+                    inner.write(state);
+                }
+                // Whoever goes on with writing asks for what has gathered since.
+                return Poll::Pending;
             }
-            // Whoever unblocks it tells about what has gathered meanwhile.
-            return Poll::Pending;
+            Writing::Failed(error) => return Poll::Ready(Err(error.clone())),
+            Writing::Nobody | Writing::Somebody => {}
         }
         if state.flush_requested {
             Poll::Ready(Ok(()))
@@ -324,7 +358,10 @@ impl Receiving {
             match pin!(self.reader.read_buf(&mut self.received)).poll(context)? {
                 Poll::Pending => return Ok(()),
                 Poll::Ready(0) => return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into()),
-                Poll::Ready(_) => self.answer()?,
+                Poll::Ready(_) => {
+                    self.last_byte = Instant::now();
+                    self.answer()?;
+                }
             }
         }
     }
@@ -347,7 +384,7 @@ impl Receiving {
             }
         }
         if state.pending.is_empty() && !self.received.is_empty() {
-            return Err(nonsense());
+            return Err(unasked(&self.received));
         }
         drop(state);
         inner.capacity.add_permits(capacity);
@@ -358,7 +395,8 @@ impl Receiving {
         Ok(())
     }
 
-    /// Sees to it that the oldest command does not wait for too long. The timer runs on, so that it is set rarely.
+    /// Ends the connection when no byte moved for too long while a reply is due. The timer runs on, so that it is set
+    /// rarely.
     fn watch(&mut self, state: &mut State, context: &mut Context<'_>) -> RedisResult<()> {
         let oldest = state.pending.front().map(|pending| pending.since);
         if !state.watched {
@@ -367,14 +405,16 @@ impl Receiving {
             state.watched = true;
         }
         while self.late.as_mut().poll(context).is_ready() {
-            match oldest {
-                Some(since) if since.elapsed() >= self.response_timeout => return Err(too_late()),
-                Some(since) => self.late.as_mut().reset(since + self.response_timeout),
-                None => {
-                    state.watched = false;
-                    break;
-                }
+            let Some(since) = oldest else {
+                state.watched = false;
+                break;
+            };
+            let hidden = self.inner.writer.last_hidden_byte();
+            let last_byte = since.max(self.last_byte).max(hidden.unwrap_or(since));
+            if last_byte.elapsed() >= self.response_timeout {
+                return Err(too_late(self.response_timeout));
             }
+            self.late.as_mut().reset(last_byte + self.response_timeout);
         }
         Ok(())
     }
@@ -389,4 +429,12 @@ impl Drop for Receiving {
 
 fn closed() -> RedisError {
     RedisError::from((ErrorKind::Io, "the connection was closed"))
+}
+
+/// What the server says without being asked is why it closes the connection.
+fn unasked(received: &[u8]) -> RedisError {
+    match resp::value(received) {
+        Err(error) if received.starts_with(b"-") => error,
+        _ => nonsense(),
+    }
 }
