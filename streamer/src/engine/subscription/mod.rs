@@ -93,11 +93,11 @@ pub(crate) struct StreamSpec {
 
 /// What to do when another process uses the same consumer name: both would handle everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum OnNameInUse {
-    /// Tell it ([`Event::NameInUse`]).
+pub enum OnNameInUse {
+    /// Tell it ([`Report::NameInUse`](crate::Report)), at most once a minute.
     #[default]
     Warn,
-    /// At the start look whether the consumer is being used, and end with [`SubscribeError::NameInUse`] if it is.
+    /// At the start look whether the consumer is being used, and end with an error if it is.
     Refuse,
 }
 
@@ -173,6 +173,11 @@ impl Deliveries {
     /// A batch was handed to workers, after waiting so long for room: how fast messages are handled decides how many are
     /// read at once, and whether the store is asked ahead.
     pub(crate) fn observe_dispatch(&mut self, _messages: usize, _waited: Duration) {
+        match self.never {}
+    }
+
+    /// Whether the last read took all that it asked for of a stream, which then may have more: the next one will not wait.
+    pub(crate) fn has_backlog(&self) -> bool {
         match self.never {}
     }
 }
