@@ -37,7 +37,7 @@ pub use self::{
     },
     open::open,
     redis::RedisEngine,
-    subscription::KeepAlive,
+    subscription::{KeepAlive, OnNameInUse},
 };
 use crate::entry::{Entry, EntryId, Fields, NewId, RangeBound, StreamName, Trim};
 
