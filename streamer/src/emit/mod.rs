@@ -3,14 +3,21 @@
 mod batch;
 mod error;
 
+use std::time::Duration;
+
+use bytes::Bytes;
+
 pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
 use crate::{
     Event, Replayable, Streamer,
-    engine::{Append, AppendOptions, EngineError, EngineErrorKind, Record},
+    engine::{Append, AppendOptions, EngineError, EngineErrorKind, Idempotency, Record},
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
     history::snapshot,
     message::{Head, php_json},
 };
+
+/// How long a repeated emit is recognised, unless said otherwise.
+const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(10 * 60);
 
 /// How an event is emitted.
 ///
@@ -72,6 +79,46 @@ impl EmitOptions {
             identifier: Some(identifier.into()),
             ..self
         }
+    }
+
+    /// Emits the event once, however often the emit is repeated with this key within the window
+    /// ([`EmitOptions::idempotency_window`]): every repetition gives the ID of the first entry. Use it to repeat an emit whose
+    /// answer was lost. At most 256 bytes; a UUID is a good key.
+    ///
+    /// ```
+    /// use serde_json::json;
+    /// use streamer::{DynamicEvent, EmitOptions, Streamer};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let streamer = Streamer::connect("memory:").await?;
+    /// let event = DynamicEvent::new("order.placed", json!({"id": 7}));
+    /// let once = EmitOptions::new().idempotency_key("order-7-placed");
+    /// let first = streamer.emit_with(&event, once.clone()).await?;
+    /// assert_eq!(streamer.emit_with(&event, once).await?, first);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<Bytes>) -> Self {
+        let window = self
+            .append
+            .idempotency
+            .map_or(IDEMPOTENCY_WINDOW, |earlier| earlier.window);
+        self.append.idempotency = Some(Idempotency {
+            key: key.into(),
+            window,
+        });
+        self
+    }
+
+    /// For how long a repetition is recognised, from the first emit on. Default: 10 minutes. Without a key it has no effect.
+    #[must_use]
+    pub fn idempotency_window(mut self, window: Duration) -> Self {
+        if let Some(idempotency) = &mut self.append.idempotency {
+            idempotency.window = window;
+        }
+        self
     }
 
     /// The history that the snapshot belongs to, where that is not the event's own name
@@ -171,7 +218,7 @@ impl Streamer {
             stream: StreamName::from(stream),
             id: options.id,
             fields,
-            options: options.append,
+            options: options.append.clone(),
         };
         Ok((append, created))
     }

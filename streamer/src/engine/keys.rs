@@ -82,6 +82,16 @@ pub(crate) fn original_ids(stream: &StreamName) -> String {
     beside(stream, "original_ids")
 }
 
+/// What remembers that an append with this idempotency key was made: the ID of its entry.
+///
+/// Written in the same step as the entry; read by appends with the same key. It expires with the append's window; the
+/// embedded engine keeps a row instead, and removes it once its window is over.
+pub(crate) fn appended_once(stream: &StreamName, idempotency_key: &[u8]) -> Vec<u8> {
+    let mut key = beside(stream, "once:").into_bytes();
+    key.extend_from_slice(idempotency_key);
+    key
+}
+
 /// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash tag,
 /// or by making the name one.
 fn beside(stream: &StreamName, what: &str) -> String {
@@ -117,6 +127,7 @@ mod tests {
             handled(&stream, None),
             restored(&stream),
             original_ids(&stream),
+            String::from_utf8_lossy(&appended_once(&stream, b"KEY")).into_owned(),
         ];
         let page = include_str!("../../../docs/keys.md");
         // The first cell of each row that begins with code.

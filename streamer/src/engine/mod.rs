@@ -380,12 +380,39 @@ pub struct Append {
 }
 
 /// How an entry is appended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendOptions {
     /// Cut the stream's old end in the same step. Default: no.
     pub trim: Option<Trim>,
     /// Make the stream if it is missing. Default: yes. `false` is `NOMKSTREAM`.
     pub create_stream: bool,
+    /// Append the entry once, however often the append is repeated. Default: no.
+    pub idempotency: Option<Idempotency>,
+}
+
+/// What makes an append idempotent: appends to one stream with the same key within the window give the ID of the first
+/// entry, and only the first writes anything. What they hold is not compared.
+///
+/// On Redis the key is remembered in a key of its own beside the stream (about 200 bytes for the time of the window); on a
+/// Redis Cluster a stream name that cannot share a slot with other keys is refused ([`EngineErrorKind::Unsupported`]).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Idempotency {
+    /// What the repetitions have in common, at most 256 bytes; longer ones are refused ([`EngineErrorKind::InvalidInput`]).
+    pub key: Bytes,
+    /// For how long a repetition is recognised, from the first append on. At least a millisecond.
+    pub window: Duration,
+}
+
+impl Idempotency {
+    /// The longest key in bytes.
+    pub const LONGEST_KEY: usize = 256;
+
+    /// Whole milliseconds of the window.
+    pub(crate) fn window_ms(&self) -> u64 {
+        u64::try_from(self.window.as_millis())
+            .unwrap_or(u64::MAX)
+            .clamp(1, 1 << 50)
+    }
 }
 
 impl Default for AppendOptions {
@@ -393,6 +420,7 @@ impl Default for AppendOptions {
         Self {
             trim: None,
             create_stream: true,
+            idempotency: None,
         }
     }
 }

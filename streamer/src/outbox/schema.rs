@@ -25,12 +25,24 @@ impl Dialect {
     }
 }
 
-/// The statements that create the tables where they are missing, in order.
+/// The statements that create the tables where they are missing, in order. Running them again changes nothing.
+///
+/// - `streamer_outbox`: events that are not published yet. `position` gives the order within a key, `shard` divides the keys
+///   among relays, a row that is `blocked` could not be published and keeps its key waiting.
+/// - `streamer_outbox_published`: rows that were published, where the relay is told to keep them for a time.
+/// - `streamer_outbox_relays`: which relays run, so that they share the shards.
+/// - `streamer_inbox`: messages that listeners handled in a transaction of their own database.
 #[must_use]
 pub fn schema(dialect: Dialect) -> &'static [&'static str] {
     match dialect {
-        Dialect::Postgres => &[
-            "CREATE TABLE IF NOT EXISTS streamer_outbox (
+        Dialect::Postgres => POSTGRES,
+        Dialect::MySql => MYSQL,
+        Dialect::Sqlite => SQLITE,
+    }
+}
+
+const POSTGRES: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS streamer_outbox (
     position BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     event_id VARCHAR(36) NOT NULL UNIQUE,
     shard SMALLINT NOT NULL,
@@ -40,15 +52,43 @@ pub fn schema(dialect: Dialect) -> &'static [&'static str] {
     identifier TEXT,
     history TEXT,
     created_ms BIGINT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts BIGINT NOT NULL DEFAULT 0,
     last_error TEXT,
     blocked BOOLEAN NOT NULL DEFAULT FALSE
 )",
-            "CREATE INDEX IF NOT EXISTS streamer_outbox_shard ON streamer_outbox (shard, position)",
-        ],
-        Dialect::MySql => &["CREATE TABLE IF NOT EXISTS streamer_outbox (
+    "CREATE INDEX IF NOT EXISTS streamer_outbox_shard ON streamer_outbox (shard, position)",
+    "CREATE INDEX IF NOT EXISTS streamer_outbox_blocked ON streamer_outbox (ordering_key) WHERE blocked",
+    "CREATE OR REPLACE FUNCTION streamer_outbox_notify() RETURNS trigger LANGUAGE plpgsql AS \
+     $$ BEGIN PERFORM pg_notify('streamer_outbox', ''); RETURN NULL; END $$",
+    "DROP TRIGGER IF EXISTS streamer_outbox_notify ON streamer_outbox",
+    "CREATE TRIGGER streamer_outbox_notify AFTER INSERT ON streamer_outbox \
+     FOR EACH STATEMENT EXECUTE FUNCTION streamer_outbox_notify()",
+    "CREATE TABLE IF NOT EXISTS streamer_outbox_published (
+    event_id VARCHAR(36) PRIMARY KEY,
+    ordering_key VARCHAR(200) NOT NULL,
+    stream BYTEA NOT NULL,
+    fields BYTEA NOT NULL,
+    created_ms BIGINT NOT NULL,
+    published_ms BIGINT NOT NULL
+)",
+    "CREATE INDEX IF NOT EXISTS streamer_outbox_published_ms ON streamer_outbox_published (published_ms)",
+    "CREATE TABLE IF NOT EXISTS streamer_outbox_relays (
+    relay_id VARCHAR(36) PRIMARY KEY,
+    seen_ms BIGINT NOT NULL
+)",
+    "CREATE TABLE IF NOT EXISTS streamer_inbox (
+    consumer_group VARCHAR(200) NOT NULL,
+    stream BYTEA NOT NULL,
+    message_id VARCHAR(41) NOT NULL,
+    handled_ms BIGINT NOT NULL,
+    PRIMARY KEY (consumer_group, stream, message_id)
+)",
+];
+
+const MYSQL: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS streamer_outbox (
     position BIGINT NOT NULL AUTO_INCREMENT PRIMARY KEY,
-    event_id VARCHAR(36) CHARACTER SET ascii NOT NULL UNIQUE,
+    event_id VARCHAR(36) NOT NULL UNIQUE,
     shard SMALLINT NOT NULL,
     ordering_key VARCHAR(200) NOT NULL,
     stream VARBINARY(8192) NOT NULL,
@@ -56,13 +96,36 @@ pub fn schema(dialect: Dialect) -> &'static [&'static str] {
     identifier TEXT,
     history TEXT,
     created_ms BIGINT NOT NULL,
-    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts BIGINT NOT NULL DEFAULT 0,
     last_error TEXT,
     blocked BOOLEAN NOT NULL DEFAULT FALSE,
-    INDEX streamer_outbox_shard (shard, position)
-) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE = InnoDB"],
-        Dialect::Sqlite => &[
-            "CREATE TABLE IF NOT EXISTS streamer_outbox (
+    INDEX streamer_outbox_shard (shard, position),
+    INDEX streamer_outbox_blocked (ordering_key, blocked)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS streamer_outbox_published (
+    event_id VARCHAR(36) NOT NULL PRIMARY KEY,
+    ordering_key VARCHAR(200) NOT NULL,
+    stream VARBINARY(8192) NOT NULL,
+    fields LONGBLOB NOT NULL,
+    created_ms BIGINT NOT NULL,
+    published_ms BIGINT NOT NULL,
+    INDEX streamer_outbox_published_ms (published_ms)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS streamer_outbox_relays (
+    relay_id VARCHAR(36) NOT NULL PRIMARY KEY,
+    seen_ms BIGINT NOT NULL
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE = InnoDB",
+    "CREATE TABLE IF NOT EXISTS streamer_inbox (
+    consumer_group VARCHAR(200) NOT NULL,
+    stream VARBINARY(1024) NOT NULL,
+    message_id VARCHAR(41) NOT NULL,
+    handled_ms BIGINT NOT NULL,
+    PRIMARY KEY (consumer_group, stream, message_id)
+) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin ENGINE = InnoDB",
+];
+
+const SQLITE: &[&str] = &[
+    "CREATE TABLE IF NOT EXISTS streamer_outbox (
     position INTEGER PRIMARY KEY AUTOINCREMENT,
     event_id TEXT NOT NULL UNIQUE,
     shard INTEGER NOT NULL,
@@ -76,7 +139,21 @@ pub fn schema(dialect: Dialect) -> &'static [&'static str] {
     last_error TEXT,
     blocked INTEGER NOT NULL DEFAULT 0
 )",
-            "CREATE INDEX IF NOT EXISTS streamer_outbox_shard ON streamer_outbox (shard, position)",
-        ],
-    }
-}
+    "CREATE INDEX IF NOT EXISTS streamer_outbox_blocked ON streamer_outbox (ordering_key) WHERE blocked",
+    "CREATE TABLE IF NOT EXISTS streamer_outbox_published (
+    event_id TEXT PRIMARY KEY,
+    ordering_key TEXT NOT NULL,
+    stream BLOB NOT NULL,
+    fields BLOB NOT NULL,
+    created_ms INTEGER NOT NULL,
+    published_ms INTEGER NOT NULL
+) WITHOUT ROWID",
+    "CREATE INDEX IF NOT EXISTS streamer_outbox_published_ms ON streamer_outbox_published (published_ms)",
+    "CREATE TABLE IF NOT EXISTS streamer_inbox (
+    consumer_group TEXT NOT NULL,
+    stream BLOB NOT NULL,
+    message_id TEXT NOT NULL,
+    handled_ms INTEGER NOT NULL,
+    PRIMARY KEY (consumer_group, stream, message_id)
+) WITHOUT ROWID",
+];

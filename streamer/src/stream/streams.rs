@@ -40,7 +40,7 @@ impl Streams {
             stream: stream.clone(),
             id: NewId::Auto,
             fields: fields.clone(),
-            options,
+            options: options.clone(),
         };
         self.engine.append_many(self.names.iter().map(append).collect()).await
     }

@@ -94,7 +94,7 @@ pub(crate) async fn without_create_stream_a_missing_stream_is_an_error(engine: A
         ..AppendOptions::default()
     };
     let append = || Append {
-        options,
+        options: options.clone(),
         ..an_append(&stream, NewId::Auto)
     };
     assert_kind(engine.append(append()).await, EngineErrorKind::NoStream);
@@ -170,7 +170,7 @@ pub(crate) async fn an_append_can_trim_in_the_same_step(engine: Arc<dyn Engine>)
     for n in 1..=5 {
         engine
             .append(Append {
-                options,
+                options: options.clone(),
                 ..an_append(&stream, EntryId::new(n, 0))
             })
             .await

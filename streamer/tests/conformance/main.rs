@@ -9,6 +9,7 @@ mod bytes;
 mod claim;
 mod given;
 mod groups;
+mod idempotent;
 mod info;
 mod pending;
 mod range;
@@ -50,6 +51,16 @@ macro_rules! suite {
                     a_batch_tells_each_ones_lot
                     an_append_can_trim_in_the_same_step
                     deleting_tells_how_many_were_there
+                }
+                idempotent {
+                    a_repeated_append_gives_the_first_entry
+                    keys_and_streams_do_not_mix
+                    many_tasks_append_one_entry
+                    a_batch_appends_each_key_once_and_keeps_its_order
+                    a_record_is_written_with_the_first_entry_only
+                    a_window_that_is_over_lets_the_next_append_through
+                    what_was_refused_is_not_remembered
+                    a_key_of_any_bytes_is_a_key_and_a_long_one_is_refused
                 }
                 range {
                     all_entries_oldest_first

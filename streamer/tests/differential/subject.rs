@@ -297,6 +297,7 @@ impl Subject {
             options: AppendOptions {
                 trim: addition.trim.map(|cut| self.trim(addition.stream, cut)),
                 create_stream: addition.create_stream,
+                ..AppendOptions::default()
             },
         }
     }

@@ -5,10 +5,11 @@ use rusqlite::{OptionalExtension, params};
 use super::{
     codec,
     failure::{Failure, Step},
+    once,
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{Append, AppendOptions, EngineErrorKind},
+    engine::{Append, AppendOptions, Appended, EngineErrorKind},
     entry::{Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim},
 };
 
@@ -31,7 +32,7 @@ impl From<Append> for Encoded {
     }
 }
 
-pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Step<EntryId> {
+pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Step<Appended> {
     if append.fields.is_empty() {
         return Err(Failure::refused(
             EngineErrorKind::InvalidInput,
@@ -48,6 +49,15 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     if known.is_none() && !append.options.create_stream {
         return Err(Failure::refused(EngineErrorKind::NoStream, "there is no such stream"));
     }
+    let idempotency = append.options.idempotency.as_ref();
+    if let (Some(idempotency), Some(stream)) = (idempotency, known)
+        && let Some(id) = once::known(transaction, stream, idempotency)?
+    {
+        return Ok(Appended { id, fresh: false });
+    }
+    if let Some(idempotency) = idempotency {
+        once::check(idempotency)?;
+    }
     let last_id = known.map_or(EntryId::MIN, |stream| stream.last_id);
     let id = next_id(append.id, last_id, transaction.now_ms)?;
 
@@ -57,6 +67,9 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
         None => transaction.create_stream(&append.stream)?,
     };
     transaction.insert_entry(stream, id, &append.fields)?;
+    if let Some(idempotency) = idempotency {
+        once::remember(transaction, stream, idempotency, id)?;
+    }
     stream.last_id = id;
     stream.entries_added += 1;
     stream.length += 1;
@@ -65,7 +78,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     }
     transaction.put_stream(&append.stream, stream);
     transaction.tell_readers();
-    Ok(id)
+    Ok(Appended { id, fresh: true })
 }
 
 /// The ID of a new entry, as `XADD` chooses and checks it.

@@ -33,7 +33,10 @@ pub(super) fn append_recorded(transaction: &mut Transaction<'_>, append: &Encode
             }
         }
     }
-    let id = entries::append(transaction, append)?;
+    let Appended { id, fresh } = entries::append(transaction, append)?;
+    if !fresh {
+        return Ok(Appended { id, fresh });
+    }
     match record {
         Record::Push { list, before, after } => {
             let element = [before, id.to_string().as_bytes(), after].concat();

@@ -10,7 +10,7 @@
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
-//! - `codec`: how fields are stored. `failure`: what goes wrong below the contract's errors.
+//! - `once`: appends with an idempotency key. `codec`: how fields are stored. `failure`: what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
 
@@ -26,6 +26,7 @@ mod group_store;
 mod info;
 mod lag;
 mod lists;
+mod once;
 mod operations;
 mod pending;
 mod reader;

@@ -37,7 +37,7 @@ impl Engine for EmbeddedEngine {
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
         let append = Encoded::from(append);
         self.write(appending(&append.stream), move |transaction| {
-            entries::append(transaction, &append)
+            entries::append(transaction, &append).map(|appended| appended.id)
         })
         .await
     }
@@ -56,7 +56,7 @@ impl Engine for EmbeddedEngine {
         let operation = move |transaction: &mut Transaction<'_>| {
             let lot = |append: &Encoded| match entries::append(transaction, append) {
                 Err(failure) if !failure.is_refusal() => Err(failure),
-                lot => Ok(lot),
+                lot => Ok(lot.map(|appended| appended.id)),
             };
             appends.iter().map(lot).collect::<Step<Vec<Step<EntryId>>>>()
         };

@@ -13,6 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 use super::{
     address::Address,
     failure::{Failure, Step},
+    once,
 };
 use crate::engine::EngineErrorKind;
 
@@ -49,6 +50,8 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
     if !there {
         patiently(address, || create_tables(&mut connection, address.path.as_deref()))?;
     }
+    // Only added: earlier versions of this program do not look at it.
+    patiently(address, || Ok(connection.execute_batch(once::TABLE)?))?;
     Ok(connection)
 }
 

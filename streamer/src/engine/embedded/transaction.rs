@@ -161,6 +161,7 @@ impl<'c> Transaction<'c> {
             "DELETE FROM consumers WHERE group_id IN (SELECT id FROM groups WHERE stream = ?)",
             "DELETE FROM groups WHERE stream = ?",
             "DELETE FROM entries WHERE stream = ?",
+            "DELETE FROM appended_once WHERE stream = ?",
             "DELETE FROM streams WHERE stream = ?",
             "DELETE FROM keys WHERE id = ?",
         ] {

@@ -251,7 +251,11 @@ mod tests {
                     stream: "order.placed".into(),
                     id,
                     fields: fields.clone(),
-                    options: AppendOptions { trim, create_stream },
+                    options: AppendOptions {
+                        trim,
+                        create_stream,
+                        ..AppendOptions::default()
+                    },
                 };
                 let mut packed = Vec::new();
                 pack_xadd(&mut packed, &append);

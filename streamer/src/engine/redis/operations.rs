@@ -58,6 +58,9 @@ impl Engine for RedisEngine {
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
         checked(&append)?;
+        if append.options.idempotency.is_some() {
+            return Ok(self.append_by_script(&append, None).await?.id);
+        }
         let answer = match &self.server {
             Server::Single(server) => server.append(&append).await,
             Server::Cluster(cluster) => cluster.run(append.stream.as_bytes(), &command::xadd(&append)).await,
@@ -66,19 +69,24 @@ impl Engine for RedisEngine {
     }
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
-        let checks: Vec<EngineResult<()>> = appends.iter().map(checked).collect();
-        let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
-        let sound = sound.map(|(append, _)| append).collect::<Vec<_>>();
+        let mut checks: Vec<EngineResult<()>> = appends.iter().map(checked).collect();
+        let by_script = appends.iter().any(|append| append.options.idempotency.is_some());
         let answers = match &self.server {
-            Server::Single(server) => {
+            Server::Single(server) if !by_script => {
+                let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
+                let sound = sound.map(|(append, _)| append).collect::<Vec<_>>();
                 let answers = server.append_all(&sound).await;
                 answers.unwrap_or_else(|error| vec![Err(error); sound.len()])
             }
-            Server::Cluster(cluster) => {
-                let commands = sound
-                    .iter()
-                    .map(|append| (append.stream.clone(), command::xadd(append)));
-                cluster.run_all(&commands.collect::<Vec<_>>()).await
+            _ => {
+                let mut commands = Vec::with_capacity(appends.len());
+                for (append, check) in appends.iter().zip(&mut checks).filter(|(_, check)| check.is_ok()) {
+                    match self.append_command(append) {
+                        Ok(command) => commands.push((append.stream.clone(), command)),
+                        Err(error) => *check = Err(error),
+                    }
+                }
+                self.run_all(commands).await
             }
         };
         let mut answers = answers.into_iter();
@@ -96,7 +104,7 @@ impl Engine for RedisEngine {
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         checked(&append)?;
-        self.append_with_record(&append, &record).await
+        self.append_by_script(&append, Some(&record)).await
     }
 
     async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64> {
@@ -574,6 +582,8 @@ pub(super) fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value
             attempted(),
             "there is no such stream",
         )),
+        // Of the script that appends idempotently.
+        Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted).map(|appended| appended.id),
         Ok(answer) => understood(reply::id(answer), attempted),
         Err(error) if matches!(id, NewId::AutoSequence(_)) && says(&error, "Invalid stream ID") => {
             let reason = "the server cannot number entries within a given millisecond; Redis 7.0 can";

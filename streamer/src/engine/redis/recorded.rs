@@ -6,13 +6,13 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use super::{
     RedisEngine,
     address::Server,
-    command::{eval, on, xadd_arguments},
+    command::{eval, on, xadd, xadd_arguments},
     node_map::slot,
     operations::appended,
     reply, says, script, understood,
 };
 use crate::{
-    engine::{Append, Appended, EngineError, EngineErrorKind, EngineResult, Record},
+    engine::{Append, Appended, EngineError, EngineErrorKind, EngineResult, Idempotency, Record, keys},
     entry::StreamName,
 };
 
@@ -23,37 +23,37 @@ fn was_not_begun(error: &RedisError) -> bool {
         || error.code() == Some("NOPERM") && says(error, "'evalsha'")
 }
 
+fn script_command(name: &str, script: &str, append: &Append, record: Option<&Record>, keys: &[Vec<u8>]) -> Cmd {
+    let (kind, before, after) = match record {
+        Some(Record::Push { before, after, .. }) => ("list", &before[..], &after[..]),
+        Some(Record::Once { field, .. }) => ("hash", &field[..], &b""[..]),
+        None => ("", &b""[..], &b""[..]),
+    };
+    let mut command = Cmd::with_capacity(24 + 2 * append.fields.len(), 1024);
+    command
+        .arg(name)
+        .arg(script)
+        .arg(1 + keys.len())
+        .arg(append.stream.as_bytes());
+    for key in keys {
+        command.arg(&key[..]);
+    }
+    let window = append.options.idempotency.as_ref().map_or(0, Idempotency::window_ms);
+    command.arg(kind).arg(before).arg(after).arg(window);
+    xadd_arguments(append, |argument| _ = command.arg(argument));
+    command
+}
+
 impl RedisEngine {
-    pub(super) async fn append_with_record(&self, append: &Append, record: &Record) -> EngineResult<Appended> {
-        let (stream, key) = (&append.stream, record.key());
+    /// Appends by a script: with a record, idempotently, or both.
+    pub(super) async fn append_by_script(&self, append: &Append, record: Option<&Record>) -> EngineResult<Appended> {
+        let stream = &append.stream;
         let attempted = || format!("append to stream '{stream}'");
-        if matches!(self.server, Server::Cluster(_)) && slot(stream.as_bytes()) != slot(key) {
-            let reason = format!(
-                "the stream and its record '{}' are in different slots of the cluster, which cannot write both in one \
-                 step; give both names the same hash tag, such as {{order}}.placed",
-                String::from_utf8_lossy(key)
-            );
-            return Err(EngineError::new(EngineErrorKind::Unsupported, attempted(), reason));
-        }
-        if stream.as_bytes() == key {
-            let reason = "the record of an entry cannot have the name of its stream";
-            return Err(EngineError::new(EngineErrorKind::WrongType, attempted(), reason));
-        }
-        let (kind, before, after) = match record {
-            Record::Push { before, after, .. } => ("list", &before[..], &after[..]),
-            Record::Once { field, .. } => ("hash", &field[..], &b""[..]),
-        };
-        let command = |name: &str, script: &str| {
-            let mut command = Cmd::with_capacity(24 + 2 * append.fields.len(), 1024);
-            command.arg(name).arg(script).arg(2).arg(stream.as_bytes()).arg(key);
-            command.arg(kind).arg(before).arg(after);
-            xadd_arguments(append, |argument| _ = command.arg(argument));
-            command
-        };
-        let by_hash = command("EVALSHA", &script::APPEND_RECORDED_HASH);
+        let keys = self.keys_of(append, record)?;
+        let by_hash = script_command("EVALSHA", &script::APPEND_RECORDED_HASH, append, record, &keys);
         let answer = match self.run(stream.as_bytes(), &by_hash).await {
             Err(error) if was_not_begun(&error) => {
-                let by_text = command("EVAL", script::APPEND_RECORDED);
+                let by_text = script_command("EVAL", script::APPEND_RECORDED, append, record, &keys);
                 self.run(stream.as_bytes(), &by_text).await
             }
             answer => answer,
@@ -62,6 +62,57 @@ impl RedisEngine {
             Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted),
             refused => appended(stream, append.id, refused).map(|id| Appended { id, fresh: true }),
         }
+    }
+
+    /// The command that appends one of many: by a script only where that is needed.
+    ///
+    /// With the script's text, so that the order within a pipeline holds although the server may not know the script.
+    pub(super) fn append_command(&self, append: &Append) -> EngineResult<Cmd> {
+        match &append.options.idempotency {
+            None => Ok(xadd(append)),
+            Some(_) => {
+                let keys = self.keys_of(append, None)?;
+                Ok(script_command("EVAL", script::APPEND_RECORDED, append, None, &keys))
+            }
+        }
+    }
+
+    /// The keys that are written beside the stream. Refused where they cannot be written in one step.
+    fn keys_of(&self, append: &Append, record: Option<&Record>) -> EngineResult<Vec<Vec<u8>>> {
+        let stream = &append.stream;
+        let refused = |kind, reason: String| {
+            let attempted = format!("append to stream '{stream}'");
+            Err(EngineError::new(kind, attempted, reason))
+        };
+        let mut keys = Vec::new();
+        if let Some(record) = record {
+            if record.key() == stream.as_bytes() {
+                let reason = "the record of an entry cannot have the name of its stream";
+                return refused(EngineErrorKind::WrongType, reason.to_owned());
+            }
+            keys.push(record.key().to_vec());
+        }
+        if let Some(idempotency) = &append.options.idempotency {
+            if idempotency.key.len() > Idempotency::LONGEST_KEY {
+                let reason = format!(
+                    "its idempotency key has {} bytes, and at most {} are allowed",
+                    idempotency.key.len(),
+                    Idempotency::LONGEST_KEY
+                );
+                return refused(EngineErrorKind::InvalidInput, reason);
+            }
+            keys.push(keys::appended_once(stream, &idempotency.key));
+        }
+        let elsewhere = keys.iter().find(|key| slot(stream.as_bytes()) != slot(key));
+        if let (Server::Cluster(_), Some(key)) = (&self.server, elsewhere) {
+            let reason = format!(
+                "the stream and '{}', which is written with it, are in different slots of the cluster, which cannot write \
+                 both in one step; give both names the same hash tag, such as {{order}}.placed",
+                String::from_utf8_lossy(key)
+            );
+            return refused(EngineErrorKind::Unsupported, reason);
+        }
+        Ok(keys)
     }
 
     pub(super) async fn range_of_list(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>> {

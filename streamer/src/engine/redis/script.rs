@@ -88,35 +88,46 @@ if gone then
 end
 return {reply[1], claimed, counts, deleted}";
 
-/// `KEYS`: stream, list or hash. `ARGV`: which of both the second is, what comes before the ID (or the field), what
-/// comes after it, the arguments of `XADD` without the key. Answers the ID, and 1 if it is new.
+/// `KEYS`: stream, then the list or hash of the record if there is one, then the key of an idempotent append if it is one.
+/// `ARGV`: what the record is (`list`, `hash` or nothing), what comes before the ID (or the field), what comes after it,
+/// the window of an idempotent append in milliseconds (0: it is none), the arguments of `XADD` without the key. Answers the
+/// ID, and 1 if it is new.
 ///
 /// A script is not rolled back, so everything that can be refused is looked at before the first write. Memory is only
 /// checked at the first write of a script; permissions at each command, and ahead of it from Redis 7.0 on.
 pub(super) const APPEND_RECORDED: &str = "
-local wanted, before, after = ARGV[1], ARGV[2], ARGV[3]
+local wanted, before, after, window = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local record, once = wanted ~= '' and KEYS[2], window ~= '0' and KEYS[#KEYS]
 local expect = function(key, wanted)
   local kind = redis.call('TYPE', key).ok
   if kind == wanted or kind == 'none' then return nil end
   return redis.error_reply('WRONGTYPE the key ' .. key .. ' holds a ' .. kind .. ', where a ' .. wanted .. ' is needed')
 end
-local refused = expect(KEYS[1], 'stream') or expect(KEYS[2], wanted)
+local allowed = function(...)
+  if not redis.acl_check_cmd or redis.acl_check_cmd(...) then return nil end
+  return redis.error_reply('NOPERM this user has no permission to run ' .. (...))
+end
+local refused = expect(KEYS[1], 'stream') or (record and expect(record, wanted)) or (once and expect(once, 'string'))
 if refused then return refused end
 local write = wanted == 'list' and 'LPUSH' or 'HSET'
-if redis.acl_check_cmd and not redis.acl_check_cmd(write, KEYS[2], before, after) then
-  return redis.error_reply('NOPERM this user has no permission to run ' .. write)
-end
-if wanted == 'hash' then
-  local known = redis.call('HGET', KEYS[2], before)
+refused = (record and allowed(write, record, before, after)) or (once and allowed('SET', once, '', 'PX', window))
+if refused then return refused end
+if once then
+  local known = redis.call('GET', once)
   if known then return {known, 0} end
 end
-local id = redis.call('XADD', KEYS[1], unpack(ARGV, 4))
+if wanted == 'hash' then
+  local known = redis.call('HGET', record, before)
+  if known then return {known, 0} end
+end
+local id = redis.call('XADD', KEYS[1], unpack(ARGV, 5))
 if not id then return false end
 if wanted == 'list' then
-  redis.call('LPUSH', KEYS[2], before .. id .. after)
-else
-  redis.call('HSET', KEYS[2], before, id)
+  redis.call('LPUSH', record, before .. id .. after)
+elseif wanted == 'hash' then
+  redis.call('HSET', record, before, id)
 end
+if once then redis.call('SET', once, id, 'PX', window) end
 return {id, 1}";
 
 /// The hash by which the server knows [`APPEND_RECORDED`] once it has run it.
