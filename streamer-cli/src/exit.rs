@@ -65,7 +65,7 @@ impl fmt::Display for Failure {
 
 fn exit_of(kind: EngineErrorKind) -> Exit {
     match kind {
-        EngineErrorKind::Connection | EngineErrorKind::Unavailable => Exit::Unreachable,
+        EngineErrorKind::Connection | EngineErrorKind::Unavailable | EngineErrorKind::Moved => Exit::Unreachable,
         EngineErrorKind::InvalidInput => Exit::Usage,
         _ => Exit::Failed,
     }

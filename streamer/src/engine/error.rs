@@ -27,6 +27,9 @@ pub enum EngineErrorKind {
     /// The server is there and cannot serve now: loading, failing over, a read-only replica, a cluster without quorum, a
     /// busy file. The operation did not happen; it may succeed later.
     Unavailable,
+    /// The file of an embedded store was deleted or replaced while it was open. What was asked for is not in the file that
+    /// is there now; the same operation, asked for again, uses that file, and makes it where there is none.
+    Moved,
     /// Authentication failed, or the user may not do this.
     Permission,
     /// The key holds something else than a stream (or set, or hash, or list).
@@ -57,7 +60,10 @@ impl EngineErrorKind {
     /// Whether the same operation may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_transient(self) -> bool {
-        matches!(self, Self::Connection | Self::Unavailable | Self::Unblocked)
+        matches!(
+            self,
+            Self::Connection | Self::Unavailable | Self::Unblocked | Self::Moved
+        )
     }
 }
 

@@ -141,7 +141,9 @@ fn new_id(text: &str) -> Result<NewId, String> {
 
 fn failure(error: &EmitError) -> Failure {
     let exit = match error.kind() {
-        EmitErrorKind::Engine(EngineErrorKind::Connection | EngineErrorKind::Unavailable) => Exit::Unreachable,
+        EmitErrorKind::Engine(EngineErrorKind::Connection | EngineErrorKind::Unavailable | EngineErrorKind::Moved) => {
+            Exit::Unreachable
+        }
         _ => Exit::Failed,
     };
     Failure {

@@ -60,6 +60,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     }
     let last_id = known.map_or(EntryId::MIN, |stream| stream.last_id);
     let id = next_id(append.id, last_id, transaction.now_ms)?;
+    transaction.make_room(append.fields.len())?;
 
     // From here on nothing is refused.
     let mut stream = match known {

@@ -15,44 +15,98 @@ pub(super) struct Failure {
     kind: EngineErrorKind,
     reason: String,
     source: Option<Arc<rusqlite::Error>>,
-    /// Whether the operation was refused before it changed anything, so that the rest of its transaction stands.
-    refused: bool,
+    cause: Cause,
+}
+
+/// What a failure says of the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Cause {
+    /// Nothing: the operation was refused before it changed anything, so that the rest of its transaction stands.
+    Refusal,
+    /// Another process is in the way. The same step may succeed at once.
+    Busy,
+    /// The file cannot be opened.
+    Unreachable,
+    /// The device or the file system failed, perhaps only for this connection.
+    Device,
+    /// What was read makes no sense. Whether the file or only this connection is damaged shows a second look.
+    Damage,
+    /// Something else that ended the transaction.
+    Transaction,
 }
 
 impl Failure {
-    /// The operation breaks a rule. Only to be given before anything was changed.
-    pub(super) fn refused(kind: EngineErrorKind, reason: impl Into<String>) -> Self {
+    fn new(kind: EngineErrorKind, cause: Cause, reason: impl Into<String>) -> Self {
         Self {
             kind,
             reason: reason.into(),
             source: None,
-            refused: true,
+            cause,
         }
     }
 
+    /// The operation breaks a rule. Only to be given before anything was changed.
+    pub(super) fn refused(kind: EngineErrorKind, reason: impl Into<String>) -> Self {
+        Self::new(kind, Cause::Refusal, reason)
+    }
+
     pub(super) fn corrupt(what: &str) -> Self {
-        Self {
-            kind: EngineErrorKind::Corrupt,
-            reason: format!("the store is damaged: {what}; restore the file from a backup"),
-            source: None,
-            refused: false,
-        }
+        Self::new(UNCERTAIN, Cause::Damage, format!("the store makes no sense: {what}"))
     }
 
     pub(super) fn closed() -> Self {
         Self::refused(EngineErrorKind::Closed, "the engine was closed")
     }
 
+    /// The path leads to no file where one can be made, at least now.
+    pub(super) fn unreachable(reason: impl Into<String>) -> Self {
+        Self::new(EngineErrorKind::InvalidInput, Cause::Unreachable, reason)
+    }
+
+    /// What was done was done to a file that nobody else finds.
+    pub(super) fn replaced(path: &Path) -> Self {
+        let reason = format!(
+            "{} was deleted or replaced while it was open: the file that is there now has none of this; try again, which \
+             uses that file, or makes it where there is none",
+            path.display()
+        );
+        Self::new(EngineErrorKind::Moved, Cause::Transaction, reason)
+    }
+
     pub(super) fn is_refusal(&self) -> bool {
-        self.refused
+        self.cause == Cause::Refusal
     }
 
     pub(super) fn is_busy(&self) -> bool {
-        self.kind == EngineErrorKind::Unavailable
+        self.cause == Cause::Busy
     }
 
     pub(super) fn is_no_group(&self) -> bool {
         self.kind == EngineErrorKind::NoGroup
+    }
+
+    /// Whether the same may succeed with another connection.
+    pub(super) fn needs_another_look(&self) -> bool {
+        matches!(self.cause, Cause::Unreachable | Cause::Device | Cause::Damage)
+    }
+
+    /// The failure after a new connection has failed in the same way.
+    #[must_use]
+    pub(super) fn for_certain(mut self) -> Self {
+        if self.cause == Cause::Damage {
+            self.kind = EngineErrorKind::Corrupt;
+            self.reason.push_str(" (the file is damaged: restore it from a backup)");
+        }
+        self
+    }
+
+    /// The failure of a store that was open before: what it cannot do now it may do later.
+    #[must_use]
+    pub(super) fn of_an_open_store(mut self) -> Self {
+        if self.cause == Cause::Unreachable {
+            self.kind = EngineErrorKind::Unavailable;
+        }
+        self
     }
 
     /// The failure as the caller sees it. `attempted` completes "could not …".
@@ -74,40 +128,59 @@ impl Failure {
     }
 }
 
+/// The kind of what a second look has not confirmed.
+const UNCERTAIN: EngineErrorKind = EngineErrorKind::Unavailable;
+
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Self {
         use EngineErrorKind as Kind;
-        let (kind, advice) = match error.sqlite_error_code() {
-            Some(ErrorCode::DiskFull) => (Kind::Full, "free space on the device, trim streams, or raise max_size"),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+        let (kind, cause, advice) = match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => (
+                Kind::Full,
+                Cause::Transaction,
+                "free space on the device, trim streams, or raise max_size",
+            ),
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::FileLockingProtocolFailed) => (
                 Kind::Unavailable,
+                Cause::Busy,
                 "another process holds the file; try again, or raise busy_timeout",
             ),
             Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => (
                 Kind::Permission,
+                Cause::Transaction,
                 "this user must be able to write the file and its directory",
             ),
             Some(ErrorCode::CannotOpen) => (
                 Kind::Permission,
+                Cause::Unreachable,
                 "its directory must exist, and this user must be able to write there",
             ),
-            Some(ErrorCode::SystemIoFailure) => (Kind::Unavailable, "the device failed; look at the system's log"),
-            Some(ErrorCode::NotADatabase) => (Kind::Corrupt, "it is not a SQLite database"),
-            Some(ErrorCode::DatabaseCorrupt) => (Kind::Corrupt, "restore the file from a backup"),
-            Some(ErrorCode::TooBig) => (Kind::InvalidInput, "an entry must be smaller than 1 GB"),
+            Some(ErrorCode::SystemIoFailure) => (
+                Kind::Unavailable,
+                Cause::Device,
+                "the device failed; look at the system's log",
+            ),
+            Some(ErrorCode::OutOfMemory) => (Kind::Unavailable, Cause::Transaction, "there is no memory left"),
+            Some(ErrorCode::NotADatabase) => (UNCERTAIN, Cause::Damage, "it is not a SQLite database"),
+            Some(ErrorCode::DatabaseCorrupt) => (UNCERTAIN, Cause::Damage, "it could not be read"),
+            Some(ErrorCode::TooBig) => (
+                Kind::InvalidInput,
+                Cause::Transaction,
+                "an entry must be smaller than 1 GB",
+            ),
             _ => match error {
                 // A column of another type or size than this engine ever writes.
                 rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
-                | rusqlite::Error::IntegralValueOutOfRange(..) => (Kind::Corrupt, "restore the file from a backup"),
-                _ => (Kind::Other, "this is not expected"),
+                | rusqlite::Error::IntegralValueOutOfRange(..) => (UNCERTAIN, Cause::Damage, "it could not be read"),
+                _ => (Kind::Other, Cause::Transaction, "this is not expected"),
             },
         };
         Self {
             kind,
             reason: format!("{error} ({advice})"),
             source: Some(Arc::new(error)),
-            refused: false,
+            cause,
         }
     }
 }

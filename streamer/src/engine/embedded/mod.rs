@@ -3,18 +3,21 @@
 //! # Layout
 //!
 //! - `address`: what the URL says. `store`: opens the file. `schema.sql`: what lies in it.
-//! - `worker`: the threads that own the connections; operations that wait at once share a commit. `checkpoint`: one
-//!   more, that copies the log into the database.
+//! - `worker`: handles on the threads that own the connections. `store_thread`: such a thread; operations that wait at
+//!   once share a commit. `answers`: how their callers are answered. `session`: a connection, and whether the file that it
+//!   is open on is still the one at the path. `checkpoint`: one more thread, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
 //! - `operations`: each operation of the contract; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
-//! - `once`: appends with an idempotency key. `codec`: how fields are stored. `failure`: what goes wrong below the contract's errors.
+//! - `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
+//!   what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
 
 mod address;
+mod answers;
 mod checkpoint;
 mod codec;
 mod consumers;
@@ -31,8 +34,11 @@ mod operations;
 mod pending;
 mod reader;
 mod records;
+mod room;
+mod session;
 mod settlement;
 mod store;
+mod store_thread;
 mod transaction;
 mod watch;
 mod worker;
@@ -47,6 +53,7 @@ use std::{fmt, sync::Arc};
 
 use self::{
     failure::Step,
+    session::{Purpose, Replacements},
     transaction::Transaction,
     watch::{Commits, Watch},
     worker::Worker,
@@ -87,6 +94,8 @@ struct Shared {
     /// Runs what only looks, so that it does not wait for writers. In memory it is the same thread.
     look: Worker,
     watch: Watch,
+    /// How often the file at the path was found to be another one.
+    replacements: Arc<Replacements>,
 }
 
 impl EmbeddedEngine {
@@ -101,8 +110,12 @@ impl EmbeddedEngine {
     /// - `synchronous`: `normal` (default) keeps what was answered when the process dies, also by `kill -9`; `full`
     ///   also when the machine loses power, at the price of a device flush in every commit.
     /// - `busy_timeout`: how many milliseconds to wait for another process that writes; default 5000.
-    /// - `max_size`: how many bytes the file may grow to; beyond it appends fail with [`EngineErrorKind::Full`].
-    ///   Default: as the device allows.
+    /// - `max_size`: how many bytes appends may fill; beyond it they fail with [`EngineErrorKind::Full`]. What frees space
+    ///   still works, and may take up to 1 MiB or 2 % more, whichever is more, for the records of failures. Default: as
+    ///   the device allows.
+    ///
+    /// A file that is deleted or replaced while it is open is noticed with the next operation or wait, which fails with
+    /// [`EngineErrorKind::Moved`]; the operation after it uses the file that is there now, and makes it where there is none.
     ///
     /// # Errors
     ///
@@ -112,6 +125,7 @@ impl EmbeddedEngine {
     ///
     /// [`EngineErrorKind::Full`]: crate::engine::EngineErrorKind::Full
     /// [`EngineErrorKind::InvalidInput`]: crate::engine::EngineErrorKind::InvalidInput
+    /// [`EngineErrorKind::Moved`]: crate::engine::EngineErrorKind::Moved
     /// [`EngineErrorKind::Permission`]: crate::engine::EngineErrorKind::Permission
     /// [`EngineErrorKind::Unsupported`]: crate::engine::EngineErrorKind::Unsupported
     pub async fn open(url: &str) -> EngineResult<Self> {
@@ -123,17 +137,19 @@ impl EmbeddedEngine {
     async fn open_address(url: &str) -> Step<Self> {
         let address = address::parse(url)?;
         let commits = Commits::new();
-        let begin = "BEGIN IMMEDIATE";
-        let write = Worker::start(address.clone(), store::open_writer, begin, commits.clone()).await?;
+        let replacements = Arc::new(Replacements::default());
+        let start = |purpose| Worker::start(address.clone(), purpose, commits.clone(), replacements.clone());
+        let write = start(Purpose::Write).await?;
         let look = match &address.path {
             None => write.clone(),
-            Some(_) => Worker::start(address.clone(), store::open_reader, "BEGIN", commits.clone()).await?,
+            Some(_) => start(Purpose::Look).await?,
         };
         Ok(Self(Arc::new(Shared {
             location: url.to_owned(),
             write,
             look,
             watch: Watch::new(commits, &address),
+            replacements,
         })))
     }
 

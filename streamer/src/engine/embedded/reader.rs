@@ -1,11 +1,16 @@
 //! Reads new entries, waiting for them.
 
-use std::{sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
-use super::{Shared, entries, failure::Step, group, transaction::Transaction};
+use super::{
+    Shared, entries,
+    failure::{Failure, Step},
+    group,
+    transaction::Transaction,
+};
 use crate::{
     engine::{EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names},
     entry::{EntryId, StreamName},
@@ -18,15 +23,27 @@ pub(super) struct EmbeddedReader {
     engine: Arc<Shared>,
     mode: ReadMode,
     interrupts: watch::Sender<()>,
+    /// How often the file had been replaced when the reader was made.
+    replacements: u64,
 }
 
 impl EmbeddedReader {
     pub(super) fn new(engine: Arc<Shared>, mode: ReadMode) -> Self {
         Self {
+            replacements: engine.replacements.count(),
             engine,
             mode,
             interrupts: watch::Sender::new(()),
         }
+    }
+
+    /// An error once the file was replaced that this reader began with: what it has seen is not what is there now.
+    fn check_file(&self) -> Step<()> {
+        if self.engine.replacements.count() == self.replacements {
+            return Ok(());
+        }
+        let path = self.engine.watch.path();
+        Err(Failure::replaced(path.unwrap_or(Path::new("memory:"))))
     }
 
     /// Reads what is there now.
@@ -75,6 +92,7 @@ impl EmbeddedReader {
 
     async fn read_or_wait(&mut self, count: usize, wait: Option<Duration>) -> Step<Vec<StreamEntries>> {
         let mut interrupted = self.interrupts.subscribe();
+        self.check_file()?;
         let read = self.read(count).await?;
         let Some(wait) = wait.filter(|_| read.is_empty()) else {
             return Ok(read);
@@ -84,6 +102,7 @@ impl EmbeddedReader {
         // Before the next look, so that no commit falls between the look and the wait.
         let mut commits = engine.watch.wait();
         loop {
+            self.check_file()?;
             if self.worth_reading().await? {
                 // Another consumer may have been faster.
                 let read = self.read(count).await?;
@@ -104,7 +123,11 @@ impl EmbeddedReader {
 #[async_trait]
 impl Reader for EmbeddedReader {
     async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
-        let read = self.read_or_wait(count.max(1), wait).await;
+        // What fails after the file was replaced, as a group that is missing in the new one, fails because of that.
+        let read = match self.read_or_wait(count.max(1), wait).await {
+            Err(failure) => Err(self.check_file().err().unwrap_or(failure)),
+            read => read,
+        };
         read.map_err(|failure| failure.attempted(format!("read from {}", names(&self.mode))))
     }
 

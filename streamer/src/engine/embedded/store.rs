@@ -22,7 +22,7 @@ const APPLICATION_ID: i32 = 0x5374_726d;
 /// The layout of `schema.sql` (`PRAGMA user_version`).
 const SCHEMA_VERSION: i32 = 1;
 /// How soon a file that another process is busy with is tried again.
-const TRY_AGAIN: Duration = Duration::from_millis(1);
+pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// The connection that writes. Makes the file and its tables where they are missing.
 pub(super) fn open_writer(address: &Address) -> Step<Connection> {
@@ -42,11 +42,6 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
     }
     // With `normal` a commit is safe from the death of the process, with `full` also from that of the machine.
     connection.pragma_update(None, "synchronous", if address.full_sync { "full" } else { "normal" })?;
-    if let Some(max_size) = address.max_size {
-        let page_size: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
-        let pages = (max_size / page_size.max(1) as u64).clamp(1, u64::from(u32::MAX) - 1);
-        connection.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?;
-    }
     if !there {
         patiently(address, || create_tables(&mut connection, address.path.as_deref()))?;
     }
@@ -58,7 +53,6 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
 /// A connection that only looks.
 pub(super) fn open_reader(address: &Address) -> Step<Connection> {
     let connection = connect(address, OpenFlags::empty())?;
-    connection.busy_timeout(address.busy_timeout)?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)
 }
@@ -80,7 +74,7 @@ fn connect(address: &Address, more: OpenFlags) -> Step<Connection> {
             Connection::open_with_flags(path, flags).map_err(|error| cannot_open(path, error))?
         }
     };
-    // The worker that owns the connection waits by itself, in shorter steps than SQLite does.
+    // The thread that owns the connection waits by itself: in shorter steps than SQLite does, and once for all callers.
     connection.busy_timeout(Duration::ZERO)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(connection)
@@ -93,7 +87,7 @@ fn cannot_open(path: &Path, error: rusqlite::Error) -> Failure {
     let reason = if path.is_dir() {
         format!("{shown} is a directory: name a file in it, such as {shown}/streams.db")
     } else if matches!(fs::metadata(parent), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        format!("the directory {} is missing: create it", parent.display())
+        return Failure::unreachable(format!("the directory {} is missing: create it", parent.display()));
     } else {
         return Failure::from(error);
     };

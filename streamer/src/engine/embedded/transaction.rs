@@ -7,9 +7,12 @@ use std::collections::HashMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
-use super::failure::{Failure, Step};
+use super::{
+    failure::{Failure, Step},
+    room::{Appending, Room},
+};
 use crate::{
-    engine::EngineErrorKind,
+    engine::{EngineErrorKind, keys},
     entry::{EntryId, StreamName, unix_ms},
 };
 
@@ -42,17 +45,22 @@ pub(super) struct Transaction<'c> {
     /// Kept at hand: a transaction may hold hundreds of appends.
     insert: Option<CachedStatement<'c>>,
     news: bool,
+    /// Where the size of the store is limited.
+    room: Option<&'c Room>,
+    appending: Appending,
 }
 
 impl<'c> Transaction<'c> {
     /// With a connection on which a transaction was begun.
-    pub(super) fn new(connection: &'c Connection) -> Self {
+    pub(super) fn new(connection: &'c Connection, room: Option<&'c Room>) -> Self {
         Self {
             connection,
             now_ms: unix_ms(),
             streams: HashMap::new(),
             insert: None,
             news: false,
+            room,
+            appending: Appending::default(),
         }
     }
 
@@ -131,6 +139,14 @@ impl<'c> Transaction<'c> {
         Ok(stream)
     }
 
+    /// Refuses an entry that there is no room for.
+    pub(super) fn make_room(&mut self, fields: usize) -> Step<()> {
+        match self.room {
+            Some(room) => self.appending.make_room(room, self.connection, fields),
+            None => Ok(()),
+        }
+    }
+
     pub(super) fn insert_entry(&mut self, stream: Stream, id: EntryId, fields: &[u8]) -> Step<()> {
         let insert = match &mut self.insert {
             Some(insert) => insert,
@@ -167,9 +183,37 @@ impl<'c> Transaction<'c> {
         ] {
             self.sql(sql)?.execute([key])?;
         }
+        self.remove_keys_of_groups(name)?;
         self.streams.remove(name);
         self.tell_readers();
         Ok(true)
+    }
+
+    /// Removes what the stream's groups have kept beside it.
+    fn remove_keys_of_groups(&self, name: &StreamName) -> Step<()> {
+        let of_all_groups = |key: String| {
+            // All that begins with the key, which ends with a colon, lies before the key that ends with a semicolon.
+            let end = key
+                .strip_suffix(':')
+                .map_or_else(|| key.clone(), |begin| format!("{begin};"));
+            (key, end)
+        };
+        let handled = keys::handled(name, None);
+        for (from, to) in [
+            of_all_groups(keys::retry_states(name, "")),
+            of_all_groups(keys::handled(name, Some(""))),
+            (handled.clone(), format!("{handled}\0")),
+        ] {
+            let range = [from.as_bytes(), to.as_bytes()];
+            for sql in [
+                "DELETE FROM hash_fields WHERE key IN (SELECT id FROM keys WHERE name >= ? AND name < ?)",
+                "DELETE FROM members WHERE key IN (SELECT id FROM keys WHERE name >= ? AND name < ?)",
+                "DELETE FROM keys WHERE name >= ? AND name < ?",
+            ] {
+                self.sql(sql)?.execute(range)?;
+            }
+        }
+        Ok(())
     }
 
     /// Something changed that a waiting reader may wait for.

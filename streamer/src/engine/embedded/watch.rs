@@ -7,7 +7,7 @@
 //! asked for a while after each change.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread,
     time::{Duration, Instant, SystemTime},
@@ -16,7 +16,7 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::{address::Address, store};
+use super::{address::Address, session::FileId, store};
 
 /// How often to look while things happen, and how long that counts as now.
 const SOON: Duration = Duration::from_millis(2);
@@ -71,6 +71,11 @@ impl Watch {
             shared: Arc::default(),
             address: address.path.is_some().then(|| address.clone()),
         }
+    }
+
+    /// The file; `None` in memory.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.address.as_ref()?.path.as_deref()
     }
 
     /// Begins a wait: commits from now on wake it. Look for entries after this, not before.
@@ -161,6 +166,7 @@ struct Watched<'a> {
     address: &'a Address,
     log: Option<PathBuf>,
     connection: Option<Connection>,
+    file: Option<FileId>,
     version: Option<i64>,
     log_written: Option<SystemTime>,
     asked: Instant,
@@ -177,6 +183,7 @@ impl<'a> Watched<'a> {
             address,
             log,
             connection: None,
+            file: None,
             version: None,
             log_written: None,
             asked: Instant::now(),
@@ -185,6 +192,16 @@ impl<'a> Watched<'a> {
 
     /// Whether something was committed since the last call; also true the first time.
     fn changed(&mut self, recently: bool) -> bool {
+        let file = self.address.path.as_deref().and_then(FileId::at);
+        if file != self.file {
+            // Another file: who looks now is told so.
+            self.file = file;
+            self.version = None;
+            if let Some(connection) = self.connection.take() {
+                store::close(connection);
+            }
+            return true;
+        }
         // Before SQLite is asked: what is written after this shows the next time.
         let written = self.log.as_ref().and_then(|log| log.metadata().ok()?.modified().ok());
         let touched = written != self.log_written;
@@ -199,7 +216,7 @@ impl<'a> Watched<'a> {
         }
         let version = self.connection.as_ref().and_then(data_version);
         if version.is_none() {
-            // Perhaps the file is gone. The next look opens it anew.
+            // The next look opens the file again.
             self.connection = None;
         }
         // A log that was written to has a commit that is about to be seen.

@@ -1,7 +1,4 @@
-//! The threads that own the connections, and how operations share a commit.
-//!
-//! Callers pass operations over a bounded channel. The thread takes what is waiting, runs it in one transaction and
-//! answers after the commit, so that many appends at once cost one commit, and a single one waits for nobody.
+//! Handles on the threads that own the connections: callers pass operations over a bounded channel.
 
 use std::{
     path::PathBuf,
@@ -10,10 +7,9 @@ use std::{
         atomic::{AtomicU64, Ordering},
     },
     thread,
-    time::{Duration, Instant},
+    time::Instant,
 };
 
-use rusqlite::Connection;
 use tokio::{
     runtime::Handle,
     sync::{mpsc, oneshot},
@@ -21,21 +17,19 @@ use tokio::{
 
 use super::{
     address::Address,
-    checkpoint::Checkpoints,
     failure::{Failure, Step},
-    store::{self, patiently},
+    session::{Purpose, Replacements, Session},
+    store_thread::StoreThread,
     transaction::Transaction,
     watch::Commits,
 };
 use crate::engine::EngineErrorKind;
 
-/// How many operations share a commit at most: the last of them waits for the first.
-const BATCH: usize = 512;
-/// How long a commit waits at most for most of one half of those that the two before it answered: while it is written,
-/// the other half asks again. A single caller waits for nobody.
-const GATHERING: Duration = Duration::from_micros(100);
 /// How many operations may wait; after that, callers do.
 const WAITING: usize = 1024;
+
+/// Operations that wait for a transaction.
+pub(super) type Jobs = Vec<Box<dyn Job>>;
 
 /// A handle on such a thread. The thread ends, and closes its connection, when the last handle is gone.
 #[derive(Clone)]
@@ -46,12 +40,12 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    /// Starts a thread on the connection that `open` gives. `begin` begins its transactions.
+    /// Starts a thread on a connection of its own.
     pub(super) async fn start(
         address: Address,
-        open: fn(&Address) -> Step<Connection>,
-        begin: &'static str,
+        purpose: Purpose,
         readers: Commits,
+        replacements: Arc<Replacements>,
     ) -> Step<Self> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (opened, open_result) = oneshot::channel();
@@ -61,17 +55,10 @@ impl Worker {
             commits: Arc::default(),
         };
         let commits = worker.commits.clone();
-        let run = move || match open(&address) {
-            Ok(connection) => {
+        let run = move || match Session::open(&address, purpose, &replacements) {
+            Ok(session) => {
                 _ = opened.send(Ok(()));
-                let thread = Thread {
-                    connection,
-                    begin,
-                    address,
-                    readers,
-                    commits,
-                };
-                thread.work(waiting);
+                StoreThread::new(session, address, purpose, readers, replacements, commits, waiting).work();
             }
             Err(failure) => _ = opened.send(Err(failure.at(address.path.as_deref()))),
         };
@@ -96,6 +83,7 @@ impl Worker {
             result: None,
             reply: Some(reply),
             runtime: Handle::try_current().ok(),
+            since: Instant::now(),
         };
         let path = self.path.as_ref().map(|path| path.as_path());
         self.jobs.send(Box::new(job)).await.map_err(|_| Failure::closed())?;
@@ -110,13 +98,15 @@ impl Worker {
 }
 
 /// An operation that somebody waits for.
-trait Job: Send {
+pub(super) trait Job: Send {
     /// Runs it. An error means that it may have done half, and the transaction must go.
     fn run(&mut self, transaction: &mut Transaction<'_>) -> Step<()>;
     /// Answers what [`Job::run`] found, or why it came to nothing.
     fn answer(&mut self, outcome: Step<()>);
     /// Where the caller waits.
-    fn runtime(&self) -> Option<Handle>;
+    fn runtime(&self) -> Option<&Handle>;
+    /// Since when the caller waits.
+    fn since(&self) -> Instant;
 }
 
 struct Asked<T, F> {
@@ -124,6 +114,7 @@ struct Asked<T, F> {
     result: Option<Step<T>>,
     reply: Option<oneshot::Sender<Step<T>>>,
     runtime: Option<Handle>,
+    since: Instant,
 }
 
 impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T, F> {
@@ -150,109 +141,137 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T,
         _ = reply.send(answer);
     }
 
-    fn runtime(&self) -> Option<Handle> {
-        self.runtime.clone()
+    fn runtime(&self) -> Option<&Handle> {
+        self.runtime.as_ref()
+    }
+
+    fn since(&self) -> Instant {
+        self.since
     }
 }
 
-struct Thread {
-    connection: Connection,
-    begin: &'static str,
-    address: Address,
-    readers: Commits,
-    commits: Arc<AtomicU64>,
-}
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::{path::PathBuf, sync::atomic::AtomicUsize, time::Duration};
 
-/// Jobs and what came of their transaction. Whoever drops it answers, also a runtime that ends.
-struct Answered {
-    jobs: Vec<Box<dyn Job>>,
-    outcome: Step<()>,
-}
+    use futures_util::future::join_all;
+    use rusqlite::ffi;
 
-impl Drop for Answered {
-    fn drop(&mut self) {
-        for job in &mut self.jobs {
-            job.answer(self.outcome.clone());
-        }
+    use super::*;
+    use crate::engine::EngineResult;
+
+    struct Store {
+        worker: Worker,
+        directory: tempfile::TempDir,
     }
-}
 
-/// Waits for those who were just answered and ask again: without it, the first of them has a commit of its own.
-fn gather(waiting: &mut mpsc::Receiver<Box<dyn Job>>, batch: &mut Vec<Box<dyn Job>>, expected: usize) {
-    let begun = Instant::now();
-    while batch.len() < expected && begun.elapsed() < GATHERING {
-        match waiting.try_recv() {
-            Ok(job) => batch.push(job),
-            Err(_) => thread::yield_now(),
-        }
-    }
-}
-
-impl Thread {
-    fn work(self, mut waiting: mpsc::Receiver<Box<dyn Job>>) {
-        let in_a_file = self.address.path.is_some();
-        let mut checkpoints = in_a_file.then(|| Checkpoints::of(&self.connection, &self.address));
-        let mut before = [1; 2];
-        loop {
-            // The halves are never equal: waiting for all of one, the smaller would always wait for a few of the other.
-            let half = before.iter().sum::<usize>() / 2;
-            let most = half - half / 8;
-            let mut jobs: Vec<Box<dyn Job>> = Vec::with_capacity(half);
-            // All are taken before the transaction begins: it must see what was committed before they were asked for.
-            if waiting.blocking_recv_many(&mut jobs, BATCH) == 0 {
-                return store::close(self.connection);
-            }
-            gather(&mut waiting, &mut jobs, most);
-            before = [before[1], jobs.len()];
-            match self.transaction(&mut jobs) {
-                // One of them broke the transaction; alone, each comes to its own end.
-                Err(_) if jobs.len() > 1 => {
-                    for job in &mut jobs {
-                        let outcome = self.transaction(std::slice::from_mut(job));
-                        job.answer(outcome);
-                    }
-                }
-                outcome => {
-                    // To wake a task from this thread costs a system call: where there are several, one is enough, of a
-                    // task that answers them all.
-                    let runtime = jobs.first().filter(|_| jobs.len() > 1).and_then(|job| job.runtime());
-                    let answered = Answered { jobs, outcome };
-                    match runtime {
-                        Some(runtime) => drop(runtime.spawn(async move { drop(answered) })),
-                        None => drop(answered),
-                    }
-                }
-            }
-            // After the answers: nobody waits for it but the next commit.
-            if let Some(checkpoints) = &mut checkpoints {
-                checkpoints.look_after(&self.connection);
+    impl Store {
+        async fn new(purpose: Purpose) -> Self {
+            let directory = tempfile::TempDir::new().unwrap();
+            let address = Address {
+                path: Some(directory.path().join("events.db")),
+                full_sync: false,
+                busy_timeout: Duration::from_millis(500),
+                max_size: None,
+            };
+            store_is_made(&address);
+            let worker = Worker::start(address, purpose, Commits::new(), Arc::default());
+            Self {
+                worker: worker.await.unwrap(),
+                directory,
             }
         }
+
+        /// An operation that fails as often as `times`, then gives how often it ran.
+        async fn fails(&self, times: usize, failure: impl Fn() -> Failure + Send + 'static) -> EngineResult<usize> {
+            let runs = AtomicUsize::new(0);
+            let operation = move |_: &mut Transaction<'_>| match runs.fetch_add(1, Ordering::Relaxed) {
+                run if run < times => Err(failure()),
+                run => Ok(run),
+            };
+            let result = self.worker.run(operation).await;
+            result.map_err(|failure| failure.attempted("run"))
+        }
+
+        fn file(&self) -> PathBuf {
+            self.directory.path().join("events.db")
+        }
     }
 
-    /// Runs jobs in one transaction: all of them happen, or none.
-    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Step<()> {
-        let begin = || Ok(self.connection.prepare_cached(self.begin)?.execute([])?);
-        patiently(&self.address, begin)?;
-        let done = self.run_and_commit(jobs);
-        // Some errors make SQLite roll back by itself.
-        if done.is_err() && !self.connection.is_autocommit() {
-            _ = self.connection.execute_batch("ROLLBACK");
-        }
-        done
+    fn store_is_made(address: &Address) {
+        drop(crate::engine::embedded::store::open_writer(address).unwrap());
     }
 
-    fn run_and_commit(&self, jobs: &mut [Box<dyn Job>]) -> Step<()> {
-        let mut transaction = Transaction::new(&self.connection);
-        for job in jobs {
-            job.run(&mut transaction)?;
+    fn sqlite(code: std::ffi::c_int) -> Failure {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(code), None).into()
+    }
+
+    #[tokio::test]
+    async fn a_failure_of_the_device_is_tried_again_with_another_connection() {
+        for purpose in [Purpose::Write, Purpose::Look] {
+            let store = Store::new(purpose).await;
+            for code in [
+                ffi::SQLITE_IOERR_READ,
+                ffi::SQLITE_IOERR_SHMMAP,
+                ffi::SQLITE_CANTOPEN,
+                ffi::SQLITE_CORRUPT,
+            ] {
+                assert_eq!(store.fails(1, move || sqlite(code)).await.unwrap(), 1);
+                let error = store.fails(2, move || sqlite(code)).await.unwrap_err();
+                let expected = match code {
+                    ffi::SQLITE_CORRUPT => EngineErrorKind::Corrupt,
+                    _ => EngineErrorKind::Unavailable,
+                };
+                assert_eq!(error.kind(), expected, "{error}");
+                assert_eq!(
+                    error.to_string().contains("backup"),
+                    code == ffi::SQLITE_CORRUPT,
+                    "{error}"
+                );
+                assert!(error.to_string().contains(&*store.file().to_string_lossy()), "{error}");
+            }
         }
-        transaction.finish()?;
-        self.connection.prepare_cached("COMMIT")?.execute([])?;
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        if transaction.has_news() {
-            self.readers.announce();
+    }
+
+    #[tokio::test]
+    async fn what_makes_no_sense_is_looked_at_twice() {
+        let store = Store::new(Purpose::Look).await;
+        assert_eq!(store.fails(1, || Failure::corrupt("a test")).await.unwrap(), 1);
+        let error = store.fails(2, || Failure::corrupt("a test")).await.unwrap_err();
+        assert_eq!(error.kind(), EngineErrorKind::Corrupt, "{error}");
+    }
+
+    #[tokio::test]
+    async fn locks_are_waited_for_and_cost_their_time_once_for_all_that_wait() {
+        for purpose in [Purpose::Write, Purpose::Look] {
+            let store = Store::new(purpose).await;
+            for code in [ffi::SQLITE_BUSY, ffi::SQLITE_BUSY_RECOVERY, ffi::SQLITE_PROTOCOL] {
+                assert_eq!(store.fails(20, move || sqlite(code)).await.unwrap(), 20);
+            }
+            // One after the other they would wait for more than an hour.
+            let all = join_all((0..10_000).map(|_| store.fails(usize::MAX, || sqlite(ffi::SQLITE_PROTOCOL))));
+            let all = tokio::time::timeout(Duration::from_secs(60), all).await.unwrap();
+            for answer in all {
+                let error = answer.unwrap_err();
+                assert_eq!(error.kind(), EngineErrorKind::Unavailable, "{error}");
+                assert!(error.kind().is_transient());
+            }
         }
-        Ok(())
+    }
+
+    #[tokio::test]
+    async fn one_failing_operation_of_many_fails_alone() {
+        let store = Store::new(Purpose::Write).await;
+        let all = (0..100).map(|n| {
+            let times = if n % 10 == 0 { usize::MAX } else { 0 };
+            store.fails(times, || sqlite(ffi::SQLITE_FULL))
+        });
+        for (n, result) in join_all(all).await.into_iter().enumerate() {
+            match result {
+                Ok(_) => assert_ne!(n % 10, 0),
+                Err(error) => assert_eq!((n % 10, error.kind()), (0, EngineErrorKind::Full)),
+            }
+        }
     }
 }

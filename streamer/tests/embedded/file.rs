@@ -1,104 +1,26 @@
-//! What only the embedded engine promises: one file, many processes, nothing lost.
-//!
-//! Other processes are this test binary once more, run for the one test [`the_other_process`], which then plays a role.
-#![allow(clippy::unwrap_used, clippy::print_stdout, missing_docs, reason = "tests")]
+//! One file, many processes, nothing lost.
 
 use std::{
-    io::{BufRead, BufReader, Write},
+    io::BufRead,
     os::unix::{
         fs::{MetadataExt, PermissionsExt},
         process::CommandExt,
     },
-    path::{Path, PathBuf},
-    process::{Child, ChildStdout, Command, Stdio},
+    path::Path,
+    process::Command,
     time::Duration,
 };
 
 use futures_util::future::join_all;
 use streamer::{
-    EntryId, NewId, RangeBound, StreamName, Trim,
-    engine::{
-        Append, AppendOptions, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, PendingFilter,
-        ReadMode, Reader,
-    },
+    EntryId, NewId, Trim,
+    engine::{Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, PendingFilter, ReadMode},
 };
-use tempfile::TempDir;
 
-/// Longer than anything here takes.
-const LONG: Duration = Duration::from_secs(60);
-
-struct Place {
-    directory: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self {
-            directory: TempDir::new().unwrap(),
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("events.db")
-    }
-
-    fn url(&self) -> String {
-        format!("sqlite://{}", self.file().display())
-    }
-
-    /// Waits until no process has the file open. SQLite then removes the log, whose content is in the file by then.
-    async fn closed(&self) {
-        let log = self.directory.path().join("events.db-wal");
-        let gone = async {
-            while log.exists() {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        tokio::time::timeout(LONG, gone)
-            .await
-            .expect("a connection stayed open");
-    }
-
-    async fn open(&self) -> EmbeddedEngine {
-        EmbeddedEngine::open(&self.url()).await.unwrap()
-    }
-}
-
-fn stream() -> StreamName {
-    StreamName::from("orders")
-}
-
-fn an_append(size: usize) -> Append {
-    Append {
-        stream: stream(),
-        id: NewId::Auto,
-        fields: vec![("data".into(), vec![b'x'; size].into())],
-        options: AppendOptions::default(),
-    }
-}
-
-async fn ids(engine: &EmbeddedEngine) -> Vec<EntryId> {
-    let (start, end) = (RangeBound::Unbounded, RangeBound::Unbounded);
-    let all = engine.range(&stream(), start, end, None, false).await.unwrap();
-    all.iter().map(|entry| entry.id).collect()
-}
-
-async fn consumer(engine: &EmbeddedEngine, name: &str) -> Box<dyn Reader> {
-    let mode = ReadMode::Group {
-        group: "workers".to_owned(),
-        consumer: name.to_owned(),
-        streams: vec![stream()],
-    };
-    engine.reader(mode).await.unwrap()
-}
-
-fn assert_intact(file: &Path) {
-    let connection = rusqlite::Connection::open(file).unwrap();
-    let verdict: String = connection
-        .query_row("PRAGMA integrity_check", [], |row| row.get(0))
-        .unwrap();
-    assert_eq!(verdict, "ok");
-}
+use crate::{
+    other_process::{another_process, role, said, start},
+    place::{LONG, Place, an_append, assert_intact, consumer, ids, stream},
+};
 
 #[track_caller]
 fn refused(result: Result<EmbeddedEngine, EngineError>, kind: EngineErrorKind, named: &[&str]) {
@@ -106,75 +28,6 @@ fn refused(result: Result<EmbeddedEngine, EngineError>, kind: EngineErrorKind, n
     assert_eq!(error.kind(), kind, "{error}");
     for text in named {
         assert!(error.to_string().contains(text), "{error}");
-    }
-}
-
-// ----- another process ------------------------------------------------------------------------------------------------
-
-const ROLE: &str = "STREAMER_TEST_ROLE";
-const URL: &str = "STREAMER_TEST_URL";
-
-fn another_process(role_name: &str, url: &str) -> Command {
-    role(Command::new(std::env::current_exe().unwrap()), role_name, url)
-}
-
-fn role(mut command: Command, role: &str, url: &str) -> Command {
-    command.args(["--exact", "the_other_process", "--nocapture"]);
-    command.env(ROLE, role).env(URL, url).stdout(Stdio::piped());
-    command
-}
-
-fn start(mut command: Command) -> (Child, BufReader<ChildStdout>) {
-    let mut child = command.spawn().unwrap();
-    let output = BufReader::new(child.stdout.take().unwrap());
-    (child, output)
-}
-
-/// What the other process said, without what the test harness says.
-fn said(line: &str) -> Option<&str> {
-    line.split_once("said: ").map(|(_, said)| said.trim())
-}
-
-fn say(text: impl std::fmt::Display) {
-    println!("said: {text}");
-    std::io::stdout().flush().unwrap();
-}
-
-#[tokio::test]
-async fn the_other_process() {
-    let (Ok(role), Ok(url)) = (std::env::var(ROLE), std::env::var(URL)) else {
-        return;
-    };
-    let engine = match EmbeddedEngine::open(&url).await {
-        Ok(engine) => engine,
-        Err(error) => return say(format!("{:?} {error}", error.kind())),
-    };
-    match role.as_str() {
-        "append once" => say(engine.append(an_append(10)).await.unwrap()),
-        "append 100" => {
-            for _ in 0..100 {
-                say(engine.append(an_append(100)).await.unwrap());
-            }
-        }
-        "append for ever" => {
-            let appends = (0..16).map(|_| async {
-                loop {
-                    say(engine.append(an_append(300)).await.unwrap());
-                }
-            });
-            join_all(appends).await;
-        }
-        "read" => {
-            let mut reader = consumer(&engine, "other").await;
-            let mut read = Vec::new();
-            while !read.contains(&EntryId::MAX) {
-                let found = reader.next(7, Some(LONG)).await.unwrap();
-                read = found[0].entries.iter().map(|entry| entry.id).collect();
-                engine.acknowledge(&stream(), "workers", &read).await.unwrap();
-                read.iter().for_each(say);
-            }
-        }
-        _ => say("opened"),
     }
 }
 

@@ -1,53 +1,27 @@
 //! What the verbs of a delivery promise on the embedded engine beyond what every store does.
-#![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
-use std::{path::PathBuf, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use streamer::{
-    EntryId, NewId, StreamName,
+    EntryId, NewId,
     engine::{
         Append, AppendOptions, Deferral, EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement,
         FailureChange, FailureRecord, GroupStart, GroupStore, Joined, Member, Missing, PendingFilter, ReadMode, Scan,
         TakeRequest, Taken,
     },
 };
-use tempfile::TempDir;
+
+use crate::place::{Place, stream};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-struct Place {
-    directory: TempDir,
-}
-
-impl Place {
-    fn new() -> Self {
-        Self {
-            directory: TempDir::new().unwrap(),
-        }
-    }
-
-    fn file(&self) -> PathBuf {
-        self.directory.path().join("events.db")
-    }
-
-    async fn open(&self) -> EmbeddedEngine {
-        EmbeddedEngine::open(&format!("sqlite://{}", self.file().display()))
-            .await
-            .unwrap()
-    }
-
-    /// Runs a statement as another program would.
-    fn sql(&self, sql: &str) -> usize {
-        rusqlite::Connection::open(self.file())
-            .unwrap()
-            .execute(sql, [])
-            .unwrap()
-    }
-}
-
-fn stream() -> StreamName {
-    StreamName::from("orders")
+/// Runs a statement as another program would.
+fn sql(place: &Place, sql: &str) -> usize {
+    rusqlite::Connection::open(place.file())
+        .unwrap()
+        .execute(sql, [])
+        .unwrap()
 }
 
 fn member(consumer: &str) -> Member {
@@ -241,7 +215,7 @@ async fn a_quiet_consumer_shows_itself_and_is_not_swept() {
     for consumer in [&quiet, &gone, &"named".to_owned(), &"me".to_owned()] {
         join(&engine, consumer).await;
     }
-    place.sql("UPDATE consumers SET seen_ms = seen_ms - 7200000");
+    sql(&place, "UPDATE consumers SET seen_ms = seen_ms - 7200000");
     let streams = [stream()];
     engine
         .heartbeat(&member(&quiet), &streams, HOUR)
@@ -308,4 +282,39 @@ async fn a_record_that_cannot_be_written_holds_up_its_own_message_only() {
     let settled = engine.settle(Some(&member("a")), &[(stream(), settlements)]).await;
     assert_eq!(settled[0].as_ref().unwrap_err().kind(), EngineErrorKind::WrongType);
     assert_eq!(pending(&engine).await, [(all[1], "a".to_owned(), 1)]);
+}
+
+#[tokio::test]
+async fn a_stream_goes_with_what_its_groups_kept_beside_it() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let all = delivered(&engine, "a", 1).await;
+    let deferral = Deferral {
+        retry_state: "{}".into(),
+        delay: HOUR,
+        idle: Duration::ZERO,
+        count: 1,
+    };
+    settle(&engine, "a", vec![end(all[0], EntryEnd::Defer(Box::new(deferral)))]).await;
+    engine
+        .set_add("{orders}:handled:workers", &["1-0".into()])
+        .await
+        .unwrap();
+    engine.set_add("{orders}:handled", &["1-0".into()]).await.unwrap();
+    engine.set_add("{orders}:handled;not", &["1-0".into()]).await.unwrap();
+    engine
+        .hash_put("{orders2}:retry:workers", &[("1-0".into(), "{}".into())])
+        .await
+        .unwrap();
+    assert!(engine.remove_stream(&stream()).await.unwrap());
+    let connection = rusqlite::Connection::open(place.file()).unwrap();
+    let mut names = connection
+        .prepare("SELECT CAST(name AS TEXT) FROM keys ORDER BY name")
+        .unwrap();
+    let names = names.query_map([], |row| row.get::<_, String>(0)).unwrap();
+    let names: Vec<_> = names.map(Result::unwrap).collect();
+    assert_eq!(names, ["{orders2}:retry:workers", "{orders}:handled;not"]);
+    let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(count("SELECT count(*) FROM hash_fields"), 1);
+    assert_eq!(count("SELECT count(*) FROM members"), 1);
 }

@@ -1,0 +1,63 @@
+//! A file is called damaged when it is, and not before a second look.
+
+use std::{fs::OpenOptions, os::unix::fs::FileExt};
+
+use streamer::engine::{EmbeddedEngine, Engine, EngineErrorKind};
+
+use crate::place::{Place, an_append, ids, stream};
+
+#[tokio::test]
+async fn a_damaged_file_is_called_so_and_a_backup_is_advised() {
+    let place = Place::new();
+    let engine = place.open().await;
+    for _ in 0..20 {
+        engine.append(an_append(1000)).await.unwrap();
+    }
+    drop(engine);
+    place.closed().await;
+    let file = OpenOptions::new().write(true).open(place.file()).unwrap();
+    let size = file.metadata().unwrap().len();
+    // All but the first page, which says what the file is.
+    file.write_all_at(&vec![0xa5; size as usize - 4096], 4096).unwrap();
+    drop(file);
+    let error = match place_opened(&place).await {
+        Ok(engine) => engine.append(an_append(10)).await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert_eq!(error.kind(), EngineErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("backup"), "{error}");
+    assert!(error.to_string().contains("events.db"), "{error}");
+}
+
+async fn place_opened(place: &Place) -> Result<EmbeddedEngine, streamer::engine::EngineError> {
+    EmbeddedEngine::open(&place.url()).await
+}
+
+/// A program wrote what makes no sense into one entry, and later what does.
+#[tokio::test]
+async fn damage_in_one_entry_harms_no_other_and_ends_when_it_is_gone() {
+    let place = Place::new();
+    let engine = place.open().await;
+    engine.append(an_append(10)).await.unwrap();
+    let other = rusqlite::Connection::open(place.file()).unwrap();
+    let sound: Vec<u8> = other
+        .query_row("SELECT fields FROM entries", [], |row| row.get(0))
+        .unwrap();
+    other.execute("UPDATE entries SET fields = x'ff'", []).unwrap();
+    let (start, end) = (streamer::RangeBound::Unbounded, streamer::RangeBound::Unbounded);
+    let name = stream();
+    let (read, appended, counted) = tokio::join!(
+        engine.range(&name, start, end, None, false),
+        engine.append(an_append(10)),
+        engine.len(&name)
+    );
+    let error = read.unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Corrupt, "{error}");
+    assert!(error.to_string().contains("backup"), "{error}");
+    appended.unwrap();
+    counted.unwrap();
+    other
+        .execute("UPDATE entries SET fields = ? WHERE fields = x'ff'", [sound])
+        .unwrap();
+    assert_eq!(ids(&engine).await.len(), 2);
+}
