@@ -9,13 +9,29 @@ const SLOTS: u16 = 16_384;
 #[derive(Debug)]
 pub struct RedisCluster {
     nodes: Vec<RedisServer>,
+    tls: bool,
 }
 
 impl RedisCluster {
     /// Starts the nodes, shares the slots among them, and waits until each says that the cluster is well.
     #[must_use]
     pub fn start() -> Self {
-        let nodes: Vec<RedisServer> = (0..NODES).map(|_| Options::default().cluster_node().start()).collect();
+        Self::of(
+            (0..NODES).map(|_| Options::default().cluster_node().start()).collect(),
+            false,
+        )
+    }
+
+    /// The same over TLS, also between the nodes.
+    #[must_use]
+    pub fn start_tls() -> Self {
+        let node = || Options::default().cluster_node().line("tls-cluster yes");
+        let first = node().tls().start();
+        let others: Vec<RedisServer> = (1..NODES).map(|_| node().tls_as(&first).start()).collect();
+        Self::of(std::iter::once(first).chain(others).collect(), true)
+    }
+
+    fn of(nodes: Vec<RedisServer>, tls: bool) -> Self {
         for (index, node) in (0..NODES).zip(&nodes) {
             let share = |index: u16| (u32::from(SLOTS) * u32::from(index) / u32::from(NODES)) as u16;
             let (first, last) = (share(index).to_string(), (share(index + 1) - 1).to_string());
@@ -27,26 +43,32 @@ impl RedisCluster {
         }
         let bus = nodes[0].command(&["CONFIG", "GET", "cluster-port"]);
         let bus = bus.lines().last().unwrap_or_default();
+        let port = if tls { nodes[0].tls_port() } else { nodes[0].port() };
         for node in &nodes[1..] {
             assert_eq!(
-                node.command(&["CLUSTER", "MEET", "127.0.0.1", &nodes[0].port().to_string(), bus]),
+                node.command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), bus]),
                 "OK"
             );
         }
-        let cluster = Self { nodes };
+        let cluster = Self { nodes, tls };
         cluster.wait_until_well();
         cluster
     }
 
-    /// `redis-cluster://host:port,host:port,host:port`
+    /// `redis-cluster://host:port,host:port,host:port`, with TLS `rediss-cluster://…?ca=…`.
     #[must_use]
     pub fn url(&self) -> String {
+        let port = |node: &RedisServer| if self.tls { node.tls_port() } else { node.port() };
         let hosts: Vec<String> = self
             .nodes
             .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port()))
+            .map(|node| format!("127.0.0.1:{}", port(node)))
             .collect();
-        format!("redis-cluster://{}", hosts.join(","))
+        let hosts = hosts.join(",");
+        match self.tls {
+            true => format!("rediss-cluster://{hosts}?ca={}", self.nodes[0].file("ca.pem").display()),
+            false => format!("redis-cluster://{hosts}"),
+        }
     }
 
     /// Its nodes; the first serves the lowest slots.

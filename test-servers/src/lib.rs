@@ -6,6 +6,7 @@
 //! - `server`: one server: [`RedisServer`], and [`Options`] for how it is started.
 //! - `store`: [`Store`], a store for one test, of each [`Topology`]; [`Pending`] and what operators do to stores.
 //! - `proxy`: [`Proxy`], a network that is slow, narrow, stalled or cut.
+//! - `narrow`: [`NarrowLink`], one that holds next to nothing.
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
@@ -20,6 +21,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod database;
+mod narrow;
 mod proxy;
 mod sentinel;
 mod server;
@@ -28,6 +30,7 @@ mod store;
 pub use self::{
     cluster::RedisCluster,
     database::DatabaseServer,
+    narrow::NarrowLink,
     proxy::Proxy,
     sentinel::SentinelSetup,
     server::{Options, RedisServer},

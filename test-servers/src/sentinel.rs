@@ -13,19 +13,41 @@ pub struct SentinelSetup {
     /// The server that is replica at the start.
     pub replica: RedisServer,
     sentinels: Vec<RedisServer>,
+    tls: bool,
 }
 
 impl SentinelSetup {
     /// Starts all and waits until each Sentinel knows the replica and the other Sentinels.
     #[must_use]
     pub fn start(sentinels: usize) -> Self {
-        let master = RedisServer::start();
-        let replica = Options::default().replica_of(&master).start();
+        Self::with(sentinels, |_, sentinel| sentinel, false)
+    }
+
+    /// The same with TLS everywhere.
+    #[must_use]
+    pub fn start_tls(sentinels: usize) -> Self {
+        Self::with(sentinels, |_, sentinel| sentinel, true)
+    }
+
+    /// The same with Sentinels whose options are changed.
+    #[must_use]
+    pub fn start_with(sentinels: usize, options: impl Fn(usize, Options) -> Options) -> Self {
+        Self::with(sentinels, options, false)
+    }
+
+    fn with(sentinels: usize, options: impl Fn(usize, Options) -> Options, tls: bool) -> Self {
+        let base = || match tls {
+            true => Options::default().line("tls-replication yes"),
+            false => Options::default(),
+        };
+        let master = if tls { base().tls().start() } else { base().start() };
+        let beside = |options: Options| if tls { options.tls_as(&master) } else { options };
+        let replica = beside(base()).replica_of(&master).start();
         let quorum = sentinels / 2 + 1;
-        let start = |_| {
-            Options::default()
-                .sentinel()
-                .line(format!("sentinel monitor {NAME} 127.0.0.1 {} {quorum}", master.port()))
+        let port = if tls { master.tls_port() } else { master.port() };
+        let start = |index| {
+            options(index, beside(base()).sentinel())
+                .line(format!("sentinel monitor {NAME} 127.0.0.1 {port} {quorum}"))
                 .line(format!("sentinel down-after-milliseconds {NAME} 500"))
                 .line(format!("sentinel failover-timeout {NAME} 5000"))
                 .start()
@@ -35,6 +57,7 @@ impl SentinelSetup {
             master,
             replica,
             sentinels,
+            tls,
         };
         wait_until("the Sentinels know each other and the replica", || {
             setup.sentinels.iter().all(|sentinel| {
@@ -53,15 +76,43 @@ impl SentinelSetup {
         setup
     }
 
-    /// `redis-sentinel://host:port,…/name`
+    /// `redis-sentinel://host:port,…/name`, with TLS `rediss-sentinel://…?ca=…`.
     #[must_use]
     pub fn url(&self) -> String {
         let hosts: Vec<String> = self
             .sentinels
             .iter()
-            .map(|node| format!("127.0.0.1:{}", node.port()))
+            .map(|node| format!("127.0.0.1:{}", self.port_of(node)))
             .collect();
-        format!("redis-sentinel://{}/{NAME}", hosts.join(","))
+        let hosts = hosts.join(",");
+        match self.tls {
+            true => format!(
+                "rediss-sentinel://{hosts}/{NAME}?ca={}",
+                self.master.file("ca.pem").display()
+            ),
+            false => format!("redis-sentinel://{hosts}/{NAME}"),
+        }
+    }
+
+    fn port_of(&self, server: &RedisServer) -> u16 {
+        if self.tls { server.tls_port() } else { server.port() }
+    }
+
+    /// The Sentinels.
+    #[must_use]
+    pub fn sentinels(&self) -> &[RedisServer] {
+        &self.sentinels
+    }
+
+    /// Waits until a Sentinel names the replica as the master.
+    pub fn wait_for_announcement(&self) {
+        let port = self.port_of(&self.replica).to_string();
+        wait_until("a Sentinel announces the new master", || {
+            self.sentinels.iter().any(|sentinel| {
+                let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
+                address.lines().last() == Some(&*port)
+            })
+        });
     }
 
     /// Has the Sentinels make the replica the master although the master is well.

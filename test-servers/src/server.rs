@@ -18,6 +18,8 @@ use crate::{certificates, client, wait_until};
 pub struct Options {
     lines: Vec<String>,
     tls: bool,
+    /// Where the certificates are, if not made for this server alone.
+    certificates: Option<PathBuf>,
     unix_socket: bool,
     sentinel: bool,
 }
@@ -49,6 +51,13 @@ impl Options {
         self
     }
 
+    /// The same with another server's certificates.
+    #[must_use]
+    pub fn tls_as(mut self, other: &RedisServer) -> Self {
+        self.certificates = Some(other.directory.clone());
+        self.tls()
+    }
+
     /// Serves a Unix socket too.
     #[must_use]
     pub fn unix_socket(mut self) -> Self {
@@ -65,7 +74,8 @@ impl Options {
     /// A replica of another server. It is ready when it has the master's data.
     #[must_use]
     pub fn replica_of(self, master: &RedisServer) -> Self {
-        self.line(format!("replicaof 127.0.0.1 {}", master.port))
+        let port = if master.tls { master.tls_port } else { master.port };
+        self.line(format!("replicaof 127.0.0.1 {port}"))
     }
 
     pub(crate) fn sentinel(mut self) -> Self {
@@ -77,8 +87,14 @@ impl Options {
     #[must_use]
     pub fn start(self) -> RedisServer {
         let directory = TempDir::new().unwrap();
-        if self.tls {
-            certificates::write(directory.path());
+        match &self.certificates {
+            Some(other) => {
+                for name in ["ca.pem", "cert.pem", "key.pem"] {
+                    fs::copy(other.join(name), directory.path().join(name)).unwrap();
+                }
+            }
+            None if self.tls => certificates::write(directory.path()),
+            None => {}
         }
         // Between choosing a port and using it another process may take it.
         for _ in 0..10 {

@@ -65,7 +65,7 @@ impl ReaderConnection {
         Ok(connection)
     }
 
-    fn over(socket: Socket, response_timeout: Duration, replaced: CancellationToken) -> Self {
+    pub(super) fn over(socket: Socket, response_timeout: Duration, replaced: CancellationToken) -> Self {
         Self {
             socket,
             received: BytesMut::with_capacity(ROOM),
@@ -220,9 +220,13 @@ impl ReaderConnection {
     fn poll_write(&mut self, context: &mut Context<'_>) -> bool {
         let mut wrote = false;
         while self.is_writing() {
-            match self.socket.writer.poll_writable(context) {
+            let rest = &self.unwritten[self.written..];
+            match self.socket.writer.poll_writable(context, rest) {
                 Poll::Pending => return wrote,
-                Poll::Ready(Ok(())) => self.write(),
+                Poll::Ready(Ok(written)) => {
+                    self.written += written;
+                    self.write();
+                }
                 Poll::Ready(Err(error)) => self.write_error = Some(error),
             }
             wrote = true;
@@ -270,4 +274,106 @@ pub(super) fn too_late(within: Duration) -> RedisError {
 
 pub(super) fn master_replaced() -> RedisError {
     RedisError::from((ErrorKind::Io, "the Sentinels made another server the master"))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::Arc;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
+        time::sleep,
+    };
+
+    use super::*;
+    use crate::engine::redis::socket::LastByte;
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const FIRST: Duration = Duration::from_secs(60);
+    const REPLY: &[u8] = b"*1\r\n*2\r\n$1\r\na\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$1\r\nn\r\n$1\r\nv\r\n";
+
+    fn connected() -> (ReaderConnection, DuplexStream, CancellationToken) {
+        let (client, server) = duplex(64);
+        let socket = Socket::locked(client, Arc::new(LastByte::now()), Peer::Unix("nowhere".into()));
+        let replaced = CancellationToken::new();
+        (
+            ReaderConnection::over(socket, TIMEOUT, replaced.clone()),
+            server,
+            replaced,
+        )
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_moves_slowly_is_received() {
+        let (mut connection, mut server, _) = connected();
+        connection.send(&cmd("XREAD"));
+        let sending = tokio::spawn(async move {
+            sleep(FIRST - TIMEOUT).await;
+            for byte in REPLY {
+                sleep(TIMEOUT - Duration::from_secs(1)).await;
+                server.write_u8(*byte).await.unwrap();
+            }
+            server
+        });
+        let read = connection.entries(FIRST, || None).await.unwrap().unwrap();
+        assert_eq!(read[0].entries.len(), 1);
+        drop(sending.await.unwrap());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_reply_that_stops_in_the_middle_is_late() {
+        let (mut connection, mut server, _) = connected();
+        connection.send(&cmd("XREAD"));
+        server.write_all(&REPLY[..20]).await.unwrap();
+        let begin = Instant::now();
+        let error = connection.entries(FIRST, || None).await.err().unwrap();
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), TIMEOUT.as_secs(), "and not {FIRST:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_never_begins_to_answer_is_late() {
+        let (mut connection, _server, _) = connected();
+        connection.send(&cmd("XREAD"));
+        let begin = Instant::now();
+        let error = connection.entries(FIRST, || None).await.err().unwrap();
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), FIRST.as_secs());
+    }
+
+    #[tokio::test]
+    async fn a_command_is_written_while_a_reply_is_received() {
+        let (mut connection, mut server, _) = connected();
+        let value = "v".repeat(10_000);
+        let large = format!("*1\r\n*2\r\n$1\r\na\r\n*1\r\n*2\r\n$3\r\n1-2\r\n*2\r\n$1\r\nn\r\n$10000\r\n{value}\r\n");
+        let mut long = cmd("XREAD");
+        long.arg(vec![b'x'; 20_000]);
+        let (first, second) = (cmd("XREAD").get_packed_command(), long.get_packed_command());
+        let serving = tokio::spawn(async move {
+            // It takes nothing more before its reply is taken.
+            for expected in [first, second] {
+                let mut command = vec![0; expected.len()];
+                server.read_exact(&mut command).await.unwrap();
+                assert_eq!(command, expected);
+                server.write_all(large.as_bytes()).await.unwrap();
+            }
+        });
+        connection.send(&cmd("XREAD"));
+        for ahead in [Some(long), None] {
+            let read = connection.entries(FIRST, || ahead).await.unwrap().unwrap();
+            assert_eq!(read[0].entries[0].fields[0].1, value);
+        }
+        serving.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_told_when_the_master_was_replaced() {
+        let (mut connection, _server, replaced) = connected();
+        let waiting = tokio::spawn(async move { connection.pushed().await });
+        tokio::task::yield_now().await;
+        replaced.cancel();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.is_io_error() && !error.is_timeout(), "{error}");
+    }
 }

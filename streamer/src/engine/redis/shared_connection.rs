@@ -331,10 +331,16 @@ impl Receiving {
             return Poll::Ready(Err(master_replaced()));
         }
         self.watch(&mut state, context)?;
-        match &state.writing {
-            Writing::Blocked(..) => {
-                state.flush_requested = false;
-                if inner.writer.poll_writable(context)?.is_ready() {
+        let State {
+            writing,
+            flush_requested,
+            ..
+        } = &mut *state;
+        match writing {
+            Writing::Blocked(out, at) => {
+                *flush_requested = false;
+                if let Poll::Ready(written) = inner.writer.poll_writable(context, &out[*at..])? {
+                    *at += written;
                     self.last_byte = Instant::now();
                     inner.write(state);
                 }
@@ -436,5 +442,126 @@ fn unasked(received: &[u8]) -> RedisError {
     match resp::value(received) {
         Err(error) if received.starts_with(b"-") => error,
         _ => nonsense(),
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use tokio::{
+        io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
+        time::sleep,
+    };
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::engine::redis::socket::{LastByte, Socket};
+
+    const TIMEOUT: Duration = Duration::from_secs(10);
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// A connection over a stream that holds next to nothing, and its other end.
+    fn connected() -> (SharedConnection, DuplexStream, CancellationToken) {
+        let (client, server) = duplex(64);
+        let peer = Peer::Unix("nowhere".into());
+        let socket = Socket::locked(client, Arc::new(LastByte::now()), peer);
+        let replaced = CancellationToken::new();
+        let connection = ReaderConnection::over(socket, TIMEOUT, replaced.clone());
+        (SharedConnection::new(connection, TIMEOUT), server, replaced)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_moves_slowly_is_not_late() {
+        let (connection, mut server, _) = connected();
+        tokio::spawn(async move {
+            // One byte in nine seconds each way, of a command that is larger than what the stream holds.
+            for _ in 0..500 - 64 {
+                sleep(9 * SECOND).await;
+                server.read_u8().await.unwrap();
+            }
+            server.read_exact(&mut [0; 64]).await.unwrap();
+            for byte in *b"$3\r\nabc\r\n" {
+                sleep(9 * SECOND).await;
+                server.write_u8(byte).await.unwrap();
+            }
+            server
+        });
+        let reply = connection.exchange(&[b'x'; 500], 1).await.unwrap();
+        assert_eq!(reply, "$3\r\nabc\r\n");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_takes_everything_and_never_answers_is_late_whoever_goes_on_sending() {
+        let (connection, mut server, _) = connected();
+        tokio::spawn(async move { tokio::io::copy(&mut server, &mut tokio::io::sink()).await });
+        let begin = Instant::now();
+        let first = connection.exchange(b"first", 1);
+        let others = async {
+            loop {
+                sleep(SECOND).await;
+                let connection = connection.clone();
+                tokio::spawn(async move { connection.exchange(b"another", 1).await });
+            }
+        };
+        let error = tokio::select! {
+            reply = first => reply.unwrap_err(),
+            () = others => return,
+        };
+        assert!(error.is_timeout(), "{error}");
+        assert_eq!(begin.elapsed().as_secs(), TIMEOUT.as_secs());
+        assert!(connection.has_ended());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_takes_nothing_more_before_it_answered_is_not_waited_for() {
+        let (connection, server, _) = connected();
+        tokio::spawn(async move {
+            let (reading, mut writing) = tokio::io::split(server);
+            let mut lines = BufReader::with_capacity(16, reading).lines();
+            while let Some(line) = lines.next_line().await.unwrap() {
+                writing.write_all(format!("+{line}\r\n").as_bytes()).await.unwrap();
+            }
+        });
+        let exchanges = (0..100).map(|number| {
+            let connection = connection.clone();
+            tokio::spawn(async move {
+                let line = number.to_string().repeat(500);
+                let reply = connection.exchange(format!("{line}\n").repeat(3).as_bytes(), 3).await;
+                assert_eq!(reply.unwrap(), format!("+{line}\r\n").repeat(3));
+            })
+        });
+        futures_util::future::try_join_all(exchanges.collect::<Vec<_>>())
+            .await
+            .unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_the_server_says_before_it_closes_the_connection_is_quoted() {
+        let (connection, mut server, _) = connected();
+        server
+            .write_all(b"-ERR max number of clients reached\r\n")
+            .await
+            .unwrap();
+        drop(server);
+        while !connection.has_ended() {
+            tokio::task::yield_now().await;
+        }
+        let error = connection.exchange(b"x", 1).await.unwrap_err();
+        assert!(error.to_string().contains("max number of clients reached"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn everybody_is_told_when_the_master_was_replaced() {
+        let (connection, server, replaced) = connected();
+        let waiting = {
+            let connection = connection.clone();
+            tokio::spawn(async move { connection.exchange(b"x", 1).await })
+        };
+        tokio::task::yield_now().await;
+        replaced.cancel();
+        let error = waiting.await.unwrap().unwrap_err();
+        assert!(error.is_io_error() && !error.is_timeout(), "{error}");
+        assert!(connection.has_ended());
+        drop(server);
     }
 }

@@ -217,13 +217,15 @@ impl WriteHalf {
         }
     }
 
-    /// Waits until nothing is held back and there may be room. Only one task may wait.
-    pub(super) fn poll_writable(&self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+    /// Waits until there may be room for `bytes`, or, where there are none, until nothing is held back. Tells how many it
+    /// wrote already. Only one task may wait.
+    pub(super) fn poll_writable(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         match self {
-            Self::Tcp(socket) => socket.as_ref().poll_write_ready(context),
+            Self::Tcp(socket) => socket.as_ref().poll_write_ready(context).map_ok(|()| 0),
             #[cfg(unix)]
-            Self::Unix(socket) => socket.as_ref().poll_write_ready(context),
-            Self::Locked(locked) => locked.stream().as_mut().poll_flush(context),
+            Self::Unix(socket) => socket.as_ref().poll_write_ready(context).map_ok(|()| 0),
+            Self::Locked(locked) if bytes.is_empty() => locked.stream().as_mut().poll_flush(context).map_ok(|()| 0),
+            Self::Locked(locked) => locked.stream().as_mut().poll_write(context, bytes),
         }
     }
 

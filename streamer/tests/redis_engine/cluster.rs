@@ -1,0 +1,171 @@
+//! A Redis Cluster whose slots move and whose nodes fail.
+
+use super::*;
+#[tokio::test]
+async fn a_moved_slot_is_followed_without_doubling_anything() {
+    let cluster = RedisCluster::start();
+    let engine = works(&cluster.url()).await;
+    let stream = StreamName::from("events");
+    // The slot of `events` and the node that serves it.
+    let slot: u16 = cluster.nodes()[0]
+        .command(&["CLUSTER", "KEYSLOT", "events"])
+        .parse()
+        .unwrap();
+    let from = cluster
+        .nodes()
+        .iter()
+        .position(|node| node.command(&["XLEN", "events"]) == "1")
+        .unwrap();
+    cluster.move_slot(slot, from, (from + 1) % 3);
+    engine
+        .append_many((0..10).map(|_| an_append("events")).collect())
+        .await
+        .unwrap();
+    engine.append(an_append("events")).await.unwrap();
+    assert_eq!(engine.len(&stream).await.unwrap(), 12);
+    let mut reader = engine
+        .reader(ReadMode::Plain(vec![(stream, EntryId::MIN)]))
+        .await
+        .unwrap();
+    assert_eq!(reader.next(100, None).await.unwrap()[0].entries.len(), 12);
+}
+
+#[tokio::test]
+async fn appends_while_slots_move_are_each_stored_once() {
+    let cluster = RedisCluster::start();
+    let engine = works(&cluster.url()).await;
+    let slot: u16 = cluster.nodes()[0]
+        .command(&["CLUSTER", "KEYSLOT", "events"])
+        .parse()
+        .unwrap();
+    let home = cluster
+        .nodes()
+        .iter()
+        .position(|node| node.command(&["XLEN", "events"]) == "1")
+        .unwrap();
+    let moving = tokio::task::spawn_blocking(move || {
+        cluster.move_slot(slot, home, (home + 1) % 3);
+        cluster.move_slot(slot, (home + 1) % 3, home);
+        cluster
+    });
+    let mut stored = vec![engine.last_id(&StreamName::from("events")).await.unwrap()];
+    while !moving.is_finished() {
+        match engine.append(an_append("events")).await {
+            Ok(id) => stored.push(id),
+            Err(error) => assert_eq!(error.kind(), EngineErrorKind::Unavailable, "{error}"),
+        }
+    }
+    let _cluster = moving.await.unwrap();
+    let all = (RangeBound::Unbounded, RangeBound::Unbounded);
+    let found = engine
+        .range(&StreamName::from("events"), all.0, all.1, None, false)
+        .await
+        .unwrap();
+    assert_eq!(found.iter().map(|entry| entry.id).collect::<Vec<_>>(), stored);
+}
+
+#[tokio::test]
+async fn a_dead_node_leaves_the_streams_of_others_alone() {
+    let mut cluster = RedisCluster::start();
+    let engine = RedisEngine::connect(&cluster.url()).await.unwrap();
+    let on_node = |node: usize| {
+        let answers = |name: &String| !cluster.nodes()[node].command(&["XLEN", name]).starts_with('-');
+        (0..).map(|n| format!("stream {n}")).find(answers).unwrap()
+    };
+    let (dead, alive) = (on_node(0), on_node(1));
+    engine
+        .append_many(vec![an_append(&dead), an_append(&alive)])
+        .await
+        .unwrap();
+    cluster.nodes_mut()[0].kill9();
+    let error = engine
+        .append_many(vec![an_append(&dead), an_append(&alive)])
+        .await
+        .unwrap_err();
+    assert_eq!(
+        error.results[0].as_ref().unwrap_err().kind(),
+        EngineErrorKind::Connection
+    );
+    assert!(error.results[1].is_ok(), "{:?}", error.results[1]);
+}
+
+/// A stream that a node serves.
+fn stream_on(cluster: &RedisCluster, node: usize) -> String {
+    let answers = |name: &String| !cluster.nodes()[node].command(&["XLEN", name]).starts_with('-');
+    (0..).map(|n| format!("stream {n}")).find(answers).unwrap()
+}
+
+#[tokio::test]
+async fn a_process_starts_while_the_node_of_the_first_slot_is_down() {
+    let mut cluster = RedisCluster::start();
+    for node in cluster.nodes() {
+        node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let (dead, alive) = (stream_on(&cluster, 0), stream_on(&cluster, 1));
+    cluster.nodes_mut()[0].kill9();
+    let engine = RedisEngine::connect(&cluster.url()).await.unwrap();
+    assert_eq!(engine.warnings().await.unwrap(), [""; 0], "any node can be asked");
+    engine.append(an_append(&alive)).await.unwrap();
+    let mode = ReadMode::Plain(vec![(StreamName::from(&*alive), EntryId::MIN)]);
+    let mut reader = engine.reader(mode).await.unwrap();
+    assert_eq!(reader.next(10, None).await.unwrap()[0].entries.len(), 1);
+    let error = engine.append(an_append(&dead)).await.unwrap_err();
+    assert!(error.kind().is_transient(), "{error}");
+    // It comes back with the node.
+    cluster.nodes_mut()[0].restart();
+    let begin = Instant::now();
+    while let Err(error) = engine.append(an_append(&dead)).await {
+        assert!(begin.elapsed() < PATIENCE && error.kind().is_transient(), "{error}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn commands_to_other_nodes_go_on_while_one_does_not_answer() {
+    let cluster = RedisCluster::start();
+    for node in cluster.nodes() {
+        node.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let engine = RedisEngine::connect(&cluster.url()).await.unwrap();
+    let (frozen, alive) = (stream_on(&cluster, 0), stream_on(&cluster, 1));
+    engine.append(an_append(&frozen)).await.unwrap();
+    cluster.nodes()[0].freeze();
+    let mut waiting = {
+        let engine = engine.clone();
+        tokio::spawn(async move { engine.append(an_append(&frozen)).await })
+    };
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            done = engine.append(an_append(&alive)) => drop(done.unwrap()),
+            _ = &mut waiting => panic!("it waits for a node that does not answer"),
+        }
+    }
+    assert!(!waiting.is_finished(), "nobody waited for it");
+    assert_kind(waiting.await.unwrap(), EngineErrorKind::Connection);
+    // The map is asked of others now, of whom one does not answer.
+    for _ in 0..100 {
+        engine.append(an_append(&alive)).await.unwrap();
+    }
+    assert_eq!(engine.len(&StreamName::from(&*alive)).await.unwrap(), 200);
+    cluster.nodes()[0].thaw();
+}
+
+#[tokio::test]
+async fn a_cluster_with_tls_serves() {
+    let cluster = RedisCluster::start_tls();
+    let engine = RedisEngine::connect(&cluster.url()).await.unwrap();
+    let streams: Vec<StreamName> = (0..3).map(|node| StreamName::from(stream_on(&cluster, node))).collect();
+    let appends = streams.iter().map(|stream| Append {
+        stream: stream.clone(),
+        ..an_append("")
+    });
+    engine.append_many(appends.collect()).await.unwrap();
+    let positions = streams.iter().map(|stream| (stream.clone(), EntryId::MIN));
+    let mut reader = engine.reader(ReadMode::Plain(positions.collect())).await.unwrap();
+    let mut read = reader.next(10, Some(PATIENCE)).await.unwrap();
+    while read.len() < 3 {
+        read.extend(reader.next(10, Some(PATIENCE)).await.unwrap());
+    }
+    assert!(read.iter().all(|stream| stream.entries.len() == 1), "{read:?}");
+}
