@@ -39,6 +39,7 @@ struct State {
     down: AtomicU64,
     round_trips: AtomicU64,
     opened: AtomicU64,
+    refused: AtomicU64,
     /// Both sockets of each connection, to cut them.
     connections: Mutex<Vec<[TcpStream; 2]>>,
 }
@@ -134,6 +135,12 @@ impl Proxy {
     pub fn connections(&self) -> u64 {
         self.state.opened.load(SeqCst)
     }
+
+    /// How many connections were cut at once because of [`Proxy::refuse`].
+    #[must_use]
+    pub fn refused(&self) -> u64 {
+        self.state.refused.load(SeqCst)
+    }
 }
 
 impl Drop for Proxy {
@@ -152,6 +159,7 @@ impl State {
 
     fn connect(self: &Arc<Self>, client: TcpStream) {
         if self.refusing.load(SeqCst) {
+            self.refused.fetch_add(1, SeqCst);
             return;
         }
         let target = SocketAddr::from(([127, 0, 0, 1], self.target));

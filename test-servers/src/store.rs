@@ -291,6 +291,21 @@ impl Store {
         .unwrap();
     }
 
+    /// Makes a consumer, as a process that dies at once leaves it.
+    pub fn create_consumer(&self, stream: &str, group: &str, consumer: &str) {
+        let Some(sql) = self.sql() else {
+            let _ = self.done(&["XGROUP", "CREATECONSUMER", stream, group, consumer]);
+            return;
+        };
+        let made = sql.execute(
+            "INSERT INTO consumers (group_id, name, seen_ms)
+             SELECT groups.id, ?3, unixepoch() * 1000 FROM groups JOIN keys ON keys.id = stream
+             WHERE keys.name = ?1 AND groups.name = ?2",
+            params![stream.as_bytes(), group, consumer],
+        );
+        assert_eq!(made.unwrap(), 1);
+    }
+
     /// Removes a consumer with what is pending with it.
     pub fn delete_consumer(&self, stream: &str, group: &str, consumer: &str) {
         let Some(sql) = self.sql() else {
@@ -330,6 +345,26 @@ impl Store {
              UPDATE streams SET length = 0, max_deleted_id = last_id WHERE stream = {key}; COMMIT"
         ))
         .unwrap();
+    }
+
+    /// Puts something at a key that is no stream.
+    pub fn occupy(&self, key: &str) {
+        let Some(sql) = self.sql() else {
+            assert_eq!(self.done(&["SET", key, "1"]), "OK");
+            return;
+        };
+        sql.execute("INSERT INTO keys (name, kind) VALUES (?, 1)", [key.as_bytes()])
+            .unwrap();
+    }
+
+    /// Removes what [`Store::occupy`] put there.
+    pub fn vacate(&self, key: &str) {
+        let Some(sql) = self.sql() else {
+            assert_eq!(self.done(&["DEL", key]), "1");
+            return;
+        };
+        sql.execute("DELETE FROM keys WHERE name = ? AND kind = 1", [key.as_bytes()])
+            .unwrap();
     }
 }
 

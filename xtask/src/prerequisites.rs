@@ -39,6 +39,12 @@ pub(crate) fn install() -> Result<()> {
             why: "tests of the archive start MariaDB servers of their own",
             elsewhere: "Homebrew: mariadb; Fedora: mariadb-server",
         },
+        Prerequisite {
+            program: "faketime".into(),
+            package: "faketime",
+            why: "tests give processes a clock that is set back",
+            elsewhere: "Homebrew and Fedora: libfaketime",
+        },
     ];
     let missing = needed.iter().filter(|needed| !needed.is_there()).collect::<Vec<_>>();
     if missing.is_empty() {

@@ -14,4 +14,5 @@ mod replay;
 mod shell;
 mod signals;
 mod tail;
+mod trouble;
 mod webhook;

@@ -2,25 +2,42 @@
 //! a network with a round trip of 5 ms, and on an embedded file.
 #![allow(missing_docs, clippy::unwrap_used)]
 
+mod consumers;
+mod costs;
+mod counts;
+mod database_file;
 mod ending;
+mod fail_over;
 mod failed_list;
 mod failures;
+mod full;
 mod known;
+mod many_streams;
+mod narrow;
 mod order;
+mod orphans;
+mod panics;
 mod pending;
 mod plain;
+mod processes;
+mod quiet;
 mod retries;
 mod store;
 mod supervision;
 mod trouble;
+mod trouble_apart;
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use serde_json::json;
-use streamer::{DynamicEvent, EntryId, Listeners, ReceivedMessage, Streamer};
+use streamer::{
+    DynamicEvent, EntryId, KeepAlive, ListenError, Listeners, Listening, ReceivedMessage, StopHandle, Streamer, Summary,
+};
+use tokio::task::JoinHandle;
 
 /// Runs each case on each kind of store.
 macro_rules! on_each_engine {
@@ -79,6 +96,87 @@ impl Seen {
             seen.add(message);
         }
         Listeners::with_state(self.clone()).on(event, "note", note)
+    }
+}
+
+/// What kinds of reports came, in order.
+#[derive(Clone, Debug, Default)]
+struct Told(Arc<Mutex<Vec<String>>>);
+
+impl Told {
+    /// A listening that tells here what happens.
+    fn by(&self, listening: Listening) -> Listening {
+        let told = self.clone();
+        listening.on_report(move |report| {
+            // The variant's name.
+            let text = format!("{report:?}");
+            let kind = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+            told.0.lock().unwrap().push(kind.to_owned());
+        })
+    }
+
+    fn has(&self, kind: &str) -> bool {
+        self.0.lock().unwrap().iter().any(|one| one == kind)
+    }
+}
+
+/// A listening that runs by itself.
+struct Running {
+    stop: StopHandle,
+    task: JoinHandle<Result<Summary, ListenError>>,
+}
+
+impl Running {
+    fn start(listening: Listening) -> Self {
+        Self {
+            stop: listening.stop_handle(),
+            task: tokio::spawn(listening.run()),
+        }
+    }
+
+    fn is_running(&self) -> bool {
+        !self.task.is_finished()
+    }
+
+    /// Stops it in order.
+    async fn stop(self) -> Summary {
+        self.stop.stop();
+        self.task.await.unwrap().unwrap()
+    }
+}
+
+/// Each number of these once, in any order.
+#[track_caller]
+fn assert_each_once(numbers: impl IntoIterator<Item = u64>, expected: std::ops::Range<u64>) {
+    let mut numbers = numbers.into_iter().collect::<Vec<_>>();
+    numbers.sort_unstable();
+    let missing = expected
+        .clone()
+        .filter(|number| !numbers.contains(number))
+        .collect::<Vec<_>>();
+    let twice = numbers
+        .windows(2)
+        .filter(|pair| pair[0] == pair[1])
+        .map(|pair| pair[0])
+        .collect::<Vec<_>>();
+    assert!(
+        missing.is_empty() && numbers.len() as u64 == expected.end - expected.start,
+        "missing: {missing:?}; more than once: {twice:?}"
+    );
+}
+
+/// Whether each number of these is there.
+fn all_there(numbers: impl IntoIterator<Item = u64>, expected: std::ops::Range<u64>) -> bool {
+    let numbers = numbers.into_iter().collect::<BTreeSet<_>>();
+    expected.into_iter().all(|number| numbers.contains(&number))
+}
+
+/// Comes back quickly.
+fn quick() -> KeepAlive {
+    KeepAlive {
+        first_delay: Duration::from_millis(10),
+        longest_delay: Duration::from_millis(100),
+        max_attempts: None,
     }
 }
 

@@ -176,10 +176,10 @@ async fn what_another_consumer_leaves_later_is_claimed_too(store: Store) {
     assert!(numbers.into_iter().eq(0..emitted));
 }
 
-type Gate = (Seen, Arc<Semaphore>);
+pub(crate) type Gate = (Seen, Arc<Semaphore>);
 
-/// A listener that waits until it is let through.
-fn gate(event: &str) -> (Listeners<Gate>, Seen, Arc<Semaphore>) {
+/// A listener that notes its message, then waits until it is let through.
+pub(crate) fn gate(event: &str) -> (Listeners<Gate>, Seen, Arc<Semaphore>) {
     async fn wait(message: ReceivedMessage, State((seen, gate)): State<Gate>) {
         seen.add(message);
         gate.acquire().await.unwrap().forget();

@@ -12,7 +12,7 @@ use crate::known::{Fails, KNOWN, NOT_HERE};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The same where a failure is expected.
-const SHORT_PATIENCE: Duration = Duration::from_secs(15);
+const SHORT_PATIENCE: Duration = Duration::from_secs(6);
 
 thread_local! {
     /// A case runs on the thread of its test: this is its own.
@@ -73,7 +73,7 @@ pub(crate) async fn run<F: Future<Output = ()>>(topology: Topology, case: &str, 
         return;
     };
     PATIENT.set(SHORT_PATIENCE);
-    let body = tokio::time::timeout(SHORT_PATIENCE * 2, body(Store::new(topology)));
+    let body = tokio::time::timeout(SHORT_PATIENCE * 3, body(Store::new(topology)));
     let passes = matches!(AssertUnwindSafe(body).catch_unwind().await, Ok(Ok(())));
     assert!(
         !passes || known.fails == Fails::Sometimes,

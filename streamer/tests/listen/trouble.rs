@@ -12,20 +12,12 @@ use std::{
 use streamer::{EmitErrorKind, EntryId, KeepAlive, ListenError, Report, StopHandle, Streamer, engine::EngineErrorKind};
 use streamer_test_servers::{Options, RedisServer};
 
-use crate::{Seen, emit, numbered, on_each_engine, store::Store, until};
+use crate::{Seen, emit, numbered, on_each_engine, quick, store::Store, until};
 
 on_each_engine!(
     without_keep_alive_a_vanished_group_ends_the_listening_with_a_clear_error,
     with_keep_alive_a_vanished_group_is_made_again_where_it_stood,
 );
-
-fn quick() -> KeepAlive {
-    KeepAlive {
-        first_delay: Duration::from_millis(10),
-        longest_delay: Duration::from_millis(100),
-        max_attempts: None,
-    }
-}
 
 async fn without_keep_alive_a_vanished_group_ends_the_listening_with_a_clear_error(store: Store) {
     let streamer = store.connect().await;
