@@ -100,16 +100,6 @@ pub(crate) const KNOWN: &[Known] = &[
         fails: Sometimes,
     },
     Known {
-        fault: "3: a file that is gone is not noticed",
-        cases: &[
-            "a_file_that_is_replaced_by_a_backup_is_noticed",
-            "a_removed_file_is_noticed_and_the_new_one_is_listened_to",
-            "without_keep_alive_a_removed_file_ends_the_listening",
-        ],
-        topologies: &[Embedded],
-        fails: Always,
-    },
-    Known {
         fault: "4: a message that kills its process does so for ever",
         cases: &[
             "what_kills_the_process_is_listed_also_when_others_claim_it",
