@@ -328,7 +328,7 @@ impl RedisServer {
         let port = self.port;
         wait_until("the server answers", || {
             ended = child.try_wait().unwrap().is_some();
-            ended || is_ready(port)
+            ended || is_ready(port, child.id())
         });
         self.child = Some((child, watchdog));
         if ended {
@@ -344,9 +344,12 @@ impl Drop for RedisServer {
     }
 }
 
-fn is_ready(port: u16) -> bool {
+/// Whether this process answers on the port, and not a server of another test that took the port before it could.
+fn is_ready(port: u16, process: u32) -> bool {
     let answers = client::command(port, &["PING"]).is_ok_and(|pong| pong == "PONG");
-    answers && {
+    let server = client::command(port, &["INFO", "server"]).unwrap_or_default();
+    let is_this = server.lines().any(|line| line == format!("process_id:{process}"));
+    answers && is_this && {
         let replication = client::command(port, &["INFO", "replication"]).unwrap_or_default();
         !replication.contains("master_link_status:down")
     }

@@ -58,7 +58,7 @@ pub type EngineResult<T> = Result<T, EngineError>;
 /// - **Any key, any bytes.** Stream names, field names and values are bytes and come back as they went in. Group and
 ///   consumer names are text.
 #[async_trait]
-pub trait Engine: Send + Sync + fmt::Debug + 'static {
+pub trait Engine: GroupStore + Send + Sync + fmt::Debug + 'static {
     /// Which store this is, for people: the URL without its password.
     fn location(&self) -> &str;
 
@@ -132,11 +132,6 @@ pub trait Engine: Send + Sync + fmt::Debug + 'static {
 
     /// `XINFO CONSUMERS`; [`EngineErrorKind::NoGroup`] when there is no such stream or group.
     async fn consumers(&self, stream: &StreamName, group: &str) -> EngineResult<Vec<ConsumerInfo>>;
-
-    // ----- reading ------------------------------------------------------------------------------------------------
-
-    /// A reader with a connection of its own, so that its waiting holds up nobody else.
-    async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>>;
 
     // ----- groups -------------------------------------------------------------------------------------------------
 
@@ -341,6 +336,19 @@ pub enum ReadMode {
         /// The streams.
         streams: Vec<StreamName>,
     },
+}
+
+/// There is nothing to read where no stream was named.
+fn some_stream(mode: &ReadMode) -> EngineResult<()> {
+    let none = match mode {
+        ReadMode::Plain(positions) => positions.is_empty(),
+        ReadMode::Group { streams, .. } => streams.is_empty(),
+    };
+    if none {
+        let reason = "no stream was named";
+        return Err(EngineError::new(EngineErrorKind::InvalidInput, "read", reason));
+    }
+    Ok(())
 }
 
 /// The streams of a mode, for error texts.

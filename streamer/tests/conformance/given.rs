@@ -12,8 +12,10 @@ use bytes::Bytes;
 use streamer::{
     Entry, EntryId, Fields, NewId, RangeBound, StreamName,
     engine::{
-        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, ReadMode, Reader, StreamEntries,
+        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, Member,
+        PendingEntry, PendingFilter, ReadMode, Reader, StreamEntries,
     },
+    failed::FAILED_KEY,
 };
 
 pub(crate) const GROUP: &str = "workers";
@@ -118,4 +120,59 @@ pub(crate) async fn all(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<En
 pub(crate) fn assert_kind<T: std::fmt::Debug>(result: EngineResult<T>, kind: EngineErrorKind) {
     let error = result.unwrap_err();
     assert_eq!(error.kind(), kind, "{error}");
+}
+
+// ----- the verbs of a delivery ----------------------------------------------------------------------------------------
+
+/// A consumer of [`GROUP`].
+pub(crate) fn member(consumer: &str) -> Member {
+    Member {
+        group: GROUP.to_owned(),
+        consumer: consumer.to_owned(),
+    }
+}
+
+/// What is pending: each entry, who has it, and its delivery count.
+pub(crate) async fn pending_of(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<(EntryId, String, u64)> {
+    let all = PendingFilter {
+        count: usize::MAX,
+        ..PendingFilter::default()
+    };
+    let pending = engine.pending(stream, GROUP, all).await.unwrap();
+    let one = |entry: PendingEntry| (entry.id, entry.consumer, entry.deliveries);
+    pending.into_iter().map(one).collect()
+}
+
+/// Ends deliveries of one stream in the same way.
+pub(crate) async fn settle_all(
+    engine: &Arc<dyn Engine>,
+    consumer: &str,
+    stream: &StreamName,
+    ids: &[EntryId],
+    end: &EntryEnd,
+) {
+    let one = |id: &EntryId| EntrySettlement {
+        id: *id,
+        end: end.clone(),
+        failures: None,
+    };
+    let settlements = [(stream.clone(), ids.iter().map(one).collect())];
+    for settled in engine.settle(Some(&member(consumer)), &settlements).await {
+        settled.unwrap();
+    }
+}
+
+/// Whether the failed list has this member.
+pub(crate) async fn is_listed(engine: &Arc<dyn Engine>, member: &Bytes) -> bool {
+    let mut cursor = 0;
+    loop {
+        let (next, page) = engine.set_scan(FAILED_KEY, cursor, 1000).await.unwrap();
+        if page.contains(member) {
+            return true;
+        }
+        cursor = next;
+        if cursor == 0 {
+            return false;
+        }
+    }
 }

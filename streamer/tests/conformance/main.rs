@@ -7,16 +7,19 @@
 mod append;
 mod bytes;
 mod claim;
+mod deliveries;
 mod given;
 mod groups;
 mod idempotent;
 mod info;
+mod leases;
 mod pending;
 mod range;
 mod readers;
 mod recorded;
 mod removal;
 mod sets_and_hashes;
+mod settling;
 mod stores;
 mod trim;
 
@@ -153,6 +156,58 @@ macro_rules! suite {
                     many_streams_with_a_backlog_are_all_read_to_their_end
                     nothing_that_was_read_ahead_is_left_out
                     a_missing_group_is_an_error
+                }
+                deliveries {
+                    joining_creates_what_is_missing
+                    joining_leaves_a_group_that_exists_as_it_is
+                    joining_many_streams_answers_for_each
+                    last_ids_are_those_of_each_stream
+                    every_stream_is_in_one_shard
+                    own_entries_are_taken_whatever_their_idle_time
+                    idle_entries_of_anybody_are_taken
+                    taking_counts_only_the_first_two_deliveries
+                    what_is_taken_in_pages_is_taken_once
+                    taking_begins_at_an_id_inclusive
+                    a_deleted_entry_is_acknowledged_and_named
+                    a_deleted_entry_that_is_not_idle_is_left_to_its_consumer
+                    many_streams_are_taken_from_at_once
+                    thousands_are_taken_at_once
+                    what_is_due_comes_with_its_retry_state_and_counts_an_attempt
+                    what_is_due_in_a_missing_group_is_an_error
+                    an_attempt_that_begins_is_counted_and_renewed
+                    an_attempt_of_what_another_has_does_not_begin
+                    an_attempt_of_a_deleted_entry_begins
+                    what_is_pending_with_nobody_is_adopted
+                    a_missing_group_adopts_nothing
+                }
+                leases {
+                    a_renewal_begins_the_idle_time_again_and_counts_nothing
+                    a_renewal_tells_what_became_of_each_missing_entry
+                    a_renewal_makes_a_consumer_that_was_removed
+                    a_renewal_after_a_move_back_tells_where_the_group_is
+                    thousands_are_renewed_at_once
+                    renewing_in_a_missing_group_is_an_error_of_that_stream
+                    a_heartbeat_shows_a_quiet_consumer
+                    a_heartbeat_delivers_nothing_and_counts_nothing
+                    an_unknown_consumer_has_no_idle_time
+                    only_dead_consumers_with_generated_names_are_swept
+                    retry_states_of_what_is_not_pending_are_swept
+                    a_consumer_leaves_when_it_has_nothing_pending
+                }
+                settling {
+                    what_is_acknowledged_is_not_pending_any_more
+                    what_another_has_is_acknowledged_too
+                    a_failure_is_listed_and_its_message_settled
+                    an_obsolete_failure_goes_with_its_details
+                    groups_of_the_same_failure_are_united
+                    a_deferred_message_stays_pending_with_its_retry_state
+                    a_released_message_can_be_taken_at_once_with_its_old_count
+                    what_another_has_is_neither_deferred_nor_released
+                    a_deleted_entry_that_is_deferred_or_released_is_named_later
+                    without_a_group_only_records_and_deletions_have_an_effect
+                    settling_in_a_missing_group
+                    what_is_refused_on_one_stream_leaves_the_others
+                    thousands_are_settled_at_once
                 }
                 sets_and_hashes {
                     a_set_counts_what_changed

@@ -14,7 +14,9 @@ use std::{
 use futures_util::future::join_all;
 use streamer::{
     EntryId, NewId, Trim,
-    engine::{Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, PendingFilter, ReadMode},
+    engine::{
+        Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, GroupStore, PendingFilter, ReadMode,
+    },
 };
 
 use crate::{

@@ -59,7 +59,7 @@ async fn delivered(engine: &EmbeddedEngine, consumer: &str, count: usize) -> Vec
         consumer: consumer.to_owned(),
         streams: vec![stream()],
     };
-    let mut reader = Engine::reader(engine, mode).await.unwrap();
+    let mut reader = engine.reader(mode).await.unwrap();
     let read = reader.next(count, None).await.unwrap();
     read[0].entries.iter().map(|entry| entry.id).collect()
 }

@@ -7,7 +7,7 @@ use std::{
 
 use streamer::{
     EntryId, NewId, RangeBound, StreamName,
-    engine::{Append, AppendOptions, EmbeddedEngine, Engine, ReadMode, Reader},
+    engine::{Append, AppendOptions, EmbeddedEngine, Engine, GroupStore, ReadMode, Reader},
 };
 use tempfile::TempDir;
 

@@ -15,7 +15,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use streamer::{
     DynamicEvent, EntryId, KeepAlive, Listeners, ReceivedMessage, Report, State, Streamer,
-    engine::{EmbeddedEngine, Engine, EngineErrorKind, GroupStart, ReadMode, Reader},
+    engine::{EmbeddedEngine, Engine, EngineErrorKind, GroupStart, GroupStore, ReadMode, Reader},
 };
 
 use crate::place::{LONG, Place, an_append, assert_intact, consumer, ids, stream};

@@ -13,7 +13,8 @@ use bytes::Bytes;
 use streamer::{
     EntryId, NewId, RangeBound, StreamName,
     engine::{
-        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, ReadMode, RedisEngine, StreamEntries,
+        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, GroupStore, ReadMode, RedisEngine,
+        StreamEntries,
     },
 };
 use streamer_test_servers::{Options, RedisCluster, RedisServer, SentinelSetup};

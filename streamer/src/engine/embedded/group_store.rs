@@ -9,12 +9,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    EmbeddedEngine, consumers, deliveries, failure::Step, settlement, transaction::Transaction, worker::Worker,
+    EmbeddedEngine, consumers, deliveries, failure::Step, reader::EmbeddedReader, settlement, transaction::Transaction,
+    worker::Worker,
 };
 use crate::{
     engine::{
-        DueEntries, Engine, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, GroupStore, Joined,
-        Member, ReadMode, Reader, Renewal, Scan, TakeRequest, Taken,
+        DueEntries, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, GroupStore, Joined, Member,
+        ReadMode, Reader, Renewal, Scan, TakeRequest, Taken, some_stream,
     },
     entry::{EntryId, StreamName},
 };
@@ -29,7 +30,8 @@ impl GroupStore for EmbeddedEngine {
     }
 
     async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
-        Engine::reader(self, mode).await
+        some_stream(&mode)?;
+        Ok(Box::new(EmbeddedReader::new(self.0.clone(), mode)))
     }
 
     async fn last_ids(&self, streams: &[StreamName]) -> Vec<EngineResult<EntryId>> {

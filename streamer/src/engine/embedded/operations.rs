@@ -10,16 +10,13 @@ use super::{
     EmbeddedEngine, consumers,
     entries::{self, Encoded},
     failure::Step,
-    group, info, lists, pending,
-    reader::EmbeddedReader,
-    records,
+    group, info, lists, pending, records,
     transaction::Transaction,
 };
 use crate::{
     engine::{
-        Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult,
-        FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, ReadMode, Reader, Record,
-        Redelivery, StreamInfo,
+        Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineResult, FullStreamInfo, GroupInfo, GroupStart,
+        PendingEntry, PendingFilter, PendingSummary, Record, Redelivery, StreamInfo,
     },
     entry::{Entry, EntryId, RangeBound, StreamName, Trim},
 };
@@ -186,21 +183,6 @@ impl Engine for EmbeddedEngine {
             move |transaction| info::consumers(transaction, &name, &group_name),
         )
         .await
-    }
-
-    async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
-        let none = match &mode {
-            ReadMode::Plain(positions) => positions.is_empty(),
-            ReadMode::Group { streams, .. } => streams.is_empty(),
-        };
-        if none {
-            return Err(EngineError::new(
-                EngineErrorKind::InvalidInput,
-                "read",
-                "no stream was named",
-            ));
-        }
-        Ok(Box::new(EmbeddedReader::new(self.0.clone(), mode)))
     }
 
     async fn create_group(

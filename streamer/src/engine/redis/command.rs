@@ -206,6 +206,11 @@ pub(super) fn millis(duration: Duration) -> u64 {
         .min(i64::MAX as u64)
 }
 
+/// A number that is signed there.
+pub(super) fn signed(count: u64) -> u64 {
+    count.min(i64::MAX as u64)
+}
+
 /// An idle time to set.
 pub(super) fn idle(idle: Duration) -> u64 {
     millis(idle.min(LONGEST_IDLE))

@@ -7,7 +7,8 @@
 //! - `address`: from a URL to a server; `endpoint`: one server, with its login.
 //! - `reconnecting`: one shared connection that comes back; `sentinel`: which server is the master; `cluster`: many
 //!   servers; `node_map`: which of them serves which stream.
-//! - `command`, `script`: what is sent; `reply`: what came back.
+//! - `group_store`: the verbs of a delivery; `settle_plan`: in which order deliveries end.
+//! - `command`, `script`, `scripts/`: what is sent; `reply`: what came back.
 //! - `shared_connection`: a connection that many tasks send on; `reader_connection`: one for a reader, which takes replies
 //!   apart where they lie; `resp`: the protocol; `socket`: TCP, Unix or TLS, what both stand on; `tls`: whom to trust.
 //! - `reader`: blocking reads on connections of their own; `read_scheduler`: of which streams, where many are backlogged;
@@ -20,6 +21,7 @@ mod cluster_reader;
 mod command;
 mod endpoint;
 mod error;
+mod group_store;
 mod node_map;
 mod operations;
 mod read_scheduler;
@@ -31,6 +33,7 @@ mod reply;
 mod resp;
 mod script;
 mod sentinel;
+mod settle_plan;
 mod shared_connection;
 mod socket;
 mod tls;

@@ -9,19 +9,17 @@ use redis::{Cmd, RedisResult, Value, cmd};
 use super::{
     RedisEngine,
     address::Server,
-    cluster_reader::ClusterReader,
     command::{self, at_least_one, eval, group_start, millis, on, with_ids},
     error::engine_error,
     no_such_key,
-    reader::ServerReader,
     reply::{self, Unexpected},
     says, script, understood,
 };
 use crate::{
     engine::{
         Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult,
-        FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, ReadMode, Reader, Record,
-        RedeliveredEntry, Redelivery, StreamInfo,
+        FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, Record, RedeliveredEntry,
+        Redelivery, StreamInfo,
     },
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim},
 };
@@ -236,24 +234,6 @@ impl Engine for RedisEngine {
         consumers.ok_or_else(|| EngineError::new(EngineErrorKind::NoGroup, attempted(), "there is no such stream"))
     }
 
-    async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
-        let none = match &mode {
-            ReadMode::Plain(positions) => positions.is_empty(),
-            ReadMode::Group { streams, .. } => streams.is_empty(),
-        };
-        if none {
-            return Err(EngineError::new(
-                EngineErrorKind::InvalidInput,
-                "read",
-                "no stream was named",
-            ));
-        }
-        Ok(match &self.server {
-            Server::Single(server) => Box::new(ServerReader::connect(server.clone(), mode).await?),
-            Server::Cluster(cluster) => Box::new(ClusterReader::connect(cluster, mode).await?),
-        })
-    }
-
     async fn create_group(
         &self,
         stream: &StreamName,
@@ -432,7 +412,7 @@ impl Engine for RedisEngine {
     }
 
     async fn remove_consumer_if_done(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<bool> {
-        let mut command = eval(script::REMOVE_CONSUMER_IF_DONE, stream);
+        let mut command = eval(&script::LEAVE, stream);
         command.arg(group).arg(consumer);
         let attempted = || format!("remove consumer '{consumer}' of group '{group}' on stream '{stream}'");
         Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)

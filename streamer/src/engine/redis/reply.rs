@@ -76,14 +76,14 @@ pub(super) fn ids(value: Value) -> Decoded<Vec<EntryId>> {
     array(value)?.into_iter().map(id).collect()
 }
 
-fn optional<T>(value: Value, decode: impl FnOnce(Value) -> Decoded<T>) -> Decoded<Option<T>> {
+pub(super) fn optional<T>(value: Value, decode: impl FnOnce(Value) -> Decoded<T>) -> Decoded<Option<T>> {
     match value {
         Value::Nil => Ok(None),
         value => decode(value).map(Some),
     }
 }
 
-fn exactly<const N: usize>(value: Value, expected: &'static str) -> Decoded<[Value; N]> {
+pub(super) fn exactly<const N: usize>(value: Value, expected: &'static str) -> Decoded<[Value; N]> {
     array(value)?.try_into().map_err(|_| Unexpected(expected))
 }
 

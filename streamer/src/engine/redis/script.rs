@@ -6,6 +6,41 @@
 
 use std::sync::LazyLock;
 
+/// A script made of files in `scripts/`, each of which says what it takes and answers. Comments and indentation are not
+/// sent.
+macro_rules! files {
+    ($($file:literal),+) => {
+        LazyLock::new(|| sent(concat!($(include_str!(concat!("scripts/", $file, ".lua"))),+)))
+    };
+}
+
+/// One that looks a group up, creates it where it is missing, and makes a consumer.
+pub(super) static JOIN: LazyLock<String> = files!("group", "join");
+/// One that takes pending entries: the consumer's own, or idle ones.
+pub(super) static TAKE: LazyLock<String> = files!("group", "deliver", "take");
+/// One that takes own pending entries whose next attempt is due.
+pub(super) static TAKE_DUE: LazyLock<String> = files!("group", "deliver", "take_due");
+/// One that renews leases, and tells what became of those that it could not renew.
+pub(super) static RENEW: LazyLock<String> = files!("group", "renew");
+/// One that makes entries pending that are pending with nobody.
+pub(super) static ADOPT: LazyLock<String> = files!("group", "adopt");
+/// One that sets the delivery count of an entry whose attempt begins.
+pub(super) static BEGIN: LazyLock<String> = files!("group", "begin");
+/// One that ends deliveries.
+pub(super) static SETTLE: LazyLock<String> = files!("group", "details", "settle");
+/// One that writes failure details, where they are in another slot than the stream.
+pub(super) static RECORD_DETAILS: LazyLock<String> = files!("details", "record_details");
+/// One that removes dead consumers and retry states of entries that are not pending.
+pub(super) static SWEEP: LazyLock<String> = files!("group", "sweep");
+/// One that removes a consumer that has nothing pending.
+pub(super) static LEAVE: LazyLock<String> = files!("group", "leave");
+
+fn sent(script: &str) -> String {
+    let lines = script.lines().map(str::trim_start);
+    let code = lines.filter(|line| !line.is_empty() && !line.starts_with("--"));
+    code.collect::<Vec<_>>().join("\n")
+}
+
 /// `KEYS`: stream. `ARGV`: group, consumer, idle milliseconds, IDs.
 ///
 /// `XCLAIM` would take an entry from whoever has it, so each is looked at first: a lease that another consumer has
@@ -27,12 +62,6 @@ local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then return 0 end
 if kind == 'stream' then return redis.call('DEL', KEYS[1]) end
 return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')";
-
-/// `KEYS`: stream. `ARGV`: group, consumer.
-pub(super) const REMOVE_CONSUMER_IF_DONE: &str = "
-if #redis.call('XPENDING', KEYS[1], ARGV[1], '-', '+', 1, ARGV[2]) > 0 then return 0 end
-redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], ARGV[2])
-return 1";
 
 /// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, IDs. Answers the claimed entries, the delivery
 /// count of each, and the IDs whose entries were deleted.
