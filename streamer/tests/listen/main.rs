@@ -12,6 +12,7 @@ mod failed_list;
 mod failures;
 mod full;
 mod known;
+mod ledger;
 mod many_streams;
 mod narrow;
 mod order;
