@@ -1,5 +1,7 @@
 //! A full store: what frees space still works.
 
+use std::{fs::File, io::Write, path::PathBuf, process::Command};
+
 use futures_util::future::join_all;
 use streamer::{
     EntryId, StreamName, Trim,
@@ -176,4 +178,95 @@ async fn a_process_that_cannot_write_says_so_and_goes_on_when_it_can() {
     let kept: Vec<_> = ids(&engine).await.iter().map(ToString::to_string).collect();
     assert_eq!(kept, acknowledged);
     assert_intact(&place.file());
+}
+
+// ----- a full device --------------------------------------------------------------------------------------------------
+
+/// A file system of its own, so small that it is soon full.
+struct Device(Place);
+
+impl Device {
+    fn new() -> Self {
+        let place = Place::new();
+        let mount = ["-t", "tmpfs", "-o", "size=32m", "tmpfs"];
+        let mounted = Command::new("mount").args(mount).arg(place.directory.path()).status();
+        assert!(mounted.unwrap().success(), "only root may mount a file system");
+        Self(place)
+    }
+
+    fn ballast(&self) -> PathBuf {
+        self.0.directory.path().join("ballast")
+    }
+
+    /// Another program uses up what is left.
+    fn fill(&self) {
+        let mut ballast = File::create(self.ballast()).unwrap();
+        while ballast.write_all(&[0; 4096]).is_ok() {}
+    }
+
+    fn empty(&self) {
+        std::fs::remove_file(self.ballast()).unwrap();
+    }
+}
+
+impl Drop for Device {
+    fn drop(&mut self) {
+        _ = Command::new("umount").arg("-l").arg(self.0.directory.path()).status();
+    }
+}
+
+#[tokio::test]
+#[ignore = "mounts a file system, which only root may do"]
+async fn a_full_device_is_told_and_loses_nothing() {
+    let device = Device::new();
+    let engine = device.0.open().await;
+    let streams = [(stream(), GroupStart::After(EntryId::MIN))];
+    engine.join(&member("ann"), &streams).await.remove(0).unwrap();
+    engine.append_many(vec![an_append(1000); 100]).await.unwrap();
+    device.fill();
+    let mut acknowledged = ids(&engine).await;
+    let error = loop {
+        match engine.append(an_append(1000)).await {
+            Ok(id) => acknowledged.push(id),
+            Err(error) => break error,
+        }
+    };
+    assert_eq!(error.kind(), EngineErrorKind::Full, "{error}");
+    assert!(error.to_string().contains("free space on the device"), "{error}");
+    assert_eq!(ids(&engine).await, acknowledged, "it can be read");
+    device.empty();
+    acknowledged.push(engine.append(an_append(1000)).await.unwrap());
+    assert_eq!(ids(&engine).await, acknowledged);
+    assert_intact(&device.0.file());
+}
+
+/// The database has free pages, as in a store that was larger before.
+#[tokio::test]
+#[ignore = "mounts a file system, which only root may do"]
+async fn a_store_with_free_pages_works_on_where_the_device_is_full() {
+    let device = Device::new();
+    let engine = device.0.open().await;
+    let streams = [(stream(), GroupStart::After(EntryId::MIN))];
+    engine.join(&member("ann"), &streams).await.remove(0).unwrap();
+    engine.append_many(vec![an_append(1000); 1000]).await.unwrap();
+    engine.trim(&stream(), Trim::max_len(100).exactly()).await.unwrap();
+    device.fill();
+    for _ in 0..20 {
+        engine.append_many(vec![an_append(1000); 50]).await.unwrap();
+        let read = consumer(&engine, "ann").await.next(50, None).await.unwrap().remove(0);
+        let end = EntryEnd::Acknowledge {
+            delete: true,
+            had_retry_state: false,
+        };
+        let settle = |id| EntrySettlement {
+            id,
+            end: end.clone(),
+            failures: None,
+        };
+        let settlements = read.entries.iter().map(|entry| settle(entry.id)).collect();
+        let settled = engine.settle(Some(&member("ann")), &[(stream(), settlements)]).await;
+        settled.into_iter().next().unwrap().unwrap();
+    }
+    assert_eq!(engine.pending_summary(&stream(), "workers").await.unwrap().count, 0);
+    assert_intact(&device.0.file());
 }

@@ -6,6 +6,7 @@ mod damage;
 mod file;
 mod full;
 mod group_store;
+mod killed;
 mod other_process;
 mod place;
 mod replaced;

@@ -76,6 +76,7 @@ async fn the_other_process() {
                 read.iter().for_each(say);
             }
         }
+        "deliver for ever" => crate::killed::deliver_for_ever(&engine).await,
         "append at a limit" => append_at_a_limit(&engine).await,
         _ => say("opened"),
     }

@@ -72,6 +72,31 @@ async fn an_append_after_the_file_was_replaced_goes_into_the_file_that_is_there(
     assert_intact(&place.file());
 }
 
+/// The file stays the same one: its content is replaced, and its log removed.
+#[tokio::test]
+async fn a_backup_that_is_written_over_the_file_is_noticed_and_stays_as_it_was() {
+    let place = Place::new();
+    let engine = place.open().await;
+    engine.append_many(vec![an_append(10); 3]).await.unwrap();
+    let backup = Place::new();
+    let other = backup.open().await;
+    let mut expected = other.append_many(vec![an_append(1000); 20]).await.unwrap();
+    drop(other);
+    backup.closed().await;
+    for name in ["events.db-wal", "events.db-shm"] {
+        fs::remove_file(place.directory.path().join(name)).unwrap();
+    }
+    fs::copy(backup.file(), place.file()).unwrap();
+    let error = engine.append(an_append(10)).await.unwrap_err();
+    assert_eq!(error.kind(), EngineErrorKind::Moved, "{error}");
+    expected.push(engine.append(an_append(10)).await.unwrap());
+    assert_eq!(ids(&engine).await, expected);
+    drop(engine);
+    place.closed().await;
+    assert_intact(&place.file());
+    assert_eq!(ids(&place.open().await).await, expected);
+}
+
 #[tokio::test]
 async fn who_only_looks_is_told_too() {
     let place = Place::new();

@@ -8,7 +8,7 @@
 use std::{
     cell::Cell,
     sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-    thread,
+    thread::{self, JoinHandle},
 };
 
 use rusqlite::Connection;
@@ -39,8 +39,20 @@ pub(super) struct Checkpoints {
 
 /// The thread that copies. It ends, and closes its connection, when this is dropped.
 struct Copier {
-    begin: SyncSender<()>,
+    /// `None` only while this is dropped.
+    begin: Option<SyncSender<()>>,
     ended: Receiver<()>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Drop for Copier {
+    /// Its connection must not be the last one that is closed: it leaves the log as it is.
+    fn drop(&mut self) {
+        self.begin = None;
+        if let Some(thread) = self.thread.take() {
+            _ = thread.join();
+        }
+    }
 }
 
 impl Checkpoints {
@@ -99,7 +111,8 @@ impl Checkpoints {
         if self.copier.is_none() {
             self.copier = start(self.address.clone());
         }
-        self.copier.as_ref().is_some_and(|copier| copier.begin.send(()).is_ok())
+        let begin = self.copier.as_ref().and_then(|copier| copier.begin.as_ref());
+        begin.is_some_and(|begin| begin.send(()).is_ok())
     }
 }
 
@@ -117,12 +130,16 @@ fn start(address: Address) -> Option<Copier> {
                 break;
             }
         }
-        store::close(connection);
+        store::abandon(connection);
     };
     let started = thread::Builder::new()
         .name("streamer-checkpoint".to_owned())
         .spawn(work);
-    started.is_ok().then_some(Copier { begin, ended })
+    Some(Copier {
+        begin: Some(begin),
+        ended,
+        thread: Some(started.ok()?),
+    })
 }
 
 /// Copies again what was added meanwhile, as long as that becomes less.
@@ -135,6 +152,17 @@ fn copy_nearly_all(connection: &Connection) {
         }
         (all, last) = (copied, now);
     }
+}
+
+/// Copies the log; tells whether all of it was copied, so that it begins again with the next commit.
+pub(super) fn copy_all(connection: &Connection) -> bool {
+    let checkpoint = || -> Step<bool> {
+        let mut checkpoint = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
+        Ok(checkpoint.query_row([], |row| {
+            Ok(row.get::<_, i64>(1)? > 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
+        })?)
+    };
+    checkpoint().unwrap_or(false)
 }
 
 /// Copies what is in the log and not needed by a reader, and gives how many of its pages have been copied since it began;

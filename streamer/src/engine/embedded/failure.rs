@@ -81,6 +81,11 @@ impl Failure {
         self.cause == Cause::Busy
     }
 
+    /// Whether SQLite found no room, in the file or on the device.
+    pub(super) fn is_full(&self) -> bool {
+        self.kind == EngineErrorKind::Full && self.cause == Cause::Transaction
+    }
+
     pub(super) fn is_no_group(&self) -> bool {
         self.kind == EngineErrorKind::NoGroup
     }

@@ -2,11 +2,15 @@
 //!
 //! A file that is deleted or replaced while it is open lives on, unseen, until the last connection to it is closed. What
 //! is committed to it then is lost to everybody. So each transaction ends with a look at what lies at the path: another
-//! file there fails the transaction, and the next one opens that file.
+//! file there fails the transaction, and the next one opens that file. The log is looked at in the same way: who puts a
+//! backup in place may remove the log and write over the file.
 
 use std::{
-    path::Path,
-    sync::atomic::{AtomicU64, Ordering},
+    path::{Path, PathBuf},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use rusqlite::Connection;
@@ -48,18 +52,38 @@ impl Purpose {
 
 /// How often the file at the path was found to be another one, by anybody in this engine.
 #[derive(Debug, Default)]
-pub(super) struct Replacements(AtomicU64);
+pub(super) struct Replacements {
+    count: AtomicU64,
+    /// The file that sessions are open on since the last one; `None` until the first is.
+    file: Mutex<Option<FileId>>,
+}
 
 impl Replacements {
     pub(super) fn count(&self) -> u64 {
-        self.0.load(Ordering::Acquire)
+        self.count.load(Ordering::Acquire)
     }
 
-    /// Counts one that was noticed by a session from the time after `known`; several may notice the same.
-    fn noticed(&self, known: u64) {
-        _ = self
-            .0
-            .compare_exchange(known, known + 1, Ordering::AcqRel, Ordering::Acquire);
+    /// A session was opened on a file, which may be another one than those of other sessions. Gives the count with it.
+    fn opened(&self, file: FileId) -> u64 {
+        let mut known = self.known();
+        if known.is_some_and(|known| known != file) {
+            self.count.fetch_add(1, Ordering::AcqRel);
+        }
+        *known = Some(file);
+        self.count()
+    }
+
+    /// A session from the time after so many found the file replaced; several may notice the same.
+    fn noticed(&self, count: u64) {
+        let mut known = self.known();
+        if self.count() == count {
+            self.count.fetch_add(1, Ordering::AcqRel);
+            *known = None;
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, Option<FileId>> {
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -70,8 +94,16 @@ pub(super) struct Session {
     pub(super) checkpoints: Option<Checkpoints>,
     /// How much may be appended; where that is limited.
     pub(super) room: Option<Room>,
-    file: Option<FileId>,
+    files: Option<Files>,
     replacements: u64,
+}
+
+/// What a connection is open on.
+struct Files {
+    file: FileId,
+    log_path: PathBuf,
+    /// Known after the first transaction that opens it. It stays as long as anybody has the file open.
+    log: Option<FileId>,
 }
 
 impl Session {
@@ -86,18 +118,24 @@ impl Session {
     }
 
     fn open_once(address: &Address, purpose: Purpose, replacements: &Replacements) -> Step<Self> {
-        let replacements = replacements.count();
-        let (connection, file) = match &address.path {
-            Some(path) => open_file(path, || purpose.open(address))?,
-            None => (purpose.open(address)?, None),
+        let (connection, files) = match &address.path {
+            Some(path) if FileId::IS_KNOWN => {
+                let (connection, file) = open_file(path, || purpose.open(address))?;
+                let (log_path, log) = (log_of(path), None);
+                (connection, Some(Files { file, log_path, log }))
+            }
+            _ => (purpose.open(address)?, None),
         };
         let writes = purpose == Purpose::Write;
         Ok(Self {
             checkpoints: (writes && address.path.is_some()).then(|| Checkpoints::of(&connection, address)),
             room: if writes { Room::of(&connection, address)? } else { None },
             connection,
-            file,
-            replacements,
+            replacements: match &files {
+                Some(files) => replacements.opened(files.file),
+                None => replacements.count(),
+            },
+            files,
         })
     }
 
@@ -115,37 +153,52 @@ impl Session {
         self.replacements != replacements.count()
     }
 
-    /// An error if the file at the path is not the one that this connection is open on.
-    pub(super) fn check_file(&self, address: &Address, replacements: &Replacements) -> Step<()> {
-        let Some(path) = &address.path else { return Ok(()) };
-        if self.file == FileId::at(path) && (self.file.is_some() || !FileId::IS_KNOWN) {
+    /// An error if the file at the path is not the one that this connection is open on. To be called after each transaction.
+    pub(super) fn check_file(&mut self, address: &Address, replacements: &Replacements) -> Step<()> {
+        let (Some(path), Some(files)) = (&address.path, &mut self.files) else {
+            return Ok(());
+        };
+        let log = FileId::at(&files.log_path);
+        files.log = files.log.or(log);
+        if FileId::at(path) == Some(files.file) && log == files.log {
             return Ok(());
         }
         replacements.noticed(self.replacements);
         Err(Failure::replaced(path))
     }
 
-    pub(super) fn close(self) {
-        // The thread that copies the log has a connection, too: both close.
+    /// Closes the connection, and the one of the thread that copies the log.
+    pub(super) fn close(self, replacements: &Replacements) {
         drop(self.checkpoints);
-        store::close(self.connection);
+        if self.replacements == replacements.count() {
+            store::close(self.connection);
+        } else {
+            store::abandon(self.connection);
+        }
     }
 }
 
 /// Opens until the file at the path was the same before and after, so that it is known which one it is. A connection does
 /// not tell which file it has open.
-fn open_file(path: &Path, open: impl Fn() -> Step<Connection>) -> Step<(Connection, Option<FileId>)> {
+fn open_file(path: &Path, open: impl Fn() -> Step<Connection>) -> Step<(Connection, FileId)> {
     let mut before = FileId::at(path);
     for _ in 0..OPENINGS {
         let connection = open()?;
         let after = FileId::at(path);
-        if before == after && (after.is_some() || !FileId::IS_KNOWN) {
-            return Ok((connection, after));
+        match after.filter(|after| before == Some(*after)) {
+            Some(file) => return Ok((connection, file)),
+            None => store::close(connection),
         }
-        store::close(connection);
         before = after;
     }
     Err(Failure::replaced(path))
+}
+
+/// Where SQLite keeps the log of a file.
+pub(super) fn log_of(path: &Path) -> PathBuf {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    PathBuf::from(log)
 }
 
 /// Which file lies at a path.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
 
 use super::{
     address::Address,
@@ -63,6 +63,14 @@ pub(super) fn close(connection: Connection) {
     static CLOSING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = CLOSING.lock().unwrap_or_else(PoisonError::into_inner);
     drop(connection);
+}
+
+/// Closes a connection to a file that is not the one at its path any more: nothing is copied into what is there.
+pub(super) fn abandon(connection: Connection) {
+    if let Err(error) = connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true) {
+        tracing::debug!("a connection to a file that was replaced is closed as any other: {error}");
+    }
+    close(connection);
 }
 
 fn connect(address: &Address, more: OpenFlags) -> Step<Connection> {

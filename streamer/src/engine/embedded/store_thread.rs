@@ -18,6 +18,7 @@ use tokio::sync::mpsc::Receiver;
 use super::{
     address::Address,
     answers::Unanswered,
+    checkpoint,
     failure::{Failure, Step},
     session::{Purpose, Replacements, Session},
     store::TRY_AGAIN,
@@ -148,7 +149,7 @@ impl StoreThread {
 
     /// Runs jobs until each of them is answered.
     fn see_to(&mut self, mut jobs: Jobs) {
-        let mut looked_again = false;
+        let (mut looked_again, mut log_copied) = (false, false);
         while !jobs.is_empty() {
             let Err(Failed { failure, at }) = self.transaction(&mut jobs) else {
                 self.held = None;
@@ -167,6 +168,17 @@ impl StoreThread {
                 // Perhaps only the connection is at fault. What may have been committed is not run once more.
                 if !looked_again && at != Stage::Commit {
                     looked_again = true;
+                    continue;
+                }
+            }
+            if failure.is_full() && !log_copied {
+                // Where the device is full and the database has free pages, a log that begins again needs no more room.
+                log_copied = true;
+                if self
+                    .session
+                    .as_ref()
+                    .is_some_and(|session| checkpoint::copy_all(&session.connection))
+                {
                     continue;
                 }
             }
@@ -236,7 +248,7 @@ impl StoreThread {
 
     fn close(&mut self) {
         if let Some(session) = self.session.take() {
-            session.close();
+            session.close(&self.replacements);
         }
     }
 }

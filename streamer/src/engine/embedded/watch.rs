@@ -16,7 +16,11 @@ use std::{
 use rusqlite::Connection;
 use tokio::sync::watch;
 
-use super::{address::Address, session::FileId, store};
+use super::{
+    address::Address,
+    session::{FileId, log_of},
+    store,
+};
 
 /// How often to look while things happen, and how long that counts as now.
 const SOON: Duration = Duration::from_millis(2);
@@ -166,7 +170,8 @@ struct Watched<'a> {
     address: &'a Address,
     log: Option<PathBuf>,
     connection: Option<Connection>,
-    file: Option<FileId>,
+    /// The file and its log.
+    files: (Option<FileId>, Option<FileId>),
     version: Option<i64>,
     log_written: Option<SystemTime>,
     asked: Instant,
@@ -174,16 +179,12 @@ struct Watched<'a> {
 
 impl<'a> Watched<'a> {
     fn new(address: &'a Address) -> Self {
-        let log = address.path.as_ref().map(|path| {
-            let mut log = path.clone().into_os_string();
-            log.push("-wal");
-            PathBuf::from(log)
-        });
+        let log = address.path.as_deref().map(log_of);
         Self {
             address,
             log,
             connection: None,
-            file: None,
+            files: (None, None),
             version: None,
             log_written: None,
             asked: Instant::now(),
@@ -192,13 +193,14 @@ impl<'a> Watched<'a> {
 
     /// Whether something was committed since the last call; also true the first time.
     fn changed(&mut self, recently: bool) -> bool {
-        let file = self.address.path.as_deref().and_then(FileId::at);
-        if file != self.file {
-            // Another file: who looks now is told so.
-            self.file = file;
+        let at = |path: Option<&Path>| path.and_then(FileId::at);
+        let files = (at(self.address.path.as_deref()), at(self.log.as_deref()));
+        if files != self.files {
+            // Other files: who looks now is told so.
+            self.files = files;
             self.version = None;
             if let Some(connection) = self.connection.take() {
-                store::close(connection);
+                store::abandon(connection);
             }
             return true;
         }
