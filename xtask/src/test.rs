@@ -4,12 +4,12 @@ use anyhow::{Context, Result, ensure};
 
 use crate::{bench, cargo};
 
-/// The drivers that bring a client library of their own, which nothing else compiles.
-const ARCHIVES: [&str; 4] = [
+/// What brings a client library of its own, which nothing else compiles.
+const DATABASES: [&str; 4] = [
     "-p",
     "streamer-events",
     "--features",
-    "archive-postgres,archive-mysql,archive-object",
+    "archive-postgres,archive-mysql,archive-object,outbox-postgres,outbox-mysql,outbox-sqlite",
 ];
 
 /// Formatting and lints, of the benchmark too, and documentation.
@@ -22,7 +22,7 @@ pub(crate) fn check() -> Result<()> {
     cargo(
         &[
             &["clippy"],
-            &ARCHIVES[..],
+            &DATABASES[..],
             &["--all-targets", "--", "--deny", "warnings"],
         ]
         .concat(),
@@ -47,7 +47,8 @@ pub(crate) fn check() -> Result<()> {
 pub(crate) fn test() -> Result<()> {
     cargo(&["test", "--workspace"], &[])?;
     let drivers = ["--test", "archive", "--", "drivers::", "postgres"];
-    cargo(&[&["test"], &ARCHIVES[..], &drivers].concat(), &[])
+    cargo(&[&["test"], &DATABASES[..], &drivers].concat(), &[])?;
+    cargo(&[&["test"], &DATABASES[..], &["--test", "outbox"]].concat(), &[])
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {

@@ -107,6 +107,11 @@ impl EngineError {
         self.timed_out
     }
 
+    /// The same error for another one that it concerns too; without its source.
+    pub(crate) fn without_source(&self) -> Self {
+        Self::new(self.kind, self.attempted.clone(), self.reason.clone()).timed_out(self.timed_out)
+    }
+
     /// Why it happened, for programs.
     #[must_use]
     pub fn kind(&self) -> EngineErrorKind {

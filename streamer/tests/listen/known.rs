@@ -155,12 +155,6 @@ pub(crate) const KNOWN: &[Known] = &[
         fails: Sometimes,
     },
     Known {
-        fault: "8: a batch that takes long is asked for again and again",
-        cases: &["a_batch_that_takes_longer_than_a_time_out_arrives"],
-        topologies: &[Distant],
-        fails: Always,
-    },
-    Known {
         fault: "9: clean stops count as attempts",
         cases: &[
             "clean_stops_count_as_no_attempts",

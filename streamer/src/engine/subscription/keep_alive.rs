@@ -30,8 +30,19 @@ impl KeepAlive {
     /// The time to wait before attempt `attempt` (the first is 1).
     pub(crate) fn delay(&self, attempt: u32) -> Duration {
         let doubled = self.first_delay.saturating_mul(1 << attempt.saturating_sub(1).min(20));
-        doubled.min(self.longest_delay).mul_f64(rand::random_range(0.5..=1.0))
+        doubled.min(self.longest_delay).mul_f64(shortened())
     }
+}
+
+#[cfg(not(test))]
+fn shortened() -> f64 {
+    rand::random_range(0.5..=1.0)
+}
+
+/// A simulation has to replay exactly.
+#[cfg(test)]
+fn shortened() -> f64 {
+    0.75
 }
 
 #[cfg(test)]

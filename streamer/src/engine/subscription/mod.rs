@@ -40,8 +40,24 @@
 // Until `listen` is built on it, nothing else uses this module.
 #![allow(dead_code, unused_imports)]
 
+mod close;
+mod delayed_retries;
 mod event;
+mod in_flight;
 mod keep_alive;
+mod lease;
+mod positions;
+mod prefetch;
+mod quiet;
+mod settle;
+mod shards;
+#[cfg(test)]
+mod simulation;
+mod source;
+mod state;
+mod strangers;
+mod take_up;
+mod trouble;
 
 use std::{sync::Arc, time::Duration};
 
@@ -50,6 +66,7 @@ use futures_util::future::BoxFuture;
 
 pub(crate) use self::event::{Event, EventSink, Scope};
 pub use self::keep_alive::KeepAlive;
+use self::{shards::Sources, state::Core};
 use super::{EngineError, EngineResult, FailureChange, GroupStart, GroupStore, Member};
 use crate::entry::{Entry, StreamName};
 
@@ -137,13 +154,40 @@ pub(crate) struct NamedTask {
 
 /// Begins a subscription. Does no I/O: the first [`Deliveries::next`] finds out where the streams stand, as patiently as
 /// later reads.
-pub(crate) fn subscribe(_store: Arc<dyn GroupStore>, _spec: Spec, _events: EventSink) -> Subscription {
-    unreachable!("nothing subscribes yet: `listen` still reads by itself")
+pub(crate) fn subscribe(store: Arc<dyn GroupStore>, spec: Spec, events: EventSink) -> Subscription {
+    let core = Arc::new(Core::new(store, spec, events));
+    let (sources, shards) = shards::sources(&core);
+    let mut tasks = Vec::new();
+    for future in shards {
+        tasks.push(NamedTask {
+            name: "read",
+            future: Box::pin(future),
+        });
+    }
+    if core.spec.member.is_some() {
+        tasks.push(NamedTask {
+            name: "lease",
+            future: Box::pin(lease::keep(core.clone())),
+        });
+        tasks.push(NamedTask {
+            name: "sweep",
+            future: Box::pin(lease::sweep(core.clone())),
+        });
+    }
+    Subscription {
+        deliveries: Deliveries {
+            core: core.clone(),
+            sources,
+        },
+        settler: Settler { core },
+        tasks,
+    }
 }
 
 /// The reading end; one task has it.
 pub(crate) struct Deliveries {
-    never: std::convert::Infallible,
+    core: Arc<Core>,
+    sources: Sources,
 }
 
 impl Deliveries {
@@ -157,7 +201,7 @@ impl Deliveries {
     ///
     /// The store failed, and keep-alive is off, gave up, or does not help. Nothing more can be read then.
     pub(crate) async fn next(&mut self) -> Result<Next, SubscribeError> {
-        match self.never {}
+        self.sources.next(&self.core).await
     }
 
     /// What was prefetched, without waiting. To be called before the caller parks (because workers are behind): nobody
@@ -167,18 +211,18 @@ impl Deliveries {
     ///
     /// As [`Deliveries::next`].
     pub(crate) async fn drain(&mut self) -> Result<Option<Vec<Delivery>>, SubscribeError> {
-        match self.never {}
+        self.sources.drain().await
     }
 
     /// A batch was handed to workers, after waiting so long for room: how fast messages are handled decides how many are
     /// read at once, and whether the store is asked ahead.
-    pub(crate) fn observe_dispatch(&mut self, _messages: usize, _waited: Duration) {
-        match self.never {}
+    pub(crate) fn observe_dispatch(&mut self, messages: usize, waited: Duration) {
+        self.core.limit().observe_dispatch(messages, waited);
     }
 
     /// Whether the last read took all that it asked for of a stream, which then may have more: the next one will not wait.
     pub(crate) fn has_backlog(&self) -> bool {
-        match self.never {}
+        self.sources.has_backlog()
     }
 }
 
@@ -225,7 +269,7 @@ pub(crate) struct DeliveryRef {
 /// What becomes of deliveries. Cheap to clone: workers, the settle stage and the supervisor each have one.
 #[derive(Clone)]
 pub(crate) struct Settler {
-    never: std::convert::Infallible,
+    core: Arc<Core>,
 }
 
 impl Settler {
@@ -233,8 +277,8 @@ impl Settler {
     ///
     /// Ready at once in nearly every case. It waits for the store when the lease has expired (the process stood still), and
     /// for entries that were delivered twice before: a crash must count for the one that ran.
-    pub(crate) async fn begin(&self, _at: DeliveryRef) -> Begin {
-        match self.never {}
+    pub(crate) async fn begin(&self, at: DeliveryRef) -> Begin {
+        self.core.begin(at).await
     }
 
     /// Ends deliveries, all in one round trip, and answers for each by itself. Under keep-alive it is patient with
@@ -242,13 +286,13 @@ impl Settler {
     ///
     /// Several calls may run at once. A call returns when all of its settlements have an answer, so that one that waits for
     /// a node that is away should not hold up the next call.
-    pub(crate) async fn settle(&self, _many: Vec<Settlement>) -> Vec<Settled> {
-        match self.never {}
+    pub(crate) async fn settle(&self, many: Vec<Settlement>) -> Vec<Settled> {
+        self.core.settle(many).await
     }
 
     /// Ends reading: [`Deliveries::next`] will end with [`WhyEnded::Stopped`], and no attempt begins any more.
     pub(crate) fn stop_reading(&self) {
-        match self.never {}
+        self.core.stop_reading();
     }
 
     /// Gives back what is left and leaves the group. To be called once workers and settling have ended, whatever the reason:
@@ -257,8 +301,8 @@ impl Settler {
     /// # Errors
     ///
     /// The store failed or did not answer in time: what was not given back can be claimed after the reclaim time.
-    pub(crate) async fn close(&self, _how: Close) -> EngineResult<()> {
-        match self.never {}
+    pub(crate) async fn close(&self, how: Close) -> EngineResult<()> {
+        self.core.close(how).await
     }
 }
 
@@ -366,4 +410,9 @@ pub(crate) enum SubscribeError {
         member.group
     )]
     NameInUse { stream: StreamName, member: Member },
+}
+
+/// The bytes of an entry's fields.
+fn bytes_of(entry: &Entry) -> usize {
+    entry.fields.iter().map(|(name, value)| name.len() + value.len()).sum()
 }

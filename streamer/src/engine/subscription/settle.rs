@@ -1,0 +1,387 @@
+//! Ends deliveries: records what failed, and only then acknowledges.
+//!
+//! The store keeps the order within one request; here is what a request consists of, when it may be sent, and what
+//! becomes of a refusal. Trouble with one stream holds up only that stream's settlements.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::time::Instant;
+
+use super::{
+    Core, DeliveryRef, End, Event, Retry, Scope, Settled, Settlement,
+    delayed_retries::{Arming, Deferred, KeptRetry},
+    in_flight::Ending,
+    trouble::{is_missing, may_pass},
+};
+use crate::{
+    engine::{Deferral, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement},
+    entry::StreamName,
+};
+
+/// For how long a store that fails is tried after the end was asked for.
+const PATIENCE_AFTER_STOP: Duration = Duration::from_secs(2);
+
+/// The settlements of one stream.
+struct Plan {
+    stream: u32,
+    request: (StreamName, Vec<EntrySettlement>),
+    /// For each of the request: which settlement of the call, where it is, and what it means here.
+    parts: Vec<Part>,
+}
+
+struct Part {
+    /// Which settlement of the call it is.
+    index: u32,
+    at: DeliveryRef,
+    after: After,
+}
+
+/// What happens when the store has it.
+enum After {
+    Nothing,
+    /// It waits here for its next attempt.
+    Retry(Box<Waits>),
+    /// It stays pending.
+    Kept,
+    /// Another consumer has it.
+    NotOurs,
+}
+
+struct Waits {
+    since: Instant,
+    delay: Duration,
+    count_before: u32,
+    arming: Arming,
+    kept: Option<Box<KeptRetry>>,
+}
+
+impl Core {
+    /// See [`Settler::settle`](super::Settler::settle).
+    pub(super) async fn settle(self: &Arc<Self>, many: Vec<Settlement>) -> Vec<Settled> {
+        let called = Instant::now();
+        let mut answers = Vec::with_capacity(many.len());
+        answers.extend(many.iter().map(|_| Settled::Done));
+        let mut plans = self.plan(many, &mut answers);
+        let mut attempts = 0;
+        while !plans.is_empty() {
+            let outcomes = self.send(&mut plans, called, attempts).await;
+            let patient = self.is_patient(called, attempts);
+            let (mut again, mut last_error) = (Vec::new(), None);
+            let streams = plans.iter().map(|plan| plan.stream).collect::<Vec<_>>();
+            for (plan, outcome) in plans.into_iter().zip(outcomes) {
+                match outcome {
+                    Ok(()) => self.stored(plan, &mut answers),
+                    Err(error) if patient && may_pass(error.kind()) => {
+                        if is_missing(error.kind()) {
+                            self.in_flight.set_vanished(plan.stream, true);
+                        }
+                        again.push(plan);
+                        last_error = Some(error);
+                    }
+                    Err(error) => self.refused(plan, &error, &mut answers),
+                }
+            }
+            plans = again;
+            match last_error {
+                Some(error) => {
+                    attempts += 1;
+                    self.wait_to_settle(&plans, &error, attempts, called).await;
+                }
+                None if attempts > 0 => (self.events)(Event::Resumed {
+                    scope: &Scope::Settling(streams),
+                }),
+                None => {}
+            }
+        }
+        answers
+    }
+
+    /// Takes the settlements apart by stream.
+    fn plan(&self, many: Vec<Settlement>, answers: &mut [Settled]) -> Vec<Plan> {
+        let mut by_stream = Vec::<(u32, Vec<(u32, Settlement)>)>::new();
+        let count = many.len();
+        for (index, settlement) in many.into_iter().enumerate() {
+            let stream = settlement.at.stream;
+            let index = index as u32;
+            match by_stream.iter_mut().rev().find(|(known, _)| *known == stream) {
+                Some((_, settlements)) => settlements.push((index, settlement)),
+                None => {
+                    let mut settlements = Vec::with_capacity(if by_stream.is_empty() { count } else { 16 });
+                    settlements.push((index, settlement));
+                    by_stream.push((stream, settlements));
+                }
+            }
+        }
+        let mut plans = Vec::with_capacity(by_stream.len());
+        for (stream, settlements) in by_stream {
+            let plan = self.plan_stream(stream, settlements, answers);
+            if !plan.parts.is_empty() {
+                plans.push(plan);
+            }
+        }
+        plans
+    }
+
+    fn plan_stream(&self, stream: u32, settlements: Vec<(u32, Settlement)>, answers: &mut [Settled]) -> Plan {
+        let mut plan = Plan {
+            stream,
+            request: (self.name(stream).clone(), Vec::with_capacity(settlements.len())),
+            parts: Vec::with_capacity(settlements.len()),
+        };
+        let refs = settlements.iter().map(|(_, settlement)| {
+            let acknowledges = matches!(settlement.end, End::Acknowledge { .. });
+            (settlement.at, acknowledges)
+        });
+        let mut endings = Vec::with_capacity(settlements.len());
+        self.in_flight.settling(stream, refs, |ending| endings.push(ending));
+        for ((index, settlement), ending) in settlements.into_iter().zip(endings) {
+            let Some(ending) = ending else {
+                answers[index as usize] = Settled::NotOurs;
+                continue;
+            };
+            let at = settlement.at;
+            let (end, after) = match ending.is_lost {
+                true => (EntryEnd::Forget, After::NotOurs),
+                false => self.end(settlement.end, ending),
+            };
+            plan.request.1.push(EntrySettlement {
+                id: ending.id,
+                end,
+                failures: settlement.failures,
+            });
+            plan.parts.push(Part { index, at, after });
+        }
+        plan
+    }
+
+    /// What a settlement means to the store, and what to do when it has it.
+    fn end(&self, end: End, ending: Ending) -> (EntryEnd, After) {
+        let is_in_group = self.spec.member.is_some();
+        let count = u64::from(ending.count_before) + u64::from(ending.begun);
+        match end {
+            End::Acknowledge { delete } => (
+                EntryEnd::Acknowledge {
+                    delete,
+                    had_retry_state: ending.has_retry_state,
+                },
+                After::Nothing,
+            ),
+            End::Retry(retry) => {
+                let Retry {
+                    delay,
+                    retry_state,
+                    kept,
+                } = *retry;
+                let arming = Arming::of(self.spec.reclaim.filter(|_| is_in_group), delay);
+                let waits = Waits {
+                    since: Instant::now(),
+                    delay,
+                    count_before: u32::try_from(count).unwrap_or(u32::MAX),
+                    arming,
+                    kept: kept
+                        .filter(|_| !is_in_group)
+                        .map(|kept| Box::new(KeptRetry::new(*kept, retry_state.clone()))),
+                };
+                let deferral = || Deferral {
+                    retry_state,
+                    delay,
+                    idle: arming.idle,
+                    count,
+                };
+                let end = match is_in_group {
+                    true => EntryEnd::Defer(Box::new(deferral())),
+                    false => EntryEnd::Forget,
+                };
+                (end, After::Retry(Box::new(waits)))
+            }
+            End::KeepPending { retry_state } => {
+                let deferral = Deferral {
+                    retry_state: *retry_state,
+                    delay: Duration::ZERO,
+                    idle: Duration::ZERO,
+                    count,
+                };
+                (EntryEnd::Defer(Box::new(deferral)), After::Kept)
+            }
+            End::Release { begun } => {
+                let count = u64::from(ending.count_before) + u64::from(begun);
+                (EntryEnd::Release { count }, After::Nothing)
+            }
+        }
+    }
+
+    /// Sends what is planned; after a failure only for as long as there is patience.
+    async fn send(&self, plans: &mut [Plan], called: Instant, attempts: u32) -> Vec<EngineResult<()>> {
+        let mut unrenewed = Vec::new();
+        for plan in plans.iter_mut() {
+            unrenewed.push(self.ensure_lease(plan).await.err());
+        }
+        let member = self.spec.member.as_ref();
+        let needed = plans
+            .iter()
+            .zip(&unrenewed)
+            .map(|(plan, unrenewed)| unrenewed.is_none() && plan.is_needed(member.is_some()))
+            .collect::<Vec<_>>();
+        let mut requests = plans
+            .iter_mut()
+            .zip(&needed)
+            .filter(|(_, needed)| **needed)
+            .map(|(plan, _)| (plan.request.0.clone(), std::mem::take(&mut plan.request.1)))
+            .collect::<Vec<_>>();
+        let answers = match requests.is_empty() {
+            true => Vec::new(),
+            false => {
+                let answers = self.store.settle(member, &requests);
+                match attempts {
+                    0 => answers.await,
+                    // A store that does not answer must not take the whole time that there is to finish.
+                    _ => tokio::select! {
+                        biased;
+                        answers = answers => answers,
+                        () = self.out_of_patience(called) => requests.iter().map(|_| Err(given_up())).collect(),
+                    },
+                }
+            }
+        };
+        let mut answers = answers.into_iter();
+        let mut requests = requests.drain(..);
+        let outcomes = plans.iter_mut().zip(needed).zip(unrenewed);
+        let outcomes = outcomes.map(|((plan, needed), unrenewed)| {
+            if let Some(error) = unrenewed {
+                return Err(error);
+            }
+            if !needed {
+                return Ok(());
+            }
+            if let Some(request) = requests.next() {
+                plan.request = request;
+            }
+            answers
+                .next()
+                .unwrap_or_else(|| Err(super::positions::no_answer(&plan.request.0)))
+        });
+        outcomes.collect()
+    }
+
+    /// Nothing is acknowledged under an expired lease: what another consumer runs would be.
+    async fn ensure_lease(&self, plan: &mut Plan) -> EngineResult<()> {
+        let stream = plan.stream;
+        let is_expired = || {
+            self.in_flight
+                .any_expired(stream, plan.parts.iter().map(|part| part.at))
+        };
+        if !is_expired() {
+            return Ok(());
+        }
+        self.renew_expired(stream, is_expired).await?;
+        for (part, settlement) in plan.parts.iter_mut().zip(&mut plan.request.1) {
+            if self.in_flight.is_lost(part.at) {
+                part.after = After::NotOurs;
+                settlement.end = EntryEnd::Forget;
+            }
+        }
+        Ok(())
+    }
+
+    /// The store has it.
+    fn stored(&self, plan: Plan, answers: &mut [Settled]) {
+        let stream = plan.stream;
+        for (part, settlement) in plan.parts.iter().zip(&plan.request.1) {
+            if matches!(part.after, After::Kept) {
+                self.strangers.known(stream, settlement.id);
+            }
+            if matches!(part.after, After::NotOurs) {
+                answers[part.index as usize] = Settled::NotOurs;
+            }
+        }
+        let refs = plan.parts.iter().map(|part| part.at).collect::<Vec<_>>();
+        let waits = plan.parts.into_iter().zip(plan.request.1);
+        for (part, settlement) in waits {
+            let After::Retry(waits) = part.after else { continue };
+            if waits.kept.is_none() && !self.may_defer() {
+                // It comes by the ordinary claim.
+                self.strangers.known(stream, settlement.id);
+                continue;
+            }
+            let deferred = Deferred {
+                at: waits.since + waits.delay,
+                count_before: waits.count_before,
+                valid_until: waits.arming.valid_for.map(|valid| waits.since + valid),
+                kept: waits.kept,
+            };
+            self.delayed(stream).add(stream, settlement.id, deferred);
+        }
+        // Only now: nothing may look settled while it is neither in the table nor waiting.
+        self.in_flight.settled(stream, refs);
+    }
+
+    fn refused(&self, plan: Plan, error: &EngineError, answers: &mut [Settled]) {
+        self.in_flight
+            .refused(plan.stream, plan.parts.iter().map(|part| part.at));
+        for part in plan.parts {
+            answers[part.index as usize] = Settled::Refused(error.without_source());
+        }
+    }
+
+    // ----- patience -----------------------------------------------------------------------------------------------
+
+    /// Whether there is another attempt.
+    fn is_patient(&self, called: Instant, attempts: u32) -> bool {
+        let Some(keep_alive) = self.spec.keep_alive else {
+            return false;
+        };
+        let in_time = self.deadline(called).is_none_or(|deadline| Instant::now() < deadline);
+        in_time && keep_alive.max_attempts.is_none_or(|most| attempts < most)
+    }
+
+    /// When patience ends, if the end was asked for.
+    fn deadline(&self, called: Instant) -> Option<Instant> {
+        let stopped_at = self.stopped_at.get()?;
+        Some((*stopped_at).max(called) + PATIENCE_AFTER_STOP)
+    }
+
+    async fn out_of_patience(&self, called: Instant) {
+        self.stop.cancelled().await;
+        if let Some(deadline) = self.deadline(called) {
+            tokio::time::sleep_until(deadline).await;
+        }
+    }
+
+    async fn wait_to_settle(&self, plans: &[Plan], error: &EngineError, attempt: u32, called: Instant) {
+        let streams = plans.iter().map(|plan| plan.stream).collect();
+        let delay = self.spec.keep_alive.unwrap_or_default().delay(attempt);
+        (self.events)(Event::Interrupted {
+            scope: &Scope::Settling(streams),
+            error,
+            attempt,
+            delay,
+        });
+        tokio::select! {
+            biased;
+            () = tokio::time::sleep(delay) => {}
+            () = self.out_of_patience(called) => {}
+        }
+    }
+}
+
+impl Plan {
+    /// Whether the store has anything to do.
+    fn is_needed(&self, in_group: bool) -> bool {
+        self.request.1.iter().any(|settlement| {
+            settlement.failures.is_some()
+                || match settlement.end {
+                    EntryEnd::Acknowledge { delete, .. } => in_group || delete,
+                    EntryEnd::Defer(_) | EntryEnd::Release { .. } => in_group,
+                    EntryEnd::Forget => false,
+                }
+        })
+    }
+}
+
+fn given_up() -> EngineError {
+    EngineError::new(
+        EngineErrorKind::Unavailable,
+        "store what became of messages",
+        "the store did not answer, and the end was asked for: they stay pending and are handled again",
+    )
+}

@@ -1,0 +1,180 @@
+//! What an operator begins with.
+
+use sqlx::Row as _;
+
+use super::{Dialect, OutboxError, OutboxRelay, TABLE, database::Database};
+use crate::{Streamer, entry::unix_ms};
+
+/// The outbox in an application's database. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Outbox {
+    database: Database,
+}
+
+/// How an outbox stands.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct OutboxStatus {
+    /// How many rows are not published.
+    pub waiting: u64,
+    /// How long ago the oldest of them was written, in milliseconds; `None` when there is none.
+    pub oldest_ms: Option<u64>,
+    /// The rows that could not be published, oldest first, at most 100. Each keeps its key waiting.
+    pub blocked: Vec<BlockedRow>,
+    /// How many rows are blocked.
+    pub blocked_count: u64,
+    /// How many published rows are kept.
+    pub published: u64,
+}
+
+/// A row that could not be published.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct BlockedRow {
+    /// Its event ID, which [`Outbox::skip`] and [`Outbox::retry`] take.
+    pub event_id: String,
+    /// The stream.
+    pub stream: String,
+    /// Its key, whose other rows wait.
+    pub ordering_key: String,
+    /// How often it was tried.
+    pub attempts: u64,
+    /// Why it was refused last.
+    pub error: String,
+}
+
+impl Outbox {
+    /// Connects to the application's database: `postgres://`, `mysql://`, `mariadb://` or `sqlite://`, as sqlx takes them.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn connect(url: &str) -> Result<Self, OutboxError> {
+        Ok(Self {
+            database: Database::connect(url).await?,
+        })
+    }
+
+    /// The kind of database.
+    #[must_use]
+    pub fn dialect(&self) -> Dialect {
+        self.database.dialect
+    }
+
+    /// Creates the tables where they are missing.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn migrate(&self) -> Result<(), OutboxError> {
+        self.database.migrate().await
+    }
+
+    /// A relay that publishes its rows to a store.
+    pub fn relay(&self, streamer: &Streamer) -> OutboxRelay {
+        OutboxRelay::new(streamer.clone(), self.database.clone())
+    }
+
+    /// How it stands.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
+        let of = OutboxError::of("tell its status");
+        let pool = &self.database.pool;
+        let count =
+            |row: &sqlx::any::AnyRow, column: usize| row.try_get::<i64, _>(column).map(|count| count.max(0) as u64);
+        let sql = format!("SELECT COUNT(*), COALESCE(MIN(created_ms), -1) FROM {TABLE}");
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_one(pool)
+            .await
+            .map_err(&of)?;
+        let waiting = count(&row, 0).map_err(&of)?;
+        let oldest = row.try_get::<i64, _>(1).map_err(&of)?;
+        let sql = format!("SELECT COUNT(*) FROM {TABLE} WHERE blocked");
+        let blocked_count = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_one(pool)
+            .await
+            .map_err(&of)?;
+        let sql = format!("SELECT COUNT(*) FROM {TABLE}_published");
+        let published = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_one(pool)
+            .await
+            .map_err(&of)?;
+        let sql = format!(
+            "SELECT event_id, stream, ordering_key, attempts, last_error FROM {TABLE} WHERE blocked ORDER BY position LIMIT 100"
+        );
+        let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_all(pool)
+            .await
+            .map_err(&of)?;
+        let blocked = rows
+            .iter()
+            .map(blocked_row)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(&of)?;
+        Ok(OutboxStatus {
+            waiting,
+            oldest_ms: u64::try_from(oldest)
+                .ok()
+                .map(|oldest| unix_ms().saturating_sub(oldest)),
+            blocked,
+            blocked_count: count(&blocked_count, 0).map_err(&of)?,
+            published: count(&published, 0).map_err(&of)?,
+        })
+    }
+
+    /// Lets a blocked row be published again, or all of them (`None`). Tells how many.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError::NotBlocked`] for a row that is not there or not blocked.
+    pub async fn retry(&self, event_id: Option<&str>) -> Result<u64, OutboxError> {
+        let sql = format!("UPDATE {TABLE} SET blocked = FALSE, attempts = 0 WHERE blocked");
+        self.change_blocked(sql, event_id, "retry a row").await
+    }
+
+    /// Deletes a blocked row, which is never published: its key goes on with the next. Tells how many.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError::NotBlocked`] for a row that is not there or not blocked.
+    pub async fn skip(&self, event_id: &str) -> Result<u64, OutboxError> {
+        let sql = format!("DELETE FROM {TABLE} WHERE blocked");
+        self.change_blocked(sql, Some(event_id), "skip a row").await
+    }
+
+    async fn change_blocked(
+        &self,
+        mut sql: String,
+        event_id: Option<&str>,
+        attempted: &'static str,
+    ) -> Result<u64, OutboxError> {
+        if event_id.is_some() {
+            sql.push_str(" AND event_id = ");
+            sql.push_str(&self.database.dialect.placeholder(1));
+        }
+        let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+        if let Some(event_id) = event_id {
+            query = query.bind(event_id.to_owned());
+        }
+        let changed = query
+            .execute(&self.database.pool)
+            .await
+            .map_err(OutboxError::of(attempted))?
+            .rows_affected();
+        match event_id {
+            Some(event_id) if changed == 0 => Err(OutboxError::NotBlocked(event_id.to_owned())),
+            _ => Ok(changed),
+        }
+    }
+}
+
+fn blocked_row(row: &sqlx::any::AnyRow) -> Result<BlockedRow, sqlx::Error> {
+    Ok(BlockedRow {
+        event_id: row.try_get(0)?,
+        stream: String::from_utf8_lossy(&row.try_get::<Vec<u8>, _>(1)?).into_owned(),
+        ordering_key: row.try_get(2)?,
+        attempts: row.try_get::<i64, _>(3)?.max(0) as u64,
+        error: row.try_get::<Option<String>, _>(4)?.unwrap_or_default(),
+    })
+}

@@ -1,0 +1,125 @@
+//! Events in sqlx's transactions.
+
+use std::future::Future;
+
+use super::{Column, Dialect, Once, OutboxRow};
+use crate::{EmitError, Event, Replayable, message::ReceivedMessage};
+
+/// A connection of sqlx, or a transaction: `&mut *transaction`.
+pub trait OutboxConnection: Send {
+    /// The kind of database.
+    const DIALECT: Dialect;
+
+    /// Runs a statement with these values, and tells how many rows it affected.
+    fn run(&mut self, sql: String, columns: Vec<Column>) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
+}
+
+macro_rules! connection {
+    ($feature:literal, $dialect:ident, $connection:ty) => {
+        #[cfg(feature = $feature)]
+        impl OutboxConnection for $connection {
+            const DIALECT: Dialect = Dialect::$dialect;
+
+            async fn run(&mut self, sql: String, columns: Vec<Column>) -> Result<u64, sqlx::Error> {
+                let mut query = sqlx::query(sqlx::AssertSqlSafe(sql));
+                for column in columns {
+                    query = match column {
+                        Column::Text(text) => query.bind(text),
+                        Column::Bytes(bytes) => query.bind(bytes),
+                        Column::Small(number) => query.bind(number),
+                        Column::Big(number) => query.bind(number),
+                    };
+                }
+                Ok(query.execute(self).await?.rows_affected())
+            }
+        }
+    };
+}
+
+connection!("outbox-postgres", Postgres, sqlx::PgConnection);
+connection!("outbox-mysql", MySql, sqlx::MySqlConnection);
+connection!("outbox-sqlite", Sqlite, sqlx::SqliteConnection);
+
+/// Writes an event in this transaction: it is emitted when the transaction commits, and only then. Events of one name keep
+/// their order.
+///
+/// ```no_run
+/// # use streamer::{DynamicEvent, outbox};
+/// # async fn example(pool: sqlx::PgPool) -> Result<(), Box<dyn std::error::Error>> {
+/// let mut transaction = pool.begin().await?;
+/// sqlx::query("UPDATE orders SET paid = TRUE WHERE id = 7").execute(&mut *transaction).await?;
+/// let event = DynamicEvent::new("order.paid", serde_json::json!({"id": 7}));
+/// outbox::emit_in(&mut *transaction, &event, "shop").await?;
+/// transaction.commit().await?;
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// What cannot be encoded; what the database refuses, where the transaction is still the caller's to roll back.
+pub async fn emit_in<C: OutboxConnection, E: Event>(
+    connection: &mut C,
+    event: &E,
+    domain: &str,
+) -> Result<(), EmitInError> {
+    emit_row_in(connection, OutboxRow::new(event, domain)?).await
+}
+
+/// Writes an event about a resource in this transaction, with a record for replays. The events of one resource keep their
+/// order, provided that the transaction locks the resource's row before this.
+///
+/// # Errors
+///
+/// As [`emit_in`].
+pub async fn emit_replayable_in<C: OutboxConnection, E: Replayable>(
+    connection: &mut C,
+    event: &E,
+    domain: &str,
+) -> Result<(), EmitInError> {
+    emit_row_in(connection, OutboxRow::replayable(event, domain)?).await
+}
+
+/// Writes a row of the outbox in this transaction.
+///
+/// # Errors
+///
+/// What the database refuses.
+pub async fn emit_row_in<C: OutboxConnection>(connection: &mut C, row: OutboxRow) -> Result<(), EmitInError> {
+    connection
+        .run(OutboxRow::insert(C::DIALECT), row.columns().into())
+        .await?;
+    Ok(())
+}
+
+impl Once {
+    /// Notes in this transaction that the message is handled; tells whether it is the first time. When it is not, there is
+    /// nothing to do.
+    ///
+    /// # Errors
+    ///
+    /// What the database refuses.
+    pub async fn in_transaction<C: OutboxConnection>(
+        connection: &mut C,
+        message: &ReceivedMessage,
+        group: &str,
+    ) -> Result<bool, sqlx::Error> {
+        let once = Self::new(message, group);
+        Ok(connection
+            .run(Self::statement(C::DIALECT), once.columns().into())
+            .await?
+            == 1)
+    }
+}
+
+/// An event that could not be written in a transaction.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EmitInError {
+    /// The payload has no JSON text.
+    #[error(transparent)]
+    Encode(#[from] EmitError),
+    /// The database refused.
+    #[error("could not write the event to the table `streamer_outbox`: {0}")]
+    Database(#[from] sqlx::Error),
+}

@@ -1,0 +1,7 @@
+//! The transactional outbox: what is committed is published, once and in order, on PostgreSQL, MariaDB and SQLite.
+#![allow(missing_docs, clippy::unwrap_used, reason = "tests")]
+
+mod databases;
+mod killed;
+mod relay;
+mod trouble;
