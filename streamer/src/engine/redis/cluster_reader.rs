@@ -22,8 +22,64 @@ use super::{
 };
 use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names};
 
-/// Reads streams of any slots.
-pub(super) struct ClusterReader {
+/// Reads streams of one slot.
+struct SlotReader {
+    reader: ServerReader,
+    cluster: Arc<Cluster>,
+}
+
+impl SlotReader {
+    async fn connect(cluster: &Arc<Cluster>, mode: ReadMode) -> EngineResult<Self> {
+        let name = match &mode {
+            ReadMode::Plain(positions) => positions.first().map(|(stream, _)| stream),
+            ReadMode::Group { streams, .. } => streams.first(),
+        };
+        let key = name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
+        let node = cluster.node_of(&key).await;
+        let node = node.map_err(|error| engine_error(format!("connect a reader of {}", names(&mode)), error))?;
+        let reader = ServerReader::connect(node, mode)
+            .await
+            .inspect_err(|_| cluster.suspect())?;
+        Ok(Self {
+            reader,
+            cluster: cluster.clone(),
+        })
+    }
+}
+
+#[async_trait]
+impl Reader for SlotReader {
+    async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
+        let read = self.reader.next(count, wait).await;
+        // Most likely the slot has moved, or its node is gone.
+        read.inspect_err(|_| self.cluster.suspect())
+    }
+
+    fn read_ahead(&mut self, allowed: bool) {
+        self.reader.read_ahead(allowed);
+    }
+
+    async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
+        self.reader.rest().await.inspect_err(|_| self.cluster.suspect())
+    }
+
+    fn interrupter(&self) -> Interrupter {
+        self.reader.interrupter()
+    }
+}
+
+/// A reader of streams of one slot, or of several.
+pub(super) async fn connect(cluster: &Arc<Cluster>, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
+    let mut parts = partition(mode, |stream| slot(stream.as_bytes()));
+    match parts.len() {
+        1 => Ok(Box::new(SlotReader::connect(cluster, parts.swap_remove(0)).await?)),
+        _ => Ok(Box::new(ClusterReader::connect(cluster, parts).await?)),
+    }
+}
+
+/// Reads streams of any slots: for who reads by hand. Listening has a reader for each slot instead, since an answer of a
+/// group's messages must not wait here, where nobody renews it.
+struct ClusterReader {
     slots: Vec<Slot>,
     answers: mpsc::Receiver<(usize, EngineResult<Vec<StreamEntries>>)>,
     /// What was read and is still to be passed on.
@@ -41,34 +97,22 @@ struct Slot {
 }
 
 impl ClusterReader {
-    pub(super) async fn connect(cluster: &Arc<Cluster>, mode: ReadMode) -> EngineResult<Self> {
-        let parts = partition(mode, |stream| slot(stream.as_bytes()));
+    async fn connect(cluster: &Arc<Cluster>, parts: Vec<ReadMode>) -> EngineResult<Self> {
         let (answer, answers) = mpsc::channel(parts.len().max(1));
         let mut tasks = JoinSet::new();
         let mut slots = Vec::with_capacity(parts.len());
         for (index, part) in parts.into_iter().enumerate() {
-            let name = match &part {
-                ReadMode::Plain(positions) => positions.first().map(|(stream, _)| stream),
-                ReadMode::Group { streams, .. } => streams.first(),
-            };
-            let key = name.map(|name| name.as_bytes().to_vec()).unwrap_or_default();
-            let node = cluster.node_of(&key).await;
-            let node = node.map_err(|error| engine_error(format!("connect a reader of {}", names(&part)), error))?;
-            let mut reader = ServerReader::connect(node, part).await?;
+            let mut reader = SlotReader::connect(cluster, part).await?;
             let (ask, mut asked) = mpsc::channel(1);
             slots.push(Slot {
                 ask,
                 interrupter: reader.interrupter(),
                 busy: false,
             });
-            let (answer, cluster) = (answer.clone(), cluster.clone());
+            let answer = answer.clone();
             tasks.spawn(async move {
                 while let Some((count, wait)) = asked.recv().await {
                     let read = reader.next(count, wait).await;
-                    if read.is_err() {
-                        // Most likely the slot has moved, or its node is gone.
-                        cluster.suspect();
-                    }
                     if answer.send((index, read)).await.is_err() {
                         return;
                     }

@@ -8,7 +8,7 @@ use redis::{Cmd, RedisResult, Value, cmd};
 use super::{
     RedisEngine,
     address::Server,
-    cluster_reader::ClusterReader,
+    cluster_reader,
     command::{at_least_one, group_start, millis, signed},
     error::engine_error,
     no_such_key,
@@ -50,10 +50,10 @@ impl GroupStore for RedisEngine {
 
     async fn reader(&self, mode: ReadMode) -> EngineResult<Box<dyn Reader>> {
         some_stream(&mode)?;
-        Ok(match &self.server {
-            Server::Single(server) => Box::new(ServerReader::connect(server.clone(), mode).await?),
-            Server::Cluster(cluster) => Box::new(ClusterReader::connect(cluster, mode).await?),
-        })
+        match &self.server {
+            Server::Single(server) => Ok(Box::new(ServerReader::connect(server.clone(), mode).await?)),
+            Server::Cluster(cluster) => cluster_reader::connect(cluster, mode).await,
+        }
     }
 
     async fn last_ids(&self, streams: &[StreamName]) -> Vec<EngineResult<EntryId>> {

@@ -63,13 +63,14 @@ impl Core {
         failure.map_or(Ok(()), Err)
     }
 
-    /// Releases what is in the table: what was not begun always, what runs where something failed.
+    /// Releases what is in the table: what was not begun, or has an outcome that could not be stored, always; what runs
+    /// where something failed.
     async fn release_all(&self, member: &Member, how: Close) -> EngineResult<()> {
         let mut failure = None;
         let mut requests = Vec::<(StreamName, Vec<EntrySettlement>)>::new();
         for stream in 0..self.names.len() as u32 {
             let left = self.in_flight.take_all(stream).into_iter();
-            let left = left.filter(|left| !left.begun || how == Close::Failed);
+            let left = left.filter(|left| !left.runs || how == Close::Failed);
             let mut released = left.map(|left| EntrySettlement {
                 id: left.id,
                 end: EntryEnd::Release {

@@ -89,6 +89,8 @@ pub(super) enum State {
         /// Whether that is an acknowledgement, after which nobody has the entry.
         acknowledges: bool,
     },
+    /// Its outcome could not be stored.
+    Refused,
     /// Settled, or let go.
     Done,
 }
@@ -170,6 +172,8 @@ pub(super) struct Left {
     pub(super) id: EntryId,
     pub(super) count_before: u32,
     pub(super) begun: bool,
+    /// Whether its listeners may still run.
+    pub(super) runs: bool,
 }
 
 impl InFlight {
@@ -381,7 +385,7 @@ impl InFlight {
             let ending = table.slot_mut(at).and_then(|slot| {
                 let begun = match slot.state {
                     State::Waiting => false,
-                    State::Running => true,
+                    State::Running | State::Refused => true,
                     State::Settling { .. } | State::Done => return None,
                 };
                 // A delivery that ends without having begun still counts as waiting until it is done.
@@ -421,12 +425,12 @@ impl InFlight {
         self.closed(count, 0);
     }
 
-    /// The outcomes of these could not be stored: they stay, as if their listeners still ran.
+    /// The outcomes of these could not be stored: they stay.
     pub(super) fn refused(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>) {
         let mut table = self.stream(stream);
         for at in some {
             if let Some(slot) = table.slot_mut(at) {
-                slot.state = State::Running;
+                slot.state = State::Refused;
             }
         }
     }
@@ -580,6 +584,7 @@ impl InFlight {
                         id: slot.id,
                         count_before: slot.count_before,
                         begun: !waited,
+                        runs: !waited && slot.state != State::Refused,
                     });
                 }
             }

@@ -38,6 +38,10 @@ const RENEWED_AT_ONCE: usize = 500;
 /// Of how many streams at once.
 const STREAMS_AT_ONCE: usize = 16;
 
+/// Where another process may use this consumer's name, all that is pending with it is looked at: these two, which are no
+/// entry's, are asked for too, and the range of a renewal is from the first to the last.
+const EVERYTHING: [EntryId; 2] = [EntryId::new(0, 1), EntryId::new(u64::MAX, u64::MAX - 1)];
+
 /// After so many reclaim times without a sign of life, a consumer without pending entries is removed.
 const DEAD_AFTER: u32 = 10;
 
@@ -102,6 +106,10 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErro
         let mut pause = period;
         loop {
             tokio::time::sleep(pause).await;
+            if !core.has_joined.load(Ordering::Acquire) {
+                // There is nothing to renew, and whoever looks whether the name is in use would see it.
+                continue;
+            }
             // What could not be renewed is tried again well before it expires.
             pause = match core.renew_all().await {
                 true => period,
@@ -138,7 +146,7 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
         loop {
             tokio::time::sleep(heartbeat).await;
             if !core.has_joined.load(Ordering::Acquire) {
-                // Whoever looks whether the name is in use would see this.
+                // The same.
                 continue;
             }
             for streams in core.names.chunks(STREAMS_AT_ONCE) {
@@ -200,7 +208,7 @@ impl Core {
                     }
                 }
             }
-            all_well &= self.renew(asked, true).await.is_ok();
+            all_well &= self.renew(asked, self.spec.consumer_is_named).await.is_ok();
         }
         all_well
     }
@@ -231,6 +239,13 @@ impl Core {
     async fn renew(&self, mut asked: Vec<(u32, Asked)>, looks_for_strangers: bool) -> EngineResult<()> {
         let Some(member) = &self.spec.member else { return Ok(()) };
         let started = Instant::now();
+        if looks_for_strangers {
+            for (_, asked) in &mut asked {
+                asked.ids.insert(0, EVERYTHING[0]);
+                asked.ids.push(EVERYTHING[1]);
+                asked.ids.dedup();
+            }
+        }
         asked.retain(|(stream, asked)| {
             if asked.ids.is_empty() {
                 self.in_flight.confirm(*stream, asked, started);

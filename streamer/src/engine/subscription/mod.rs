@@ -381,7 +381,7 @@ pub(crate) enum Settled {
 /// How a subscription ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Close {
-    /// As it should: what was not begun is released, what still runs stays pending.
+    /// As it should: what was not begun is released, and what was refused; what still runs stays pending.
     Orderly,
     /// Something failed: everything is released.
     Failed,

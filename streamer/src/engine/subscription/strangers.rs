@@ -1,5 +1,5 @@
 //! Notices that another process uses this consumer's name: then entries are pending with it that nobody here was
-//! delivered.
+//! delivered. Only where somebody chose the name: two generated ones are never the same.
 
 use std::{collections::BTreeSet, sync::Mutex, time::Duration};
 

@@ -635,9 +635,11 @@ async fn a_dead_consumer_is_removed_and_a_quiet_one_stays() {
 async fn a_second_user_of_a_name_is_noticed() {
     let store = Arc::new(MemoryStore::new());
     let (one, two) = (Arc::new(Journal::default()), Arc::new(Journal::default()));
-    let first = Process::start(&store, spec(&["a"], "same"), takes(60 * SECOND), &one);
+    let mut same = spec(&["a"], "same");
+    same.consumer_is_named = true;
+    let first = Process::start(&store, same.clone(), takes(60 * SECOND), &one);
     until("it started", || one.told("Started") == 1).await;
-    let second = Process::start(&store, spec(&["a"], "same"), takes(60 * SECOND), &two);
+    let second = Process::start(&store, same, takes(60 * SECOND), &two);
     until("it started", || two.told("Started") == 1).await;
     // Each takes some in turn.
     for _ in 0..10 {
@@ -657,7 +659,9 @@ async fn nobody_suspects_a_second_user_where_there_is_none() {
         (0, 1) => (SECOND, Verdict::RetryIn(15_000)),
         _ => (SECOND, Verdict::Succeed),
     };
-    let process = Process::start(&store, spec(&["a"], "named"), Arc::new(listener), &journal);
+    let mut named = spec(&["a"], "named");
+    named.consumer_is_named = true;
+    let process = Process::start(&store, named, Arc::new(listener), &journal);
     for _ in 0..100 {
         store.append("a", "1");
         sleep(SECOND).await;
@@ -781,6 +785,39 @@ async fn an_acknowledgement_waits_for_the_lease_that_expired() {
     assert_eq!(store.pending("a")[&id].consumer, "other");
     store.change(|state| assert_eq!(state.failed.len(), 1, "its failure is listed all the same"));
     settler.close(Close::Orderly).await.expect("closed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outcome_that_could_not_be_stored_is_given_back_with_its_attempt() {
+    let store = Arc::new(MemoryStore::new());
+    let events: EventSink = Arc::new(|_| {});
+    let id = store.append("a", "1");
+    let mut spec = spec(&["a"], "g-1");
+    spec.keep_alive = None;
+    let subscription = subscribe(Arc::new(store.clone()), spec, events);
+    let (mut deliveries, settler) = (subscription.deliveries, subscription.settler);
+    let Next::Batch(batch) = deliveries.next().await.expect("no error") else {
+        panic!("a batch");
+    };
+    assert_eq!(settler.begin(batch[0].at).await, Begin::Run);
+    store.inject(|verb, _| Fault {
+        before: (verb == "settle").then_some(EngineErrorKind::Full),
+        ..Fault::default()
+    });
+    let settlement = Settlement {
+        at: batch[0].at,
+        end: End::Acknowledge { delete: false },
+        failures: None,
+    };
+    let settled = settler.settle(vec![settlement]).await;
+    assert!(matches!(&settled[..], [Settled::Refused(error)] if error.kind() == EngineErrorKind::Full));
+    store.inject_nothing();
+    settler.close(Close::Orderly).await.expect("closed");
+    let pending = &store.pending("a")[&id];
+    assert!(
+        pending.count == 1 && store.now() - pending.since > 3_600_000,
+        "{pending:?}"
+    );
 }
 
 #[test]
