@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use rustix::{io::Errno, process::Signal};
 use serde::{Deserialize, Serialize};
+use streamer_test_servers::RedisServer;
 
 use crate::{cases, raw};
 
@@ -151,6 +152,9 @@ pub(crate) struct Work {
     /// The server.
     #[arg(long)]
     url: String,
+    /// The same server with TLS.
+    #[arg(long)]
+    tls_url: String,
     /// How much work.
     #[arg(long)]
     amount: u64,
@@ -171,6 +175,8 @@ pub(crate) enum Step {
 /// What a run is given.
 pub(crate) struct Job {
     pub(crate) url: String,
+    /// The same server with TLS: `rediss://…?ca=…`.
+    pub(crate) tls_url: String,
     /// How much work: messages, mostly.
     pub(crate) amount: u64,
     /// A directory for files, emptied before each preparation.
@@ -181,12 +187,13 @@ pub(crate) struct Job {
 }
 
 impl Work {
-    pub(crate) fn new(case: &Case, contender: &Contender, step: Step, url: &str, amount: u64) -> Self {
+    pub(crate) fn new(case: &Case, contender: &Contender, step: Step, server: &RedisServer, amount: u64) -> Self {
         Self {
             case: case.name.to_owned(),
             contender: contender.name.to_owned(),
             step,
-            url: url.to_owned(),
+            url: format!("redis://127.0.0.1:{}", server.port()),
+            tls_url: server.url(),
             amount,
             directory: std::path::PathBuf::new(),
             role: None,
@@ -208,6 +215,7 @@ impl Work {
             Step::Run => "run",
         };
         command.args(["work", &self.case, &self.contender, step, "--url", &self.url]);
+        command.args(["--tls-url", &self.tls_url]);
         command.args(["--amount", &self.amount.to_string()]);
         command.arg("--directory").arg(&self.directory);
         if let Some(role) = &self.role {
@@ -224,6 +232,7 @@ impl Work {
         let contender = contender.with_context(|| format!("{} has no contender {}", case.name, self.contender))?;
         let job = Job {
             url: self.url.clone(),
+            tls_url: self.tls_url.clone(),
             amount: self.amount,
             directory: self.directory.clone(),
             role: self.role.clone(),
@@ -273,6 +282,11 @@ impl Job {
     /// A plain connection to the server.
     pub(crate) fn raw(&self) -> Result<raw::Connection> {
         raw::Connection::open(&self.url)
+    }
+
+    /// The same with TLS.
+    pub(crate) fn raw_tls(&self) -> Result<raw::Connection> {
+        raw::Connection::open_tls(&self.tls_url)
     }
 }
 

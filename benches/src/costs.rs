@@ -35,7 +35,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Options, RedisServer};
 
 use crate::{
     case::{Case, Contender},
@@ -150,7 +150,7 @@ fn count(name: Option<&str>) -> Result<Record> {
         version("rustc")?,
         version("valgrind")?,
     ];
-    let server = RedisServer::start();
+    let server = Options::default().tls().start();
     let place = run::tempdir()?;
     let mut per_message = BTreeMap::new();
     for (case, contender) in wanted {

@@ -3,34 +3,62 @@
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    sync::Arc,
 };
 
 use anyhow::{Context, Result, bail, ensure};
+use rustls::{
+    ClientConfig, ClientConnection, RootCertStore, StreamOwned,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
 
 use crate::message;
 
 /// A connection that counts lines of replies and never parses them.
 pub(crate) struct Connection {
-    socket: TcpStream,
+    socket: Box<dyn Socket>,
     buffer: Box<[u8]>,
     /// Lines received and not asked for yet.
     lines: usize,
 }
 
+trait Socket: Read + Write {}
+
+impl<S: Read + Write> Socket for S {}
+
 impl Connection {
     pub(crate) fn open(url: &str) -> Result<Self> {
         let address = url.strip_prefix("redis://").context("the address of a server")?;
-        let socket = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
-        socket.set_nodelay(true)?;
-        Ok(Self {
-            socket,
+        Ok(Self::over(connect(address)?))
+    }
+
+    /// With TLS by rustls, as it is without any settings but whom to trust.
+    pub(crate) fn open_tls(url: &str) -> Result<Self> {
+        let address = url.strip_prefix("rediss://").context("the address of a server")?;
+        let (address, ca) = address.split_once("?ca=").context("the authority's certificate")?;
+        let mut roots = RootCertStore::empty();
+        roots.add(CertificateDer::from_pem_file(ca).context("read the authority's certificate")?)?;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let host = address.split(':').next().unwrap_or_default().to_owned();
+        let session = ClientConnection::new(Arc::new(config), ServerName::try_from(host)?)?;
+        Ok(Self::over(StreamOwned::new(session, connect(address)?)))
+    }
+
+    fn over(socket: impl Socket + 'static) -> Self {
+        Self {
+            socket: Box::new(socket),
             buffer: vec![0; 256 << 10].into(),
             lines: 0,
-        })
+        }
     }
 
     pub(crate) fn send(&mut self, commands: &[u8]) -> Result<()> {
-        Ok(self.socket.write_all(commands)?)
+        self.socket.write_all(commands)?;
+        Ok(self.socket.flush()?)
     }
 
     /// Waits for so many lines of replies.
@@ -68,6 +96,12 @@ impl Connection {
         let read = self.socket.read(&mut self.buffer)?;
         Ok(String::from_utf8_lossy(&self.buffer[..read]).into_owned())
     }
+}
+
+fn connect(address: &str) -> Result<TcpStream> {
+    let socket = TcpStream::connect(address).with_context(|| format!("connect to {address}"))?;
+    socket.set_nodelay(true)?;
+    Ok(socket)
 }
 
 /// A command as it goes over the wire.

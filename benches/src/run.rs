@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use rustix::{process::Pid, thread::CpuSet};
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Options, RedisServer};
 
 use crate::{
     case::{Case, Contender, Pinned, Reading, Step, Work},
@@ -55,7 +55,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
         !cases.is_empty(),
         "there is no such case; `cargo xtask bench --list` names them"
     );
-    let server = RedisServer::start();
+    let server = Options::default().tls().start();
     let place = tempdir()?;
     let everything = wanted.name.is_none() && wanted.only.is_none() && !wanted.quick;
     let (mut all, mut failures) = (Vec::new(), Vec::new());
@@ -128,9 +128,8 @@ pub(crate) fn prepared(
             std::fs::remove_file(&path)?
         }
     }
-    let url = server.url();
     let work = |step| {
-        Work::new(case, contender, step, &url, amount)
+        Work::new(case, contender, step, server, amount)
             .in_directory(place)
             .command()
     };

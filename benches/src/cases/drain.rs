@@ -36,8 +36,8 @@ pub(crate) fn cases() -> Vec<Case> {
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![
-                Contender::new("raw", |job| raw_drain(job, false)).prepared(backlog),
-                Contender::new("raw, overlapped", |job| raw_drain(job, true)).prepared(backlog),
+                Contender::new("raw", |job| raw_drain(job, job.raw()?, false)).prepared(backlog),
+                Contender::new("raw, overlapped", |job| raw_drain(job, job.raw()?, true)).prepared(backlog),
                 Contender::new("streamer, multi-thread", |job| {
                     job.on_two_threads(ours(job.url.clone(), job.amount, Workers::InOrder, nothing))
                 })
@@ -114,13 +114,39 @@ pub(crate) fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            name: "drain-tls",
+            title: "The same over TLS",
+            about: "Raw reads 500 and acknowledges them with one command, in turn, on one connection of rustls; overlapped, it \
+                    sends the next read before the answer to the acknowledgement.",
+            metrics: METRICS,
+            amount: BACKLOG,
+            contenders: vec![
+                Contender::new("raw", |job| raw_drain(job, job.raw_tls()?, false)).prepared(backlog),
+                Contender::new("raw, overlapped", |job| raw_drain(job, job.raw_tls()?, true)).prepared(backlog),
+                Contender::new("streamer, multi-thread", |job| {
+                    job.on_two_threads(ours(job.tls_url.clone(), job.amount, Workers::InOrder, nothing))
+                })
+                .prepared(backlog),
+                Contender::new("streamer, current-thread", |job| {
+                    job.on_one_thread(ours(job.tls_url.clone(), job.amount, Workers::InOrder, nothing))
+                })
+                .prepared(backlog),
+            ],
+            targets: vec![
+                Target::at_least(0.80, "streamer, multi-thread", "raw"),
+                Target::at_least(0.80, "streamer, current-thread", "raw"),
+                Target::resident_below(50.0, "streamer, multi-thread"),
+                Target::resident_below(50.0, "streamer, current-thread"),
+            ],
+        },
+        Case {
             name: "drain-workers",
             title: "The same with several workers, and with keyed workers",
             about: "Keyed workers keep messages with the same `id` in their order.",
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![
-                Contender::new("raw", |job| raw_drain(job, false)).prepared(backlog),
+                Contender::new("raw", |job| raw_drain(job, job.raw()?, false)).prepared(backlog),
                 Contender::new("streamer, 1 worker", |job| {
                     job.on_two_threads(ours(job.url.clone(), job.amount, Workers::InOrder, nothing))
                 })
@@ -149,7 +175,7 @@ pub(crate) fn cases() -> Vec<Case> {
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![
-                Contender::new("raw", |job| raw_drain(job, false)).prepared(backlog),
+                Contender::new("raw", |job| raw_drain(job, job.raw()?, false)).prepared(backlog),
                 Contender::new("streamer, multi-thread", |job| {
                     job.on_two_threads(ours(job.url.clone(), job.amount, Workers::InOrder, typed))
                 })
@@ -200,8 +226,7 @@ pub(crate) fn backlog(job: &Job) -> Result<()> {
 
 // ----- raw ------------------------------------------------------------------------------------------------------------
 
-fn raw_drain(job: &Job, overlapped: bool) -> Result<Reading> {
-    let mut connection = job.raw()?;
+fn raw_drain(job: &Job, mut connection: raw::Connection, overlapped: bool) -> Result<Reading> {
     let batches = job.amount / BATCH;
     let read = raw::command(&[
         "XREADGROUP",

@@ -48,7 +48,7 @@ pub(crate) fn cases() -> Vec<Case> {
             metrics: METRICS,
             amount: 300_000,
             contenders: vec![
-                Contender::new("raw", |job| raw_in_flight(job, TASKS)),
+                Contender::new("raw", |job| raw_in_flight(job.raw()?, job.amount, TASKS)),
                 Contender::new("streamer, multi-thread", |job| {
                     job.on_two_threads(ours_from_tasks(job.url.clone(), job.amount))
                 }),
@@ -100,6 +100,28 @@ pub(crate) fn cases() -> Vec<Case> {
             ],
         },
         Case {
+            name: "emit-tasks-tls",
+            title: "Emit from 64 tasks over TLS",
+            about: "The same over TLS. Raw keeps 64 commands in flight on one connection of rustls.",
+            metrics: METRICS,
+            amount: 300_000,
+            contenders: vec![
+                Contender::new("raw", |job| raw_in_flight(job.raw_tls()?, job.amount, TASKS)),
+                Contender::new("streamer, multi-thread", |job| {
+                    job.on_two_threads(ours_from_tasks(job.tls_url.clone(), job.amount))
+                }),
+                Contender::new("streamer, current-thread", |job| {
+                    job.on_one_thread(ours_from_tasks(job.tls_url.clone(), job.amount))
+                }),
+            ],
+            targets: vec![
+                Target::at_least(0.80, "streamer, multi-thread", "raw"),
+                Target::at_least(0.80, "streamer, current-thread", "raw"),
+                Target::resident_below(50.0, "streamer, multi-thread"),
+                Target::resident_below(50.0, "streamer, current-thread"),
+            ],
+        },
+        Case {
             name: "emit-all",
             title: "Emit 100,000 with one call",
             about: "`emit_all` from an iterator. Raw keeps 512 commands in flight on one connection; the client sends \
@@ -109,7 +131,7 @@ pub(crate) fn cases() -> Vec<Case> {
             metrics: METRICS,
             amount: 100_000,
             contenders: vec![
-                Contender::new("raw", |job| raw_in_flight(job, PIPELINE)),
+                Contender::new("raw", |job| raw_in_flight(job.raw()?, job.amount, PIPELINE)),
                 Contender::new("streamer, multi-thread", |job| {
                     job.on_two_threads(ours_all(job.url.clone(), job.amount))
                 }),
@@ -177,7 +199,7 @@ fn one_at_a_time(name: &'static str, title: &'static str, pinned: Pinned) -> Cas
         metrics: METRICS,
         amount: 30_000,
         contenders: vec![
-            Contender::new("raw", |job| raw_in_flight(job, 1)).pinned(pinned),
+            Contender::new("raw", |job| raw_in_flight(job.raw()?, job.amount, 1)).pinned(pinned),
             Contender::new("bare tokio socket, multi-thread", |job| {
                 job.on_two_threads(bare_tokio(job.url.clone(), job.amount))
             })
@@ -220,13 +242,12 @@ fn one_at_a_time(name: &'static str, title: &'static str, pinned: Pinned) -> Cas
 
 // ----- raw ------------------------------------------------------------------------------------------------------------
 
-fn raw_in_flight(job: &Job, in_flight: u64) -> Result<Reading> {
-    let mut connection = job.raw()?;
+fn raw_in_flight(mut connection: raw::Connection, amount: u64, in_flight: u64) -> Result<Reading> {
     let one = raw::xadd(STREAM, "*");
     // Half of what is in flight is sent while the other half is answered.
     let half = (in_flight / 2).max(1);
     let batch = one.repeat(half as usize);
-    let batches = job.amount / half;
+    let batches = amount / half;
     let ahead = in_flight / half;
     let begun = Instant::now();
     for sent in 0..batches {

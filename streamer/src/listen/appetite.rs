@@ -28,6 +28,8 @@ pub(super) struct Appetite {
     /// How many messages are worth [`WORK_AT_ONCE`], as far as is known.
     pace: usize,
     count: usize,
+    /// How many the network could bring in time; no bound as long as nothing timed out.
+    limit: usize,
     /// When the last batch was taken over, and how large it was.
     handed: (Instant, usize),
     /// Whether workers were idle then.
@@ -50,6 +52,7 @@ impl Appetite {
             most_of_each: (most.saturating_mul(SURPRISE) / streams).clamp(1, batch),
             pace: 16,
             count: (most / streams).clamp(1, 16),
+            limit: usize::MAX,
             handed: (Instant::now(), 0),
             keeps_up: false,
         }
@@ -62,7 +65,21 @@ impl Appetite {
 
     /// How many to ask of each stream.
     pub(super) fn count(&self) -> usize {
-        self.count
+        self.count.min(self.limit)
+    }
+
+    /// Begins small again after a failure: every stream may have a backlog by now. After a time-out half as many are
+    /// asked for, down to one, until reads succeed.
+    pub(super) fn begin_again(&mut self, shared: &Shared, timed_out: bool) {
+        let limit = if timed_out {
+            (self.count() / 2).max(1)
+        } else {
+            self.limit
+        };
+        *self = Self {
+            limit,
+            ..Self::of(shared)
+        };
     }
 
     /// Learns how large messages are, and how many streams have some.
@@ -71,6 +88,7 @@ impl Appetite {
         if entries == 0 {
             return;
         }
+        self.limit = self.limit.saturating_mul(2);
         let fields = found
             .iter()
             .flat_map(|batch| &batch.entries)

@@ -129,8 +129,7 @@ pub(super) async fn read(shared: Arc<Shared>, hand_over: HandOver) -> Result<Fin
         if !shared.context.stop.sleep(delay).await {
             return Ok(Finished::Read(Ended::Stopped));
         }
-        // Every stream may have a backlog by now.
-        reading.appetite = Appetite::of(shared);
+        reading.appetite.begin_again(shared, error.is_timeout());
     }
 }
 

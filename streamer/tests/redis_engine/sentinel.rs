@@ -103,10 +103,12 @@ async fn a_planned_fail_over_is_followed_when_it_is_announced(servers: SentinelS
         .await
         .unwrap();
     let found: std::collections::HashSet<EntryId> = found.iter().map(|entry| entry.id).collect();
-    let lost = stored.iter().filter(|id| !found.contains(id)).count();
+    let lost: Vec<&EntryId> = stored.iter().filter(|id| !found.contains(id)).collect();
+    let span = |ids: &[&EntryId]| Some(ids.iter().map(|id| id.ms).max()? - ids.iter().map(|id| id.ms).min()?);
+    let (lost, of_ms) = (lost.len(), span(&lost).unwrap_or(0));
     println!(
         "after the announcement emits arrived within {emitted:?}, and the reader ended within {read:?}; of {} answered \
-         appends {lost} were lost with the old master",
+         appends {lost}, those of {of_ms} ms, were lost with the old master",
         stored.len()
     );
     // A new reader reads at the new master.
