@@ -103,6 +103,18 @@ impl FromStr for EntryId {
     }
 }
 
+impl EntryId {
+    /// As a field, a member or a value in a store.
+    pub(crate) fn to_text(self) -> Bytes {
+        self.to_string().into()
+    }
+
+    /// The reverse of [`EntryId::to_text`]; `None` for anything else.
+    pub(crate) fn from_text(text: &Bytes) -> Option<Self> {
+        std::str::from_utf8(text).ok()?.parse().ok()
+    }
+}
+
 impl serde::Serialize for EntryId {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)

@@ -14,8 +14,7 @@ use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use streamer::{
     DynamicEvent, Event, Listeners, NamedEvent as _, Payload, RetryPolicy, State, StopHandle, Streamer,
-    failed::{FAILED_KEY, FailedMessage},
-    testing,
+    failed::FailedMessage, testing,
 };
 
 #[derive(Debug, PartialEq, Serialize, Deserialize, Event)]
@@ -113,7 +112,7 @@ async fn a_failure_is_on_the_failed_list_as_in_real_listening() {
     let listeners = Listeners::new().on(OrderPlaced::NAME, "stock", stock);
     let delivery = testing::deliver(&listeners, &OrderPlaced { id: 7 }).await;
     let engine = delivery.streamer().engine();
-    let (_, members) = engine.set_scan(FAILED_KEY, 0, 10).await.unwrap();
+    let (_, members) = engine.page_of_failures(0, 10).await.unwrap();
     let failed = FailedMessage::from_member(&members[0]).unwrap();
     assert_eq!((members.len(), failed.id), (1, delivery.id().to_string()));
     assert_eq!(failed.error, "order 7 is out of stock");

@@ -9,7 +9,8 @@
 //!   what the drivers for database servers have in common.
 //! - `sweep`: [`Sweep`], which archives or purges what is old enough. `age`: what that means. `needed`: which messages
 //!   some group still needs.
-//! - `restore`: [`Restore`], the way back. `origin`: which IDs a restored message had before.
+//! - `restore`: [`Restore`], the way back. `origin`: which IDs a restored message had before. `tidy`: forgets those of
+//!   messages that are gone.
 //!
 //! # Why nothing is lost
 //!
@@ -39,6 +40,7 @@ mod restore;
 mod sql;
 mod sqlite;
 mod sweep;
+mod tidy;
 
 use std::fmt;
 

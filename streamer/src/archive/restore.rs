@@ -1,10 +1,10 @@
 //! The way back from the archive.
 
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc, time::Duration};
 
 use futures_util::TryStreamExt as _;
 
-use super::{ArchiveStorage, ArchivedMessage, TransferError, origin};
+use super::{ArchiveStorage, ArchivedMessage, TransferError, origin, tidy};
 use crate::{
     client::Streamer,
     engine::{Append, AppendOptions, Engine},
@@ -21,6 +21,7 @@ type Tell = dyn Fn(&ArchivedMessage, Result<EntryId, &TransferError>) + Send + S
 pub struct Restore {
     engine: Arc<dyn Engine>,
     archive: Arc<dyn ArchiveStorage>,
+    forget_after: Duration,
     tell: Box<Tell>,
 }
 
@@ -39,6 +40,7 @@ impl Restore {
         Self {
             engine: Arc::clone(streamer.engine()),
             archive,
+            forget_after: Duration::from_secs(3600),
             tell: Box::new(|_, _| {}),
         }
     }
@@ -52,8 +54,15 @@ impl Restore {
         self
     }
 
+    /// How long after a message was restored it may be forgotten ([`Restore::tidy`]), if it is gone by then. Default: one
+    /// hour, which must be longer than any restore that runs at the same time works on one page of the archive.
+    pub fn forget_after(mut self, age: Duration) -> Self {
+        self.forget_after = age;
+        self
+    }
+
     /// Restores every message, by stream and ID, or those of `stream` if it is given. One that cannot be restored does
-    /// not stop the rest.
+    /// not stop the rest. At the end, [tidies up](Restore::tidy) beside the streams that it restored messages to.
     ///
     /// # Errors
     ///
@@ -64,15 +73,39 @@ impl Restore {
             Some(stream) => Box::pin(self.archive.of_stream(stream.clone())),
             None => Box::pin(self.archive.all()),
         };
+        let mut streams = BTreeSet::new();
         while let Some(message) = messages.try_next().await? {
             match self.message(&message).await {
-                Ok(_) => summary.restored += 1,
+                Ok(_) => {
+                    summary.restored += 1;
+                    if !streams.contains(&message.stream) {
+                        streams.insert(message.stream);
+                    }
+                }
                 // All others would fail in the same way, each after a while.
                 Err(error) if error.is_transient() => return Err(error),
                 Err(_) => summary.failed += 1,
             }
         }
+        for stream in &streams {
+            // The messages are back, which is what was asked for.
+            if let Err(error) = self.tidy(stream).await {
+                tracing::warn!("what is kept of restored messages that are gone from '{stream}' stays: {error}");
+            }
+        }
         Ok(summary)
+    }
+
+    /// Forgets restored messages that are neither on `stream` nor in the archive any more: the hashes `{STREAM}:restored`
+    /// and `{STREAM}:original_ids` keep something of every message that was restored. Tells how many those were.
+    ///
+    /// It looks at each restored message that is not on the stream, and asks the archive for it.
+    ///
+    /// # Errors
+    ///
+    /// The engine's or the archive's. What was forgotten until then stays so; run it again.
+    pub async fn tidy(&self, stream: &StreamName) -> Result<u64, TransferError> {
+        tidy::tidy(self.engine.as_ref(), self.archive.as_ref(), stream, self.forget_after).await
     }
 
     /// Restores one message, and gives its new ID; `None` when the archive does not have it.
@@ -110,7 +143,6 @@ impl Restore {
         };
         // Only once, however often this is begun anew.
         let appended = self.engine.append_recorded(append, origin::record(message)).await?;
-        origin::remember(self.engine.as_ref(), message, appended.id).await?;
         self.archive.delete(stream, *id).await?;
         Ok(appended.id)
     }

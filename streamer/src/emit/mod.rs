@@ -184,7 +184,7 @@ impl Streamer {
     }
 
     async fn append_with_snapshot(&self, append: Append, snapshot: Record) -> Result<EntryId, EngineError> {
-        let list = StreamName::from(snapshot.key().to_vec());
+        let list = snapshot.list().cloned().unwrap_or_else(|| "".into());
         let appended = self.engine().append_recorded(append, snapshot).await;
         let appended = appended.map_err(|error| match error.kind() {
             EngineErrorKind::WrongType => {

@@ -4,7 +4,8 @@
 //!
 //! - [`Engine`] and [`Reader`], here: the contract. Every method says what it promises, also after a crash.
 //! - `error`: what can go wrong, as kinds that a program can match.
-//! - `keys`: the names of all keys that are written.
+//! - `failures`, `retry_states`, `handled`, `origins`, `snapshots`: what is kept beside the streams, each a small trait.
+//!   `keys`: the names of all keys that are written.
 //! - `open`: from a URL to an engine.
 //! - `redis/`: the distributed engine, on a Redis or Valkey server, Sentinel or Cluster.
 //! - `embedded/`: the engine without a server, on one SQLite file (or in memory).
@@ -16,10 +17,15 @@
 
 mod embedded;
 mod error;
+mod failures;
 mod group_store;
+mod handled;
 pub(crate) mod keys;
 mod open;
+mod origins;
 mod redis;
+mod retry_states;
+mod snapshots;
 pub(crate) mod subscription;
 
 use std::{fmt, sync::Arc, time::Duration};
@@ -31,12 +37,17 @@ pub(crate) use self::embedded::{decode_fields, encode_fields};
 pub use self::{
     embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},
+    failures::{DetailsField, Failures},
     group_store::{
         Deferral, DueEntries, EntryEnd, EntrySettlement, FailureChange, FailureRecord, GroupStore, Joined, Member,
         Missing, Renewal, Scan, TakeRequest, Taken, TakenEntry,
     },
+    handled::Handled,
     open::open,
+    origins::{Origin, Origins},
     redis::RedisEngine,
+    retry_states::RetryStates,
+    snapshots::Snapshots,
     subscription::{KeepAlive, OnNameInUse},
 };
 use crate::entry::{Entry, EntryId, Fields, NewId, RangeBound, StreamName, Trim};
@@ -44,7 +55,18 @@ use crate::entry::{Entry, EntryId, Fields, NewId, RangeBound, StreamName, Trim};
 /// The result of an operation on an engine.
 pub type EngineResult<T> = Result<T, EngineError>;
 
+mod sealed {
+    /// Keeps other crates from implementing [`Engine`](super::Engine).
+    pub trait Sealed {}
+
+    impl Sealed for super::RedisEngine {}
+    impl Sealed for super::EmbeddedEngine {}
+}
+
 /// A place that keeps streams.
+///
+/// What is kept beside the streams has traits of its own: [`Failures`], [`RetryStates`], [`Handled`], [`Origins`] and
+/// [`Snapshots`]. This trait cannot be implemented outside of this crate, so that it can grow.
 ///
 /// # The contract
 ///
@@ -58,7 +80,19 @@ pub type EngineResult<T> = Result<T, EngineError>;
 /// - **Any key, any bytes.** Stream names, field names and values are bytes and come back as they went in. Group and
 ///   consumer names are text.
 #[async_trait]
-pub trait Engine: GroupStore + Send + Sync + fmt::Debug + 'static {
+pub trait Engine:
+    sealed::Sealed
+    + GroupStore
+    + Failures
+    + RetryStates
+    + Handled
+    + Origins
+    + Snapshots
+    + Send
+    + Sync
+    + fmt::Debug
+    + 'static
+{
     /// Which store this is, for people: the URL without its password.
     fn location(&self) -> &str;
 
@@ -227,40 +261,6 @@ pub trait Engine: GroupStore + Send + Sync + fmt::Debug + 'static {
     /// `XGROUP DELCONSUMER`: removes a consumer **with its pending entries**, which nobody will handle then; tells how
     /// many those were. Claim them first.
     async fn delete_consumer(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<u64>;
-
-    // ----- records beside the streams -----------------------------------------------------------------------------
-
-    /// `SADD`: adds members to a set; tells how many were new.
-    async fn set_add(&self, key: &str, members: &[Bytes]) -> EngineResult<u64>;
-
-    /// `SREM`: removes members; tells how many were there.
-    async fn set_remove(&self, key: &str, members: &[Bytes]) -> EngineResult<u64>;
-
-    /// `SCARD`: how many members a set has.
-    async fn set_len(&self, key: &str) -> EngineResult<u64>;
-
-    /// `SSCAN`: a page of about `count` members and the cursor of the next page. Begin with cursor 0; cursor 0 in the
-    /// answer ends the scan. A member that stays in the set throughout comes at least once, maybe more often.
-    async fn set_scan(&self, key: &str, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)>;
-
-    /// `HSET`: puts fields into a hash.
-    async fn hash_put(&self, key: &str, fields: &[(Bytes, Bytes)]) -> EngineResult<()>;
-
-    /// `HMGET`: the values of these fields, in their order.
-    async fn hash_get(&self, key: &str, fields: &[Bytes]) -> EngineResult<Vec<Option<Bytes>>>;
-
-    /// `HDEL`: removes fields; tells how many were there.
-    async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64>;
-
-    /// `LRANGE` from the tail: at most `count` elements of a list, oldest first, after passing over the `start` oldest.
-    /// [`Record::Push`] adds at the other end, so that a position keeps its meaning while others push.
-    async fn list_range(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>>;
-
-    /// `LLEN`: how many elements a list has; 0 when there is no such list.
-    async fn list_len(&self, list: &StreamName) -> EngineResult<u64>;
-
-    /// `LREM key 0`: removes every element that equals one of these; tells how many there were.
-    async fn list_remove(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64>;
 }
 
 /// Reads new entries, waiting for them if asked to. It remembers how far it came.
@@ -445,22 +445,20 @@ pub enum Record {
         /// What comes after it.
         after: Bytes,
     },
-    /// `HSET` of the ID's text, once: if the hash has that field already, nothing is written.
-    Once {
-        /// The hash.
-        hash: String,
-        /// Its field.
-        field: Bytes,
+    /// Which message comes back from the archive ([`Origins`]). If it has come back already, nothing is written.
+    Restored {
+        /// The IDs that the message had, oldest first. The last one is the ID that it has in the archive.
+        ids: Vec<EntryId>,
     },
 }
 
 impl Record {
-    /// The key that it is written to.
+    /// The list that it is pushed to.
     #[must_use]
-    pub fn key(&self) -> &[u8] {
+    pub fn list(&self) -> Option<&StreamName> {
         match self {
-            Self::Push { list, .. } => list.as_bytes(),
-            Self::Once { hash, .. } => hash.as_bytes(),
+            Self::Push { list, .. } => Some(list),
+            Self::Restored { .. } => None,
         }
     }
 }
@@ -470,7 +468,8 @@ impl Record {
 pub struct Appended {
     /// The ID of the entry.
     pub id: EntryId,
-    /// Whether it was appended now. `false`: [`Record::Once`] was there, the ID is the one that it holds.
+    /// Whether it was appended now. `false`: the message of a [`Record::Restored`] is back already, under this ID or a
+    /// later one.
     pub fresh: bool,
 }
 

@@ -82,13 +82,4 @@ impl Details {
         }
         (!details.says_nothing()).then_some(details)
     }
-
-    /// Adds the groups of another.
-    pub(super) fn add_groups(&mut self, others: Vec<String>) {
-        for group in others {
-            if !self.groups.contains(&group) {
-                self.groups.push(group);
-            }
-        }
-    }
 }

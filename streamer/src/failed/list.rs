@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use bytes::Bytes;
 
-use super::{Details, FAILED_KEY, FailedMessage, InvalidFailedMessage, store};
+use super::{Details, FailedMessage, InvalidFailedMessage, store};
 use crate::engine::{Engine, EngineResult};
 
 /// How many members are asked for at once.
@@ -116,7 +116,7 @@ impl Listing {
     /// The engine's. Asking again repeats the page.
     pub async fn next_page(&mut self) -> EngineResult<Option<Vec<Listed>>> {
         let Some(cursor) = self.cursor else { return Ok(None) };
-        let (next, members) = self.engine.set_scan(FAILED_KEY, cursor, PAGE).await?;
+        let (next, members) = self.engine.page_of_failures(cursor, PAGE).await?;
         let looked_at = members.len() as u64;
         let mut known = HashSet::with_capacity(members.len());
         let mut page = members

@@ -8,7 +8,8 @@
 //!   it. `store`: both in the engine.
 //! - `list`: the list in pages, filtered. [`Failed`], here: the handle that an operator's program begins with.
 //! - `retry`: runs the listeners of failures once more. `find`: where a message is by now. `clear`: what becomes of a
-//!   message after its last failure. `report`: what a retry tells.
+//!   message after its last failure. `report`: what a retry tells. `tidy`: removes details whose record
+//!   is gone.
 
 mod clear;
 mod details;
@@ -18,6 +19,7 @@ mod record;
 mod report;
 mod retry;
 mod store;
+mod tidy;
 
 pub use self::{
     details::Details,
@@ -79,7 +81,7 @@ impl Failed {
     ///
     /// The engine's.
     pub async fn count(&self) -> EngineResult<u64> {
-        self.streamer.engine().set_len(FAILED_KEY).await
+        self.streamer.engine().count_failures().await
     }
 
     /// The failures that a filter lets through, page by page.
@@ -109,6 +111,7 @@ impl Failed {
             let members = page.into_iter().map(|listed| listed.member).collect::<Vec<_>>();
             removed += forget(self.streamer.engine().as_ref(), &members).await?;
         }
+        self.tidy_at_the_end().await;
         Ok(removed)
     }
 }

@@ -116,7 +116,7 @@ impl Retry {
             ));
         }
         let engine = self.context.streamer.engine().clone();
-        let listed = engine.set_len(super::FAILED_KEY).await?;
+        let listed = engine.count_failures().await?;
         let mut summary = RetrySummary::default();
         let mut clear = Clear::default();
         // What this run leaves in the list. A scan may give a member twice, and gives members that are added while it
@@ -176,7 +176,14 @@ impl Retry {
         clear
             .finish(&engine, self.after, self.archive.as_deref(), &*self.tell, &mut summary)
             .await?;
+        self.context.streamer.failed().tidy_at_the_end().await;
         Ok(summary)
+    }
+
+    /// What an earlier version kept of the group's messages is moved to where it is looked for.
+    async fn move_old_states(&self, group: &str, stream: &StreamName) -> EngineResult<()> {
+        let engine = self.context.streamer.engine();
+        pass_over(engine.move_old_retry_states(group, std::slice::from_ref(stream)).await)
     }
 
     async fn retry(
@@ -207,6 +214,7 @@ impl Retry {
         let Err(error) = listener.try_handle(&message, &self.context).await else {
             // First, so that a crash in between leaves the record, which knows the groups.
             for group in &details.groups {
+                self.move_old_states(group, &stream).await?;
                 pass_over(progress::retried(engine, group, &stream, id, &failed.receiver, member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;
@@ -231,6 +239,7 @@ impl Retry {
         // The same error in the same second is the same member: it stays.
         if again_member != *member {
             for group in &groups {
+                self.move_old_states(group, &stream).await?;
                 pass_over(progress::failed_again(engine, group, &stream, id, member, &again_member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;

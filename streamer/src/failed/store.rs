@@ -1,13 +1,13 @@
 //! Records and their details in the engine.
 //!
 //! Details are written before their record and removed after it, so that no record is seen without them, not even after
-//! a crash in between.
+//! a crash in between: that is the contract of [`Failures`](crate::engine::Failures).
 
 use bytes::Bytes;
 
-use super::{DETAILS_KEY, Details, FAILED_KEY, FailedMessage};
+use super::{DETAILS_KEY, Details, FailedMessage};
 use crate::{
-    engine::{Engine, EngineError, EngineErrorKind, EngineResult, keys},
+    engine::{Engine, EngineError, EngineErrorKind, EngineResult, FailureRecord, keys},
     entry::Fields,
 };
 
@@ -17,8 +17,13 @@ use crate::{
 ///
 /// The engine's. Some of the records may be written then; writing them again does no harm.
 pub async fn record(engine: &dyn Engine, failures: &[FailedMessage]) -> EngineResult<()> {
-    let members: Vec<_> = failures.iter().map(FailedMessage::to_member).collect();
-    add(engine, &members).await
+    let record = |failure: &FailedMessage| FailureRecord {
+        member: failure.to_member(),
+        details: None,
+    };
+    engine
+        .add_failures(&failures.iter().map(record).collect::<Vec<_>>())
+        .await
 }
 
 /// Records the failures of a message that could not be decoded, and keeps its raw fields beside them.
@@ -44,31 +49,13 @@ pub async fn record_undecodable(engine: &dyn Engine, failures: &[FailedMessage],
 ///
 /// As [`record`].
 pub async fn record_with(engine: &dyn Engine, failures: &[(FailedMessage, Details)]) -> EngineResult<()> {
-    let members: Vec<_> = failures.iter().map(|(failure, _)| failure.to_member()).collect();
-    let mut kept = Vec::new();
-    for (member, (_, details)) in members.iter().zip(failures) {
-        if details.says_nothing() {
-            continue;
-        }
-        let mut details = details.clone();
-        if !details.groups.is_empty() {
-            // Two groups may fail in the same way in the same second; the record is one then.
-            let earlier = details_of(engine, std::slice::from_ref(member)).await?;
-            details.add_groups(earlier.into_iter().flatten().flat_map(|one| one.groups).collect());
-        }
-        kept.push((details_field(member), details.to_text()));
-    }
-    if !kept.is_empty() {
-        engine.hash_put(DETAILS_KEY, &kept).await?;
-    }
-    add(engine, &members).await
-}
-
-async fn add(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<()> {
-    if !members.is_empty() {
-        engine.set_add(FAILED_KEY, members).await?;
-    }
-    Ok(())
+    let record = |(failure, details): &(FailedMessage, Details)| FailureRecord {
+        member: failure.to_member(),
+        details: (!details.says_nothing()).then(|| details.to_text()),
+    };
+    engine
+        .add_failures(&failures.iter().map(record).collect::<Vec<_>>())
+        .await
 }
 
 /// The field of [`DETAILS_KEY`] that belongs to a member of the failed list.
@@ -83,13 +70,7 @@ pub fn details_field(member: &[u8]) -> Bytes {
 ///
 /// The engine's. Some of the records may be gone then; removing them again does no harm.
 pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<u64> {
-    if members.is_empty() {
-        return Ok(0);
-    }
-    let removed = engine.set_remove(FAILED_KEY, members).await?;
-    let details = members.iter().map(|member| details_field(member)).collect::<Vec<_>>();
-    engine.hash_remove(DETAILS_KEY, &details).await?;
-    Ok(removed)
+    engine.remove_failures(members).await
 }
 
 /// What is kept beside a record; `None` for nearly all.
@@ -98,8 +79,7 @@ pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<u64>
 ///
 /// The engine's; [`EngineErrorKind::Corrupt`] when what is kept makes no sense.
 pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResult<Option<Details>> {
-    let field = details_field(&failed.to_member());
-    let values = engine.hash_get(DETAILS_KEY, &[field]).await?;
+    let values = engine.failure_details(&[failed.to_member()]).await?;
     let Some(value) = values.into_iter().next().flatten() else {
         return Ok(None);
     };
@@ -120,8 +100,7 @@ pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResul
 /// What is kept beside each of these members. Details that make no sense count as none: they must not keep a failure
 /// from being listed or retried.
 pub(super) async fn details_of(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<Vec<Option<Details>>> {
-    let fields = members.iter().map(|member| details_field(member)).collect::<Vec<_>>();
-    let values = engine.hash_get(DETAILS_KEY, &fields).await?;
+    let values = engine.failure_details(members).await?;
     Ok(values
         .into_iter()
         .map(|value| {

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     archive::ArchiveStorage,
-    engine::{Engine, keys},
+    engine::Engine,
     entry::{Entry, EntryId, Fields, StreamName},
 };
 
@@ -51,17 +51,21 @@ impl Finder<'_> {
     /// record, archive, record again, and from a new ID on the same.
     async fn find(&self, ids: &[EntryId]) -> Result<Vec<Option<Fields>>, HistoryError> {
         let mut found = vec![None; ids.len()];
-        // Positions in `found`, and the ID that each message had last as far as is known.
-        let mut wanted: Vec<Place> = ids.iter().copied().enumerate().collect();
+        let place = |(position, id): (usize, &EntryId)| Place {
+            position,
+            first: *id,
+            last: *id,
+        };
+        let mut wanted: Vec<Place> = ids.iter().enumerate().map(place).collect();
         while !wanted.is_empty() {
-            let last_ids: Vec<EntryId> = wanted.iter().map(|(_, id)| *id).collect();
+            let last_ids: Vec<EntryId> = wanted.iter().map(|place| place.last).collect();
             let entries = self.engine.get_many(self.stream, &last_ids).await?;
             let lost = keep(&mut found, wanted, entries.into_iter().map(|entry| entry.map(fields)));
             let (mut moved, lost) = self.follow(lost).await?;
             if let Some(archive) = self.archive {
                 let mut archived = Vec::with_capacity(lost.len());
-                for (_, id) in &lost {
-                    let message = archive.find(self.stream, *id).await?;
+                for place in &lost {
+                    let message = archive.find(self.stream, place.last).await?;
                     archived.push(message.map(|message| message.fields));
                 }
                 let lost = keep(&mut found, lost, archived);
@@ -77,24 +81,33 @@ impl Finder<'_> {
         if lost.is_empty() {
             return Ok((Vec::new(), Vec::new()));
         }
-        let ids: Vec<_> = lost.iter().map(|(_, id)| id.to_string().into()).collect();
-        let restored = keys::restored(self.stream);
-        let records = self.engine.hash_get(&restored, &ids).await?;
+        // From the first ID to the current one; an earlier version wrote each one from the one before.
+        let ids = lost.iter().flat_map(|place| [place.first, place.last]);
+        let records = self.engine.restored_ids(self.stream, &ids.collect::<Vec<_>>()).await?;
+        let (records, _) = records.as_chunks::<2>();
         let (mut moved, mut others) = (Vec::new(), Vec::new());
-        for ((position, id), record) in lost.into_iter().zip(records) {
-            let new_id = record.and_then(|text| std::str::from_utf8(&text).ok()?.parse::<EntryId>().ok());
+        for (place, records) in lost.into_iter().zip(records) {
             // IDs only grow: a record that says otherwise would lead round in circles.
-            match new_id.filter(|new_id| *new_id > id) {
-                Some(new_id) => moved.push((position, new_id)),
-                None => others.push((position, id)),
+            let newer = records.iter().flatten().filter(|id| **id > place.last);
+            match newer.max() {
+                Some(last) => moved.push(Place { last: *last, ..place }),
+                None => others.push(place),
             }
         }
         Ok((moved, others))
     }
 }
 
-/// A position in what was asked for, and an ID.
-type Place = (usize, EntryId);
+/// A message that is looked for.
+#[derive(Clone, Copy)]
+struct Place {
+    /// Its position in what was asked for.
+    position: usize,
+    /// The ID that it had when it was emitted.
+    first: EntryId,
+    /// The ID that it had last, as far as is known.
+    last: EntryId,
+}
 
 fn fields(entry: Entry) -> Fields {
     entry.fields
@@ -107,10 +120,10 @@ fn keep(
     messages: impl IntoIterator<Item = Option<Fields>>,
 ) -> Vec<Place> {
     let mut lost = Vec::new();
-    for ((position, id), message) in wanted.into_iter().zip(messages) {
+    for (place, message) in wanted.into_iter().zip(messages) {
         match message {
-            Some(_) => found[position] = message,
-            None => lost.push((position, id)),
+            Some(_) => found[place.position] = message,
+            None => lost.push(place),
         }
     }
     lost

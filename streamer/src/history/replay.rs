@@ -177,7 +177,7 @@ impl<'a> Replay<'a> {
             let overlap = usize::from(last.is_some());
             let elements = streamer
                 .engine()
-                .list_range(&list, start - overlap as u64, PAGE + overlap)
+                .snapshots(&list, start - overlap as u64, PAGE + overlap)
                 .await?;
             if last.is_some() && elements.first() != last.as_ref() {
                 return Err(HistoryError::TrimmedMeanwhile { list });

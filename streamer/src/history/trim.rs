@@ -74,7 +74,7 @@ impl Streamer {
         let mut trimmed = TrimmedHistory::default();
         let mut start = 0;
         loop {
-            let page = self.engine().list_range(&list, start, PAGE).await?;
+            let page = self.engine().snapshots(&list, start, PAGE).await?;
             let last = page.len() < PAGE;
             start += page.len() as u64;
             let mut ours = Vec::new();
@@ -89,7 +89,7 @@ impl Streamer {
             let gone: Vec<_> = gone.map(|((element, _), _)| element).collect();
             trimmed.snapshots += snapshots.len() as u64;
             // By its bytes, which hold an ID that no other has: positions move while others push and trim.
-            trimmed.removed += self.engine().list_remove(&list, &gone).await?;
+            trimmed.removed += self.engine().remove_snapshots(&list, &gone).await?;
             if last {
                 return Ok(trimmed);
             }

@@ -21,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use tokio::sync::oneshot;
 
 use super::{
@@ -33,7 +32,7 @@ use super::{
 };
 use crate::{
     archive::{ArchiveStorage, ArchivedMessage, Needed, TransferError, forget_origins, store, to_archive},
-    engine::{EngineError, keys},
+    engine::EngineError,
     entry::{Entry, EntryId, StreamName},
     message::ReceivedMessage,
 };
@@ -105,9 +104,8 @@ impl AfterSuccess {
                 self.store(shared, name, entries.collect()).await
             }
             When::AllGroupsAcknowledged => {
-                let ids = handled.iter().map(|message| Bytes::from(message.id().to_string()));
-                let key = waiting_key(shared, name);
-                shared.engine().set_add(&key, &ids.collect::<Vec<_>>()).await?;
+                let ids = handled.iter().map(ReceivedMessage::id).collect::<Vec<_>>();
+                shared.engine().add_handled(name, group(shared), &ids).await?;
                 Ok(Vec::new())
             }
         }
@@ -190,21 +188,16 @@ pub(super) async fn sweep_until(
 /// Goes once through the messages of a stream that wait for other groups.
 async fn sweep(shared: &Shared, after: &AfterSuccess, stream: &StreamName) -> Result<(), ListenError> {
     let engine = shared.engine();
-    let key = &waiting_key(shared, stream);
     let mut cursor = 0;
     loop {
-        let scan = move || engine.set_scan(key, cursor, LOOKED_AT);
-        let (next, members) = persistently(shared, scan).await?;
-        let ids = members
-            .iter()
-            .filter_map(|member| std::str::from_utf8(member).ok()?.parse().ok());
-        let mut ids = ids.collect::<Vec<EntryId>>();
+        let page = || engine.page_of_handled(stream, group(shared), cursor, LOOKED_AT);
+        let (next, mut ids) = persistently(shared, page).await?;
         ids.sort_unstable();
         ids.dedup();
         let needed = persistently(shared, || Needed::among(engine.as_ref(), stream, &ids)).await?;
         ids.retain(|id| !needed.is_undelivered(*id) && !needed.is_pending(*id));
         for ids in ids.chunks(MOVED) {
-            persistently(shared, || move_away(shared, after, stream, key, ids)).await?;
+            persistently(shared, || move_away(shared, after, stream, ids)).await?;
         }
         if next == 0 {
             return Ok(());
@@ -214,13 +207,7 @@ async fn sweep(shared: &Shared, after: &AfterSuccess, stream: &StreamName) -> Re
 }
 
 /// Moves messages that no group needs any more. It may be repeated at any point.
-async fn move_away(
-    shared: &Shared,
-    after: &AfterSuccess,
-    stream: &StreamName,
-    key: &str,
-    ids: &[EntryId],
-) -> Result<(), Trouble> {
+async fn move_away(shared: &Shared, after: &AfterSuccess, stream: &StreamName, ids: &[EntryId]) -> Result<(), Trouble> {
     let entries = shared.engine().get_many(stream, ids).await?;
     let messages = after
         .store(shared, stream, entries.into_iter().flatten().collect())
@@ -228,12 +215,10 @@ async fn move_away(
     if !messages.is_empty() {
         after.delete(shared, stream, &messages).await?;
     }
-    let notes = ids.iter().map(|id| Bytes::from(id.to_string())).collect::<Vec<_>>();
-    shared.engine().set_remove(key, &notes).await?;
+    shared.engine().remove_handled(stream, group(shared), ids).await?;
     Ok(())
 }
 
-/// The set of messages that were handled and wait for other groups.
-fn waiting_key(shared: &Shared, stream: &StreamName) -> String {
-    keys::handled(stream, shared.group.as_ref().map(|member| &*member.group))
+fn group(shared: &Shared) -> Option<&str> {
+    shared.group.as_ref().map(|member| &*member.group)
 }

@@ -49,17 +49,15 @@ impl Progress {
         if !shared.keeps_progress(job.stream) || job.message.attempt() <= 1 {
             return Ok(Self::default());
         }
-        let key = key(&member.group, job.message.stream());
-        let found = Self::stored(shared.engine().as_ref(), &key, job.message.id()).await?;
-        Ok(found.unwrap_or_default())
+        let (stream, id) = (job.message.stream(), job.message.id());
+        let text = shared.engine().retry_state(stream, &member.group, id).await?;
+        let found = text.map(|text| Self::from_text(&text, &member.group, stream, id));
+        Ok(found.transpose()?.unwrap_or_default())
     }
 
-    async fn stored(engine: &dyn Engine, key: &str, id: EntryId) -> EngineResult<Option<Self>> {
-        let stored = engine.hash_get(key, &[field(id)]).await?;
-        let Some(Some(text)) = stored.into_iter().next() else {
-            return Ok(None);
-        };
-        serde_json::from_slice(&text).map(Some).map_err(|error| {
+    fn from_text(text: &[u8], group: &str, stream: &StreamName, id: EntryId) -> EngineResult<Self> {
+        serde_json::from_slice(text).map_err(|error| {
+            let key = keys::retry_states(stream, group);
             EngineError::new(
                 EngineErrorKind::Corrupt,
                 format!("read which listeners of message {id} have succeeded"),
@@ -132,13 +130,24 @@ fn receiver(member: &str) -> Option<String> {
     Some(FailedMessage::from_member(member.as_bytes()).ok()?.receiver)
 }
 
-/// The hash that keeps the progress of a stream's messages in a group; a field is an entry ID.
-pub(super) fn key(group: &str, stream: &StreamName) -> String {
-    keys::old_retry_states(stream, group)
-}
-
-pub(super) fn field(id: EntryId) -> Bytes {
-    id.to_string().into()
+/// Stores the progress of a message that only this process handles now.
+pub(super) async fn write(
+    engine: &dyn Engine,
+    group: &str,
+    stream: &StreamName,
+    id: EntryId,
+    text: Option<Bytes>,
+) -> EngineResult<()> {
+    loop {
+        let known = engine.retry_state(stream, group, id).await?;
+        let done = known == text
+            || engine
+                .replace_retry_state(stream, group, id, known.as_ref(), text.as_ref())
+                .await?;
+        if done {
+            return Ok(());
+        }
+    }
 }
 
 /// A failure because of which a message is pending was retried by hand with success: its listener does not run again
@@ -151,23 +160,31 @@ pub(crate) async fn retried(
     listener: &str,
     member: &Bytes,
 ) -> EngineResult<()> {
-    let key = key(group, stream);
-    let mut progress = match Progress::stored(engine, &key, id).await? {
-        Some(progress) => progress,
-        // Settled already, or its delivery was cut off before it wrote its progress: then it comes again.
-        None if is_pending(engine, group, stream, id).await? => Progress::default(),
-        None => return Ok(()),
-    };
-    let known = !progress.is_empty();
-    progress.add_succeeded(listener);
-    progress.failed.retain(|failed| failed.as_bytes() != member);
-    if known && progress.failed.is_empty() && progress.retry_at.is_none() {
-        // In this order: a crash in between leaves a record that is removed with the failure's next retry.
-        engine.acknowledge(stream, group, &[id]).await?;
-        engine.hash_remove(&key, &[field(id)]).await?;
-        return Ok(());
+    loop {
+        let known = engine.retry_state(stream, group, id).await?;
+        let mut progress = match &known {
+            Some(text) => Progress::from_text(text, group, stream, id)?,
+            // Settled already, or its delivery was cut off before it wrote its progress: then it comes again.
+            None if is_pending(engine, group, stream, id).await? => Progress::default(),
+            None => return Ok(()),
+        };
+        let was_known = !progress.is_empty();
+        progress.add_succeeded(listener);
+        progress.failed.retain(|failed| failed.as_bytes() != member);
+        let done = was_known && progress.failed.is_empty() && progress.retry_at.is_none();
+        let written = match &known {
+            Some(known) if done => engine.acknowledge_retried(stream, group, id, known).await?,
+            known => {
+                let text = progress.to_text();
+                engine
+                    .replace_retry_state(stream, group, id, known.as_ref(), Some(&text))
+                    .await?
+            }
+        };
+        if written {
+            return Ok(());
+        }
     }
-    engine.hash_put(&key, &[(field(id), progress.to_text())]).await
 }
 
 /// The same failure stands under another member in the failed list now.
@@ -179,17 +196,23 @@ pub(crate) async fn failed_again(
     member: &Bytes,
     again: &Bytes,
 ) -> EngineResult<()> {
-    let key = key(group, stream);
-    let Some(mut progress) = Progress::stored(engine, &key, id).await? else {
-        return Ok(());
-    };
     let again = String::from_utf8_lossy(again).into_owned();
-    for failed in &mut progress.failed {
-        if failed.as_bytes() == member {
-            failed.clone_from(&again);
+    loop {
+        let Some(known) = engine.retry_state(stream, group, id).await? else {
+            return Ok(());
+        };
+        let mut progress = Progress::from_text(&known, group, stream, id)?;
+        for failed in &mut progress.failed {
+            if failed.as_bytes() == member {
+                failed.clone_from(&again);
+            }
+        }
+        let text = progress.to_text();
+        let written = engine.replace_retry_state(stream, group, id, Some(&known), Some(&text));
+        if written.await? {
+            return Ok(());
         }
     }
-    engine.hash_put(&key, &[(field(id), progress.to_text())]).await
 }
 
 async fn is_pending(engine: &dyn Engine, group: &str, stream: &StreamName, id: EntryId) -> EngineResult<bool> {

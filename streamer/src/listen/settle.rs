@@ -319,16 +319,16 @@ async fn keep_progress(shared: &Shared, outcome: &Outcome, tried: &Tried) -> Eng
         return Ok(());
     }
     let engine = shared.engine();
-    let key = progress::key(&member.group, &shared.streams[outcome.stream].name);
-    let field = progress::field(outcome.id);
+    let stream = &shared.streams[outcome.stream].name;
     // The new failures are recorded already, so at no instant is a failure in no list.
     if !tried.obsolete.is_empty() {
         failed::forget(engine.as_ref(), &tried.obsolete).await?;
     }
-    match outcome.verdict {
-        Verdict::Settled => engine.hash_remove(&key, &[field]).await.map(drop),
-        _ => engine.hash_put(&key, &[(field, tried.progress.to_text())]).await,
-    }
+    let text = match outcome.verdict {
+        Verdict::Settled => None,
+        _ => Some(tried.progress.to_text()),
+    };
+    progress::write(engine.as_ref(), &member.group, stream, outcome.id, text).await
 }
 
 /// Repeats a step that changes nothing by being repeated, while the store is away and keep-alive is on.

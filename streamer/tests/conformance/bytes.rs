@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use streamer::{
-    Fields, NewId, StreamName,
-    engine::{Append, Engine, GroupStart},
+    EntryId, Fields, NewId, StreamName,
+    engine::{Append, Engine, FailureRecord, GroupStart},
 };
 
 use crate::given::{GROUP, a_consumer, a_stream, all, an_append, fields, unique};
@@ -84,13 +84,24 @@ pub(crate) async fn a_group_reads_any_bytes(engine: Arc<dyn Engine>) {
     );
 }
 
-pub(crate) async fn sets_and_hashes_hold_any_bytes(engine: Arc<dyn Engine>) {
-    let (set, hash) = (unique("set"), unique("hash"));
-    engine.set_add(&set, &[odd_bytes()]).await.unwrap();
-    assert_eq!(engine.set_scan(&set, 0, 10).await.unwrap(), (0, vec![odd_bytes()]));
-    engine.hash_put(&hash, &[(odd_bytes(), odd_bytes())]).await.unwrap();
+pub(crate) async fn what_is_kept_beside_streams_holds_any_bytes(engine: Arc<dyn Engine>) {
+    let mut name = unique("stream").into_bytes();
+    name.extend([0xFD, 0x00]);
+    let (stream, id) = (StreamName::from(name), EntryId::new(5, 1));
+    let state = odd_bytes();
+    let written = engine.replace_retry_state(&stream, "ä", id, None, Some(&state)).await;
+    assert!(written.unwrap());
+    assert_eq!(engine.retry_state(&stream, "ä", id).await.unwrap(), Some(state));
+    let member = [odd_bytes(), Bytes::from(unique("member"))].concat();
+    let record = FailureRecord {
+        member: member.clone().into(),
+        details: Some(odd_bytes()),
+    };
+    let (member, details) = (record.member.clone(), record.details.clone());
+    engine.add_failures(&[record]).await.unwrap();
     assert_eq!(
-        engine.hash_get(&hash, &[odd_bytes()]).await.unwrap(),
-        [Some(odd_bytes())]
+        engine.failure_details(std::slice::from_ref(&member)).await.unwrap(),
+        [details]
     );
+    assert_eq!(engine.remove_failures(&[member]).await.unwrap(), 1);
 }

@@ -13,7 +13,7 @@ use streamer::{
 };
 
 use crate::given::{
-    GROUP, HOUR, a_group, a_stream, assert_kind, entries, member, pending_entries, pending_of, settle_all,
+    GROUP, HOUR, a_group, a_set, a_stream, assert_kind, entries, member, pending_entries, pending_of, settle_all,
 };
 
 const NOW: Duration = Duration::ZERO;
@@ -91,8 +91,7 @@ pub(crate) async fn joining_leaves_a_group_that_exists_as_it_is(engine: Arc<dyn 
 
 pub(crate) async fn joining_many_streams_answers_for_each(engine: Arc<dyn Engine>) {
     let (there, ids) = pending_entries(&engine, "a", 1).await;
-    let (missing, no_stream) = (a_stream(), a_stream());
-    engine.set_add(&no_stream.to_string(), &["x".into()]).await.unwrap();
+    let (missing, no_stream) = (a_stream(), a_set(&engine, &a_stream()).await);
     let start = GroupStart::After(EntryId::MIN);
     let streams = [&there, &no_stream, &missing].map(|stream| (stream.clone(), start));
     let mut joined = engine.join(&member("a"), &streams).await.into_iter();
@@ -103,10 +102,10 @@ pub(crate) async fn joining_many_streams_answers_for_each(engine: Arc<dyn Engine
 }
 
 pub(crate) async fn last_ids_are_those_of_each_stream(engine: Arc<dyn Engine>) {
-    let (there, missing, no_stream) = (a_stream(), a_stream(), a_stream());
+    let (there, missing) = (a_stream(), a_stream());
+    let no_stream = a_set(&engine, &a_stream()).await;
     let written = entries(&engine, &there, 2).await;
     engine.delete(&there, &written).await.unwrap();
-    engine.set_add(&no_stream.to_string(), &["x".into()]).await.unwrap();
     let mut last = engine.last_ids(&[there, missing, no_stream]).await.into_iter();
     assert_eq!(last.next().unwrap().unwrap(), written[1]);
     assert_eq!(last.next().unwrap().unwrap(), EntryId::MIN);

@@ -15,7 +15,6 @@ use streamer::{
         Append, AppendOptions, Engine, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, Member,
         PendingEntry, PendingFilter, ReadMode, Reader, StreamEntries,
     },
-    failed::FAILED_KEY,
 };
 
 pub(crate) const GROUP: &str = "workers";
@@ -64,6 +63,12 @@ pub(crate) async fn entries(engine: &Arc<dyn Engine>, stream: &StreamName, count
 pub(crate) async fn numbered_entries(engine: &Arc<dyn Engine>, stream: &StreamName, count: u64) -> Vec<EntryId> {
     let append = |n| an_append(stream, EntryId::new(n, 0));
     engine.append_many((1..=count).map(append).collect()).await.unwrap()
+}
+
+/// A key that is no stream: that of a set beside a stream.
+pub(crate) async fn a_set(engine: &Arc<dyn Engine>, beside: &StreamName) -> StreamName {
+    engine.add_handled(beside, None, &[EntryId::new(1, 0)]).await.unwrap();
+    format!("{{{beside}}}:handled").into()
 }
 
 pub(crate) async fn a_group(engine: &Arc<dyn Engine>, stream: &StreamName) {
@@ -166,7 +171,7 @@ pub(crate) async fn settle_all(
 pub(crate) async fn is_listed(engine: &Arc<dyn Engine>, member: &Bytes) -> bool {
     let mut cursor = 0;
     loop {
-        let (next, page) = engine.set_scan(FAILED_KEY, cursor, 1000).await.unwrap();
+        let (next, page) = engine.page_of_failures(cursor, 1000).await.unwrap();
         if page.contains(member) {
             return true;
         }

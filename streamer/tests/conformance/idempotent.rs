@@ -106,7 +106,7 @@ pub(crate) async fn a_record_is_written_with_the_first_entry_only(engine: Arc<dy
         .unwrap();
     assert_eq!((first.fresh, second.fresh, first.id), (true, false, second.id));
     assert_eq!(values(&*engine, "once.f").await.len(), 1);
-    let elements = engine.list_range(&list, 0, 10).await.unwrap();
+    let elements = engine.snapshots(&list, 0, 10).await.unwrap();
     assert_eq!(elements, [format!("<{}>", first.id)]);
 }
 

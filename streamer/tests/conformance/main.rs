@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
 mod append;
+mod beside;
 mod bytes;
 mod claim;
 mod deliveries;
@@ -18,7 +19,6 @@ mod range;
 mod readers;
 mod recorded;
 mod removal;
-mod sets_and_hashes;
 mod settling;
 mod stores;
 mod trim;
@@ -83,6 +83,7 @@ macro_rules! suite {
                 removal {
                     a_removed_stream_is_gone_with_its_groups
                     what_is_no_stream_is_not_removed
+                    what_is_kept_of_its_groups_goes_with_it
                 }
                 groups {
                     a_group_from_the_beginning_gets_everything
@@ -209,12 +210,19 @@ macro_rules! suite {
                     what_is_refused_on_one_stream_leaves_the_others
                     thousands_are_settled_at_once
                 }
-                sets_and_hashes {
-                    a_set_counts_what_changed
-                    a_scan_gives_every_member
-                    a_missing_set_is_empty
-                    a_hash_gives_values_in_the_order_asked
-                    a_hash_counts_what_was_removed
+                beside {
+                    failures_are_listed_until_they_are_removed
+                    pages_give_every_failure
+                    details_stand_beside_their_record
+                    groups_of_details_are_united
+                    details_without_a_record_are_found_and_removed
+                    a_retry_state_is_replaced_only_if_it_is_the_known_one
+                    what_was_retried_is_acknowledged_if_its_state_is_the_known_one
+                    what_was_handled_is_marked_for_each_group
+                    a_first_id_leads_to_the_current_one
+                    what_was_restored_once_more_is_not_forgotten
+                    a_restored_message_has_had_an_id
+                    another_kind_of_key_is_an_error
                 }
                 recorded {
                     an_entry_and_its_record_hold_the_same_id
@@ -233,7 +241,7 @@ macro_rules! suite {
                     empty_names_and_values_are_values
                     a_large_value_comes_back
                     a_group_reads_any_bytes
-                    sets_and_hashes_hold_any_bytes
+                    what_is_kept_beside_streams_holds_any_bytes
                 }
             }
         }

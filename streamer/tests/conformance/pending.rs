@@ -7,7 +7,7 @@ use streamer::{
     engine::{Engine, EngineErrorKind, PendingFilter, Redelivery},
 };
 
-use crate::given::{GROUP, HOUR, a_consumer, a_stream, assert_kind, entries, pending_entries, read_ids};
+use crate::given::{GROUP, HOUR, a_consumer, a_set, a_stream, assert_kind, entries, pending_entries, read_ids};
 
 fn ids_and_deliveries(redelivery: &Redelivery) -> Vec<(EntryId, u64)> {
     redelivery
@@ -54,9 +54,7 @@ pub(crate) async fn many_streams_are_acknowledged_at_once(engine: Arc<dyn Engine
         let (stream, ids) = pending_entries(&engine, "a", 3).await;
         settled.push((stream, ids[1..].to_vec()));
     }
-    let key = a_stream();
-    let set = key.as_str().unwrap();
-    engine.set_add(set, &["member".into()]).await.unwrap();
+    let key = a_set(&engine, &a_stream()).await;
     // What has no pending entries is passed over, what is no stream is an error, and neither keeps the others.
     settled.insert(1, (a_stream(), vec![EntryId::new(1, 1)]));
     settled.insert(2, (a_stream(), vec![]));

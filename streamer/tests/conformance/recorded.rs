@@ -1,4 +1,4 @@
-//! Entries that are appended together with a record, and the lists that such records make.
+//! Entries that are appended together with a record, and the lists of snapshots that such records make.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -8,16 +8,12 @@ use streamer::{
     engine::{Append, AppendOptions, Appended, Engine, EngineErrorKind, Record},
 };
 
-use crate::given::{all, an_append, assert_kind, fields, ids_of, numbered_entries, unique};
+use crate::given::{a_set, a_stream, all, an_append, assert_kind, fields, ids_of, numbered_entries, unique};
 
-/// A stream and two keys for records of it, all with one hash tag.
-fn names() -> (StreamName, StreamName, String) {
+/// A stream and a list for records of it, both with one hash tag.
+fn names() -> (StreamName, StreamName) {
     let tag = unique("stream");
-    (
-        format!("{{{tag}}}").into(),
-        format!("{{{tag}}}-list").into(),
-        format!("{{{tag}}}:hash"),
-    )
+    (format!("{{{tag}}}").into(), format!("{{{tag}}}-list").into())
 }
 
 fn push(list: &StreamName) -> Record {
@@ -28,15 +24,20 @@ fn push(list: &StreamName) -> Record {
     }
 }
 
-fn once(hash: &str, field: &'static str) -> Record {
-    Record::Once {
-        hash: hash.to_owned(),
-        field: field.into(),
-    }
+/// A message comes back that had the ID `1-0` when it was emitted, and this one in the archive.
+fn restored(archived: u64) -> Record {
+    let mut ids = vec![EntryId::new(1, 0), EntryId::new(archived, 0)];
+    ids.dedup();
+    Record::Restored { ids }
+}
+
+/// Where the message is that had the ID `1-0`.
+async fn became(engine: &Arc<dyn Engine>, stream: &StreamName) -> Option<EntryId> {
+    engine.restored_ids(stream, &[EntryId::new(1, 0)]).await.unwrap()[0]
 }
 
 async fn elements(engine: &Arc<dyn Engine>, list: &StreamName) -> Vec<Bytes> {
-    engine.list_range(list, 0, 1000).await.unwrap()
+    engine.snapshots(list, 0, 1000).await.unwrap()
 }
 
 fn element(id: EntryId) -> Bytes {
@@ -45,7 +46,7 @@ fn element(id: EntryId) -> Bytes {
 
 /// A list with `count` elements `<1-0>`, `<2-0>`, …
 async fn a_list(engine: &Arc<dyn Engine>, count: u64) -> (StreamName, StreamName) {
-    let (stream, list, _) = names();
+    let (stream, list) = names();
     for n in 1..=count {
         let append = an_append(&stream, EntryId::new(n, 0));
         engine.append_recorded(append, push(&list)).await.unwrap();
@@ -54,7 +55,7 @@ async fn a_list(engine: &Arc<dyn Engine>, count: u64) -> (StreamName, StreamName
 }
 
 pub(crate) async fn an_entry_and_its_record_hold_the_same_id(engine: Arc<dyn Engine>) {
-    let (stream, list, _) = names();
+    let (stream, list) = names();
     let first = engine
         .append_recorded(an_append(&stream, NewId::Auto), push(&list))
         .await;
@@ -72,13 +73,13 @@ pub(crate) async fn an_entry_and_its_record_hold_the_same_id(engine: Arc<dyn Eng
 }
 
 pub(crate) async fn what_is_recorded_once_is_appended_once(engine: Arc<dyn Engine>) {
-    let (stream, _, hash) = names();
+    let (stream, _) = names();
     let first = engine
-        .append_recorded(an_append(&stream, NewId::Auto), once(&hash, "a"))
+        .append_recorded(an_append(&stream, NewId::Auto), restored(1))
         .await;
     let first = first.unwrap();
     let again = engine
-        .append_recorded(an_append(&stream, NewId::Auto), once(&hash, "a"))
+        .append_recorded(an_append(&stream, NewId::Auto), restored(1))
         .await;
     assert_eq!(
         again.unwrap(),
@@ -88,18 +89,22 @@ pub(crate) async fn what_is_recorded_once_is_appended_once(engine: Arc<dyn Engin
         }
     );
     let other = engine
-        .append_recorded(an_append(&stream, NewId::Auto), once(&hash, "b"))
+        .append_recorded(
+            an_append(&stream, NewId::Auto),
+            Record::Restored {
+                ids: vec![EntryId::new(2, 0)],
+            },
+        )
         .await;
     assert!(other.unwrap().fresh);
     assert_eq!(engine.len(&stream).await.unwrap(), 2);
-    let held = engine.hash_get(&hash, &["a".into()]).await.unwrap();
-    assert_eq!(held, [Some(Bytes::from(first.id.to_string()))]);
+    assert_eq!(became(&engine, &stream).await, Some(first.id));
 }
 
 pub(crate) async fn many_tasks_append_once(engine: Arc<dyn Engine>) {
-    let (stream, _, hash) = names();
+    let (stream, _) = names();
     let one = |_| {
-        let (engine, append, record) = (engine.clone(), an_append(&stream, NewId::Auto), once(&hash, "a"));
+        let (engine, append, record) = (engine.clone(), an_append(&stream, NewId::Auto), restored(1));
         tokio::spawn(async move { engine.append_recorded(append, record).await.unwrap() })
     };
     let mut appended = Vec::new();
@@ -113,21 +118,23 @@ pub(crate) async fn many_tasks_append_once(engine: Arc<dyn Engine>) {
 }
 
 pub(crate) async fn a_record_that_cannot_be_written_keeps_the_entry_away(engine: Arc<dyn Engine>) {
-    let (stream, list, hash) = names();
+    let (stream, list) = names();
     numbered_entries(&engine, &list, 1).await;
-    engine.set_add(&hash, &["member".into()]).await.unwrap();
-    for record in [push(&list), once(&hash, "a"), push(&stream)] {
-        let refused = engine.append_recorded(an_append(&stream, NewId::Auto), record).await;
-        assert_kind(refused, EngineErrorKind::WrongType);
+    for hash in ["restored", "original_ids"] {
+        numbered_entries(&engine, &format!("{stream}:{hash}").into(), 1).await;
+        for record in [push(&list), restored(1), restored(2), push(&stream)] {
+            let refused = engine.append_recorded(an_append(&stream, NewId::Auto), record).await;
+            assert_kind(refused, EngineErrorKind::WrongType);
+        }
     }
     assert_eq!(engine.info(&stream).await.unwrap(), None);
     assert_eq!(engine.len(&list).await.unwrap(), 1);
 }
 
 pub(crate) async fn an_entry_that_is_refused_leaves_no_record(engine: Arc<dyn Engine>) {
-    let (stream, list, hash) = names();
+    let (stream, list) = names();
     numbered_entries(&engine, &stream, 5).await;
-    for record in [push(&list), once(&hash, "a")] {
+    for record in [push(&list), restored(1)] {
         let too_small = an_append(&stream, EntryId::new(5, 0));
         let refused = engine.append_recorded(too_small, record.clone()).await;
         assert_kind(refused, EngineErrorKind::IdTooSmall);
@@ -149,63 +156,61 @@ pub(crate) async fn an_entry_that_is_refused_leaves_no_record(engine: Arc<dyn En
     let refused = engine.append_recorded(missing, push(&nowhere)).await;
     assert_kind(refused, EngineErrorKind::NoStream);
     // A stream's name may be taken by something else.
-    let (set, beside, _) = names();
-    engine.set_add(&set.to_string(), &["member".into()]).await.unwrap();
+    let set = a_set(&engine, &a_stream()).await;
+    let beside = StreamName::from(format!("{set}-list"));
     let refused = engine
         .append_recorded(an_append(&set, NewId::Auto), push(&beside))
         .await;
     assert_kind(refused, EngineErrorKind::WrongType);
     for list in [&list, &nowhere, &beside] {
-        assert_eq!(engine.list_len(list).await.unwrap(), 0);
+        assert_eq!(elements(&engine, list).await.len(), 0);
     }
-    assert_eq!(engine.hash_get(&hash, &["a".into()]).await.unwrap(), [None]);
+    assert_eq!(became(&engine, &stream).await, None);
     assert_eq!(engine.len(&stream).await.unwrap(), 5);
 }
 
 pub(crate) async fn a_list_is_read_in_pages_from_its_oldest_element(engine: Arc<dyn Engine>) {
     let (stream, list) = a_list(&engine, 7).await;
     let ids = |range: std::ops::RangeInclusive<u64>| range.map(|n| element(EntryId::new(n, 0))).collect::<Vec<_>>();
-    assert_eq!(engine.list_len(&list).await.unwrap(), 7);
-    assert_eq!(engine.list_range(&list, 0, 3).await.unwrap(), ids(1..=3));
+    assert_eq!(elements(&engine, &list).await.len(), 7);
+    assert_eq!(engine.snapshots(&list, 0, 3).await.unwrap(), ids(1..=3));
     // What is pushed meanwhile does not move the next page.
     let append = an_append(&stream, EntryId::new(8, 0));
     engine.append_recorded(append, push(&list)).await.unwrap();
-    assert_eq!(engine.list_range(&list, 3, 3).await.unwrap(), ids(4..=6));
-    assert_eq!(engine.list_range(&list, 6, 3).await.unwrap(), ids(7..=8));
+    assert_eq!(engine.snapshots(&list, 3, 3).await.unwrap(), ids(4..=6));
+    assert_eq!(engine.snapshots(&list, 6, 3).await.unwrap(), ids(7..=8));
     for (start, count) in [(8, 3), (0, 0), (u64::MAX, 3)] {
-        assert!(engine.list_range(&list, start, count).await.unwrap().is_empty());
+        assert!(engine.snapshots(&list, start, count).await.unwrap().is_empty());
     }
-    assert_eq!(engine.list_range(&list, 7, usize::MAX).await.unwrap(), ids(8..=8));
+    assert_eq!(engine.snapshots(&list, 7, usize::MAX).await.unwrap(), ids(8..=8));
 }
 
 pub(crate) async fn elements_are_removed_by_their_bytes(engine: Arc<dyn Engine>) {
     let (_, list) = a_list(&engine, 5).await;
     let wanted = [element(EntryId::new(2, 0)), element(EntryId::new(4, 0)), "<4-0".into()];
-    assert_eq!(engine.list_remove(&list, &wanted).await.unwrap(), 2);
+    assert_eq!(engine.remove_snapshots(&list, &wanted).await.unwrap(), 2);
     let left: Vec<Bytes> = [1, 3, 5].map(|n| element(EntryId::new(n, 0))).into();
     assert_eq!(elements(&engine, &list).await, left);
-    assert_eq!(engine.list_remove(&list, &[]).await.unwrap(), 0);
-    assert_eq!(engine.list_remove(&list, &left).await.unwrap(), 3);
+    assert_eq!(engine.remove_snapshots(&list, &[]).await.unwrap(), 0);
+    assert_eq!(engine.remove_snapshots(&list, &left).await.unwrap(), 3);
     // An empty list is no list: its name is free for something else.
     numbered_entries(&engine, &list, 1).await;
 }
 
 pub(crate) async fn a_missing_list_is_empty_and_a_stream_is_none(engine: Arc<dyn Engine>) {
-    let (stream, list, _) = names();
-    assert_eq!(engine.list_len(&list).await.unwrap(), 0);
+    let (stream, list) = names();
     assert!(elements(&engine, &list).await.is_empty());
-    assert_eq!(engine.list_remove(&list, &["a".into()]).await.unwrap(), 0);
+    assert_eq!(engine.remove_snapshots(&list, &["a".into()]).await.unwrap(), 0);
     numbered_entries(&engine, &stream, 1).await;
-    assert_kind(engine.list_len(&stream).await, EngineErrorKind::WrongType);
-    assert_kind(engine.list_range(&stream, 0, 1).await, EngineErrorKind::WrongType);
+    assert_kind(engine.snapshots(&stream, 0, 1).await, EngineErrorKind::WrongType);
     assert_kind(
-        engine.list_remove(&stream, &["a".into()]).await,
+        engine.remove_snapshots(&stream, &["a".into()]).await,
         EngineErrorKind::WrongType,
     );
 }
 
 pub(crate) async fn entries_are_found_by_their_ids_in_the_order_asked(engine: Arc<dyn Engine>) {
-    let (stream, _, _) = names();
+    let (stream, _) = names();
     let ids = numbered_entries(&engine, &stream, 4).await;
     engine.delete(&stream, &[ids[1]]).await.unwrap();
     let wanted = [ids[3], EntryId::MIN, ids[1], ids[0], ids[3], EntryId::MAX];

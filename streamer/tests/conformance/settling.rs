@@ -7,14 +7,13 @@ use serde_json::{Value, json};
 use streamer::{
     EntryId, StreamName,
     engine::{Deferral, Engine, EngineErrorKind, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Scan},
-    failed::{DETAILS_KEY, details_field},
 };
 
 use crate::{
     deliveries::{only, take},
     given::{
-        GROUP, HOUR, a_stream, all, assert_kind, entries, ids_of, is_listed, member, pending_entries, pending_of,
-        settle_all, unique,
+        GROUP, HOUR, a_set, a_stream, all, assert_kind, entries, ids_of, is_listed, member, pending_entries,
+        pending_of, settle_all, unique,
     },
 };
 
@@ -70,7 +69,7 @@ async fn settle(engine: &Arc<dyn Engine>, consumer: &str, stream: &StreamName, e
 }
 
 async fn details(engine: &Arc<dyn Engine>, member: &Bytes) -> Option<Value> {
-    let held = engine.hash_get(DETAILS_KEY, &[details_field(member)]).await.unwrap();
+    let held = engine.failure_details(std::slice::from_ref(member)).await.unwrap();
     let held = held.into_iter().next().unwrap()?;
     Some(serde_json::from_slice(&held).unwrap())
 }
@@ -340,8 +339,7 @@ pub(crate) async fn settling_in_a_missing_group(engine: Arc<dyn Engine>) {
 /// Neither holds up the messages of other streams.
 pub(crate) async fn what_is_refused_on_one_stream_leaves_the_others(engine: Arc<dyn Engine>) {
     let (stream, written) = pending_entries(&engine, "a", 1).await;
-    let no_stream = a_stream();
-    engine.set_add(&no_stream.to_string(), &["x".into()]).await.unwrap();
+    let no_stream = a_set(&engine, &a_stream()).await;
     let streams = [&no_stream, &stream, &a_stream()]
         .map(|stream| (stream.clone(), vec![end(written[0], EntryEnd::Release { count: 3 })]));
     let mut settled = engine.settle(Some(&member("a")), &streams).await.into_iter();

@@ -78,10 +78,11 @@ pub(crate) enum Operation {
     SetIdle(Stream, Group, Consumer, Vec<Id>, bool),
     RemoveConsumerIfDone(Stream, Group, Consumer),
     DeleteConsumer(Stream, Group, Consumer),
-    SetAdd(Vec<u8>),
-    SetRemove(Vec<u8>),
-    HashPut(u8, u8),
-    HashRemove(Vec<u8>),
+    AddHandled(Stream, Vec<u8>),
+    RemoveHandled(Stream, Vec<u8>),
+    /// Of an entry, where it is the first of these, or there is none, to the second, or to none.
+    ReplaceRetryState(Stream, Group, u8, Option<u8>, Option<u8>),
+    AcknowledgeRetried(Stream, Group, Id, u8),
 }
 
 fn id() -> impl Strategy<Value = Id> {
@@ -185,9 +186,12 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         ),
         2 => of_consumer().prop_map(|(stream, group, consumer)| Op::RemoveConsumerIfDone(stream, group, consumer)),
         1 => of_consumer().prop_map(|(stream, group, consumer)| Op::DeleteConsumer(stream, group, consumer)),
-        1 => vec(0..9_u8, 0..4).prop_map(Op::SetAdd),
-        1 => vec(0..9_u8, 0..4).prop_map(Op::SetRemove),
-        1 => (0..9_u8, any::<u8>()).prop_map(|(name, value)| Op::HashPut(name, value)),
-        1 => vec(0..9_u8, 0..4).prop_map(Op::HashRemove),
+        1 => (stream(), vec(0..9_u8, 0..4)).prop_map(|(stream, ids)| Op::AddHandled(stream, ids)),
+        1 => (stream(), vec(0..9_u8, 0..4)).prop_map(|(stream, ids)| Op::RemoveHandled(stream, ids)),
+        2 => (of_group(), 0..3_u8, option::of(0..3_u8), option::weighted(0.8, 0..3_u8)).prop_map(
+            |((stream, group), id, known, new)| Op::ReplaceRetryState(stream, group, id, known, new)
+        ),
+        1 => (of_group(), id(), 0..3_u8)
+            .prop_map(|((stream, group), id, known)| Op::AcknowledgeRetried(stream, group, id, known)),
     ]
 }

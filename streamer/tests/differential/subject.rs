@@ -3,7 +3,11 @@
 //! Left out are idle times, which are the clock's. IDs that the engine took from its clock are told by their place
 //! among all that were given.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+    time::Duration,
+};
 
 use bytes::Bytes;
 use streamer::{
@@ -27,8 +31,6 @@ const CLOCK: u64 = 1_000_000_000;
 pub(crate) struct Subject {
     engine: Arc<dyn Engine>,
     streams: Vec<StreamName>,
-    /// The key of a set, and that of a hash.
-    records: [String; 2],
     /// All IDs that were given, by stream, in their order.
     given: Vec<Vec<EntryId>>,
     plain: Option<Box<dyn Reader>>,
@@ -44,7 +46,6 @@ impl Subject {
                 .iter()
                 .map(|name| StreamName::from(format!("{prefix}{name}")))
                 .collect(),
-            records: ["set", "hash"].map(|name| format!("{prefix}{name}")),
             given: vec![Vec::new(); STREAMS.len()],
             plain: None,
             consumers: HashMap::new(),
@@ -83,23 +84,24 @@ impl Subject {
                 all += &self.answer(&Operation::Summary(stream, group)).await;
             }
         }
-        let [set, hash] = self.records.clone();
-        let names: Vec<Bytes> = (0..9_u8).map(one_byte).collect();
-        all += &told(self.engine.hash_get(&hash, &names).await, |values| {
-            format!("{values:?}\n")
-        });
-        let (mut members, mut cursor) = (Vec::new(), 0);
-        loop {
-            let (next, page) = self.engine.set_scan(&set, cursor, 3).await.unwrap();
-            members.extend(page);
-            cursor = next;
-            if cursor == 0 {
-                break;
+        for stream in self.streams.clone() {
+            for group in GROUPS {
+                for id in 0..3 {
+                    let state = self.engine.retry_state(&stream, group, small(id)).await;
+                    all += &told(state, |state| format!("{state:?} "));
+                }
             }
+            let (mut handled, mut cursor) = (BTreeSet::new(), 0);
+            loop {
+                let (next, page) = self.engine.page_of_handled(&stream, None, cursor, 3).await.unwrap();
+                handled.extend(page);
+                cursor = next;
+                if cursor == 0 {
+                    break;
+                }
+            }
+            all += &format!("{handled:?}\n");
         }
-        members.sort();
-        members.dedup();
-        all += &told(self.engine.set_len(&set).await, |len| format!("{len} {members:?}"));
         all
     }
 
@@ -222,15 +224,25 @@ impl Subject {
                 let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
                 number(engine.delete_consumer(&name(stream), group, consumer).await)
             }
-            Op::SetAdd(members) => number(engine.set_add(&self.records[0], &bytes(members)).await),
-            Op::SetRemove(members) => number(engine.set_remove(&self.records[0], &bytes(members)).await),
-            Op::HashPut(name, value) => {
-                let field = (one_byte(*name), one_byte(*value));
-                told(engine.hash_put(&self.records[1], &[field]).await, |()| {
-                    "done".to_owned()
-                })
+            Op::AddHandled(stream, ids) => {
+                let added = engine.add_handled(&name(stream), None, &all_small(ids)).await;
+                told(added, |()| "done".to_owned())
             }
-            Op::HashRemove(names) => number(engine.hash_remove(&self.records[1], &bytes(names)).await),
+            Op::RemoveHandled(stream, ids) => number(engine.remove_handled(&name(stream), None, &all_small(ids)).await),
+            Op::ReplaceRetryState(stream, group, id, known, new) => {
+                let (known, new) = (known.map(one_byte), new.map(one_byte));
+                let replaced = engine
+                    .replace_retry_state(&name(stream), GROUPS[*group], small(*id), known.as_ref(), new.as_ref())
+                    .await;
+                told(replaced, |replaced| replaced.to_string())
+            }
+            Op::AcknowledgeRetried(stream, group, id, known) => {
+                let id = self.resolve(*stream, *id);
+                let acknowledged = engine
+                    .acknowledge_retried(&name(stream), GROUPS[*group], id, &one_byte(*known))
+                    .await;
+                told(acknowledged, |acknowledged| acknowledged.to_string())
+            }
         }
     }
 
@@ -414,6 +426,11 @@ fn one_byte(byte: u8) -> Bytes {
     Bytes::copy_from_slice(&[byte])
 }
 
-fn bytes(items: &[u8]) -> Vec<Bytes> {
-    items.iter().copied().map(one_byte).collect()
+/// IDs that need not be those of entries.
+fn small(id: u8) -> EntryId {
+    EntryId::new(u64::from(id), 1)
+}
+
+fn all_small(ids: &[u8]) -> Vec<EntryId> {
+    ids.iter().copied().map(small).collect()
 }

@@ -15,7 +15,8 @@ use futures_util::future::join_all;
 use streamer::{
     EntryId, NewId, Trim,
     engine::{
-        Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, GroupStore, PendingFilter, ReadMode,
+        Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, GroupStore, Handled, PendingFilter,
+        ReadMode,
     },
 };
 
@@ -201,7 +202,7 @@ async fn what_was_written_is_there_when_the_file_is_opened_again() {
         .unwrap();
     let given = engine.append_many(vec![an_append(10); 3]).await.unwrap();
     consumer(&engine, "ben").await.next(2, None).await.unwrap();
-    engine.set_add("failed", &["a".into()]).await.unwrap();
+    engine.add_handled(&stream(), None, &[given[0]]).await.unwrap();
     let before = (
         engine.info(&stream()).await.unwrap(),
         engine.groups(&stream()).await.unwrap(),
@@ -225,7 +226,10 @@ async fn what_was_written_is_there_when_the_file_is_opened_again() {
         .map(|entry| (entry.id, &entry.consumer[..], entry.deliveries))
         .collect();
     assert_eq!(pending, [(given[0], "ben", 1), (given[1], "ben", 1)]);
-    assert_eq!(engine.set_len("failed").await.unwrap(), 1);
+    assert_eq!(
+        engine.page_of_handled(&stream(), None, 0, 10).await.unwrap(),
+        (0, vec![given[0]])
+    );
 }
 
 #[tokio::test]

@@ -6,8 +6,8 @@ use futures_util::future::join_all;
 use streamer::{
     EntryId, StreamName, Trim,
     engine::{
-        EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement, FailureChange, FailureRecord, GroupStart,
-        GroupStore, Member,
+        EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Failures,
+        GroupStart, GroupStore, Member,
     },
 };
 
@@ -83,7 +83,7 @@ async fn a_full_store_is_joined_read_settled_and_emptied() {
         handled += ids.len() as u64;
     }
     assert!(handled > 0);
-    assert_eq!(engine.set_len("failed_stream").await.unwrap(), handled);
+    assert_eq!(engine.count_failures().await.unwrap(), handled);
     assert_eq!(engine.len(&stream()).await.unwrap(), 0);
     engine.append(an_append(100_000)).await.unwrap();
     assert_intact(&place.file());
@@ -110,10 +110,13 @@ async fn messages_without_failures_are_acknowledged_where_no_record_can_be_writt
     let read = reader.next(10, None).await.unwrap().remove(0);
     let read: Vec<EntryId> = read.entries.iter().map(|entry| entry.id).collect();
     // Records until not even a small one finds room.
-    let record = |n: usize, size: usize| [format!("{n}-{size}-").into_bytes(), vec![b'x'; size]].concat().into();
+    let record = |n: usize, size: usize| FailureRecord {
+        member: [format!("{n}-{size}-").into_bytes(), vec![b'x'; size]].concat().into(),
+        details: None,
+    };
     for size in [50_000, 5_000, 100] {
         let mut n = 0;
-        while engine.set_add("failed_stream", &[record(n, size)]).await.is_ok() {
+        while engine.add_failures(&[record(n, size)]).await.is_ok() {
             n += 1;
         }
     }

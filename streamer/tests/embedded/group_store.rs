@@ -7,8 +7,8 @@ use streamer::{
     EntryId, NewId,
     engine::{
         Append, AppendOptions, Deferral, EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement,
-        FailureChange, FailureRecord, GroupStart, GroupStore, Joined, Member, Missing, PendingFilter, ReadMode, Scan,
-        TakeRequest, Taken,
+        FailureChange, FailureRecord, Failures, GroupStart, GroupStore, Handled, Joined, Member, Missing,
+        PendingFilter, ReadMode, RetryStates, Scan, TakeRequest, Taken,
     },
 };
 
@@ -254,7 +254,7 @@ async fn many_settlements_are_one_transaction() {
     ];
     settle(&engine, "a", settlements).await;
     assert_eq!(engine.commits(), before + 1);
-    assert_eq!(engine.set_len("failed_stream").await.unwrap(), 2);
+    assert_eq!(engine.count_failures().await.unwrap(), 2);
     let a = "a".to_owned();
     assert_eq!(
         pending(&engine).await,
@@ -274,10 +274,13 @@ async fn a_record_that_cannot_be_written_holds_up_its_own_message_only() {
     let place = Place::new();
     let engine = place.open().await;
     let all = delivered(&engine, "a", 2).await;
-    engine
-        .hash_put("failed_stream", &[("no".into(), "set".into())])
-        .await
-        .unwrap();
+    let append = Append {
+        stream: "failed_stream".into(),
+        id: NewId::Auto,
+        fields: vec![("no".into(), "set".into())],
+        options: AppendOptions::default(),
+    };
+    engine.append(append).await.unwrap();
     let settlements = vec![end(all[0], acknowledged()), failing(all[1], "one")];
     let settled = engine.settle(Some(&member("a")), &[(stream(), settlements)]).await;
     assert_eq!(settled[0].as_ref().unwrap_err().kind(), EngineErrorKind::WrongType);
@@ -296,18 +299,22 @@ async fn a_stream_goes_with_what_its_groups_kept_beside_it() {
         count: 1,
     };
     settle(&engine, "a", vec![end(all[0], EntryEnd::Defer(Box::new(deferral)))]).await;
-    engine
-        .set_add("{orders}:handled:workers", &["1-0".into()])
-        .await
-        .unwrap();
-    engine.set_add("{orders}:handled", &["1-0".into()]).await.unwrap();
-    engine.set_add("{orders}:handled;not", &["1-0".into()]).await.unwrap();
-    engine
-        .hash_put("{orders2}:retry:workers", &[("1-0".into(), "{}".into())])
-        .await
+    for group in [Some("workers"), None] {
+        engine.add_handled(&stream(), group, &all).await.unwrap();
+    }
+    let state = "{}".into();
+    let written = engine
+        .replace_retry_state(&"orders2".into(), "workers", all[0], None, Some(&state))
+        .await;
+    assert!(written.unwrap());
+    let connection = rusqlite::Connection::open(place.file()).unwrap();
+    connection
+        .execute_batch(
+            "INSERT INTO keys (name, kind) VALUES (CAST('{orders}:handled;not' AS BLOB), 1);
+             INSERT INTO members (key, member) VALUES (last_insert_rowid(), CAST('1-0' AS BLOB));",
+        )
         .unwrap();
     assert!(engine.remove_stream(&stream()).await.unwrap());
-    let connection = rusqlite::Connection::open(place.file()).unwrap();
     let mut names = connection
         .prepare("SELECT CAST(name AS TEXT) FROM keys ORDER BY name")
         .unwrap();

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use streamer::{
     EntryId, NewId,
     engine::{
-        Append, Deferral, EmbeddedEngine, Engine, EntryEnd, EntrySettlement, FailureChange, FailureRecord, GroupStart,
-        GroupStore, Member, Scan, TakeRequest,
+        Append, Deferral, EmbeddedEngine, Engine, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Failures,
+        GroupStart, GroupStore, Member, Scan, TakeRequest,
     },
 };
 
@@ -145,7 +145,7 @@ async fn check(place: &Place, settled: &BTreeSet<EntryId>) {
     let pending = engine.pending(&stream(), "workers", everything).await.unwrap();
     let pending: BTreeSet<EntryId> = pending.into_iter().map(|entry| entry.id).collect();
     let delivered = engine.groups(&stream()).await.unwrap()[0].last_delivered_id;
-    let (_, failed) = engine.set_scan("failed_stream", 0, 1_000_000).await.unwrap();
+    let (_, failed) = engine.page_of_failures(0, 1_000_000).await.unwrap();
     let failed: BTreeSet<Bytes> = failed.into_iter().collect();
 
     for id in settled {

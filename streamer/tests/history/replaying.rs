@@ -238,7 +238,12 @@ async fn a_trim_during_a_replay_is_an_error_and_not_a_gap() {
         let replay = streamer.replay("doc", "7").on_change(move |_| {
             if let Some(trim) = trim.take() {
                 let (engine, oldest) = (engine.clone(), oldest.clone());
-                let remove = async move { engine.list_remove(&"doc-7".into(), &[oldest.into()]).await.unwrap() };
+                let remove = async move {
+                    engine
+                        .remove_snapshots(&"doc-7".into(), &[oldest.into()])
+                        .await
+                        .unwrap()
+                };
                 let removed = std::thread::scope(|scope| scope.spawn(|| runtime.block_on(remove)).join().unwrap());
                 assert_eq!(removed, 1);
                 trim.send(()).unwrap();

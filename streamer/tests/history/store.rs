@@ -50,7 +50,7 @@ pub(crate) async fn emit(streamer: &Streamer, event: &str, identifier: &str, pay
 
 /// The elements of a list, oldest first.
 pub(crate) async fn elements(streamer: &Streamer, list: &str) -> Vec<String> {
-    let elements = streamer.engine().list_range(&list.into(), 0, 100_000).await.unwrap();
+    let elements = streamer.engine().snapshots(&list.into(), 0, 100_000).await.unwrap();
     let text = |element: Bytes| String::from_utf8(element.to_vec()).unwrap();
     elements.into_iter().map(text).collect()
 }

@@ -10,8 +10,8 @@ use serde_json::Value;
 use streamer::{
     EntryId, ListenerError, Listeners, NewId, ReceivedMessage, State, Streamer,
     archive::{ArchiveStorage, ArchivedMessage, MemoryArchive},
-    engine::{Append, AppendOptions},
-    failed::{self, FAILED_KEY, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary},
+    engine::{Append, AppendOptions, Engine, FailureRecord},
+    failed::{self, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary},
 };
 
 use crate::{emit, on_each_engine, store::Store};
@@ -68,6 +68,16 @@ async fn told(retry: failed::Retry) -> (RetrySummary, Vec<String>) {
     (summary, told)
 }
 
+/// Lists members as they are, as another writer may.
+async fn list_members(engine: &dyn Engine, members: &[Bytes]) {
+    let record = |member: &Bytes| FailureRecord {
+        member: member.clone(),
+        details: None,
+    };
+    let records: Vec<_> = members.iter().map(record).collect();
+    engine.add_failures(&records).await.unwrap();
+}
+
 async fn works() {}
 
 async fn refuses() -> Result<(), &'static str> {
@@ -86,7 +96,7 @@ async fn what_php_listed_is_read_retried_and_flushed(store: Store) {
     let mut members = records.iter().map(member).collect::<Vec<_>>();
     members.sort();
     members.dedup();
-    engine.set_add(FAILED_KEY, &members).await.unwrap();
+    list_members(engine.as_ref(), &members).await;
 
     let listed = list(&streamer, FailedFilter::all()).await;
     assert_eq!(listed.iter().map(|one| one.member.clone()).collect::<Vec<_>>(), members);
@@ -95,7 +105,7 @@ async fn what_php_listed_is_read_retried_and_flushed(store: Store) {
     // Without the listeners nothing is changed, to the byte.
     let (summary, _) = retry(&streamer, Listeners::new()).await;
     assert_eq!(summary.skipped, members.len() as u64);
-    let (_, mut after) = engine.set_scan(FAILED_KEY, 0, 1_000).await.unwrap();
+    let (_, mut after) = engine.page_of_failures(0, 1_000).await.unwrap();
     after.sort();
     assert_eq!(after, members);
 
@@ -136,7 +146,7 @@ async fn what_php_listed_is_read_retried_and_flushed(store: Store) {
     assert!(told.contains(&line), "{told:?}");
     assert_eq!(streamer.failed().count().await.unwrap(), 0);
 
-    engine.set_add(FAILED_KEY, &members).await.unwrap();
+    list_members(engine.as_ref(), &members).await;
     let removed = streamer.failed().flush(FailedFilter::all()).await.unwrap();
     assert_eq!(removed, members.len() as u64);
     assert_eq!(streamer.failed().count().await.unwrap(), 0);
@@ -175,7 +185,7 @@ async fn a_member_that_cannot_be_read_is_reported_and_stays(store: Store) {
     let id = emit(&streamer, "e", 0..1).await[0];
     fail(&streamer, id, "e", "x", "e").await;
     let odd = [Bytes::from("no json"), Bytes::from_static(b"\xff")];
-    streamer.engine().set_add(FAILED_KEY, &odd).await.unwrap();
+    list_members(streamer.engine().as_ref(), &odd).await;
     let listed = list(&streamer, FailedFilter::all()).await;
     assert_eq!(listed.iter().filter(|one| one.record.is_err()).count(), 2);
     let (summary, told) = retry(&streamer, Listeners::new().on("e", "x", works)).await;
@@ -236,10 +246,12 @@ async fn a_listener_that_panics_stays_listed_and_holds_up_no_other(store: Store)
 async fn a_stream_that_is_none_holds_up_no_other_failure(store: Store) {
     let streamer = store.connect().await;
     let id = emit(&streamer, "e", 0..1).await[0];
-    streamer.engine().set_add("odd", &["member".into()]).await.unwrap();
-    fail(&streamer, id, "odd", "x", "e").await;
+    // The key of a set.
+    streamer.engine().add_handled(&"odd".into(), None, &[id]).await.unwrap();
+    let odd = "{odd}:handled";
+    fail(&streamer, id, odd, "x", "e").await;
     fail(&streamer, id, "e", "x", "e").await;
-    let listeners = Listeners::new().on("odd", "x", works).on("e", "x", works);
+    let listeners = Listeners::new().on(odd, "x", works).on("e", "x", works);
     let (summary, told) = retry(&streamer, listeners).await;
     assert_eq!((summary.retried, summary.skipped), (1, 1), "{told:?}");
     assert_eq!(streamer.failed().count().await.unwrap(), 1);

@@ -26,7 +26,7 @@ on_each_engine!(
 );
 
 async fn failures(streamer: &Streamer) -> Vec<FailedMessage> {
-    let (_, members) = streamer.engine().set_scan("failed_stream", 0, 1_000).await.unwrap();
+    let (_, members) = streamer.engine().page_of_failures(0, 1_000).await.unwrap();
     let mut failures = members
         .iter()
         .map(|member| FailedMessage::from_member(member).unwrap())
@@ -157,10 +157,9 @@ async fn what_is_not_json_is_recorded_with_its_fields_and_holds_up_nothing(store
     );
     // Even if the entry goes, its fields are kept beside the failure.
     streamer.engine().delete(&"e".into(), &[broken]).await.unwrap();
-    let field = streamer::failed::details_field(&failures[0].to_member());
     let kept = streamer
         .engine()
-        .hash_get(streamer::failed::DETAILS_KEY, &[field])
+        .failure_details(&[failures[0].to_member()])
         .await
         .unwrap();
     let kept = serde_json::from_slice::<serde_json::Value>(kept[0].as_ref().unwrap()).unwrap();

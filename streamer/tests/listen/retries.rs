@@ -85,11 +85,8 @@ async fn pending(streamer: &Streamer) -> u64 {
 
 /// Whether the store keeps what listeners achieved with a message.
 async fn has_progress(streamer: &Streamer, id: EntryId) -> bool {
-    let kept = streamer
-        .engine()
-        .hash_get("streamer:progress:g:e", &[id.to_string().into()])
-        .await;
-    kept.unwrap()[0].is_some()
+    let kept = streamer.engine().retry_state(&"e".into(), "g", id).await;
+    kept.unwrap().is_some()
 }
 
 /// Listens until something is so.

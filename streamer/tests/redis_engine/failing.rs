@@ -145,7 +145,8 @@ async fn another_kind_of_key_is_told_apart() {
     assert_kind(engine.append(an_append("plain")).await, EngineErrorKind::WrongType);
     assert_kind(engine.len(&stream).await, EngineErrorKind::WrongType);
     assert_kind(engine.info(&stream).await, EngineErrorKind::WrongType);
-    assert_kind(engine.set_len("plain").await, EngineErrorKind::WrongType);
+    let snapshots = engine.snapshots(&stream, 0, 10).await;
+    assert_kind(snapshots, EngineErrorKind::WrongType);
 }
 
 #[tokio::test]

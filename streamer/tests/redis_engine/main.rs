@@ -14,7 +14,7 @@ use streamer::{
     EntryId, NewId, RangeBound, StreamName,
     engine::{
         Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, GroupStore, ReadMode, RedisEngine,
-        StreamEntries,
+        Snapshots, StreamEntries,
     },
 };
 use streamer_test_servers::{Options, RedisCluster, RedisServer, SentinelSetup};

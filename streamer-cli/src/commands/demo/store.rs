@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use streamer::{
     StreamName, Streamer,
-    failed::{self, FAILED_KEY, FailedMessage},
+    failed::{self, FailedMessage},
 };
 use tempfile::TempDir;
 
@@ -70,7 +70,7 @@ impl Store {
         let mut own = BTreeSet::new();
         let mut cursor = 0;
         loop {
-            let (next, members) = self.streamer.engine().set_scan(FAILED_KEY, cursor, 100).await?;
+            let (next, members) = self.streamer.engine().page_of_failures(cursor, 100).await?;
             let is_own = |member: &Bytes| FailedMessage::from_member(member).is_ok_and(|one| one.stream == self.stream);
             own.extend(members.into_iter().filter(is_own));
             if next == 0 {

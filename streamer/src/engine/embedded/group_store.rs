@@ -15,7 +15,7 @@ use super::{
 use crate::{
     engine::{
         DueEntries, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, GroupStore, Joined, Member,
-        ReadMode, Reader, Renewal, Scan, TakeRequest, Taken, some_stream,
+        ReadMode, Reader, Renewal, RetryStates, Scan, TakeRequest, Taken, some_stream,
     },
     entry::{EntryId, StreamName},
 };
@@ -80,7 +80,14 @@ impl GroupStore for EmbeddedEngine {
         }
         // `None` does not remain: what was missing was made, or is an error.
         let joined = |found: Option<(Joined, bool)>| found.map(|(joined, _)| joined).unwrap_or_default();
-        found.into_iter().map(|found| found.map(joined)).collect()
+        let joined: Vec<_> = found.into_iter().map(|found| found.map(joined)).collect();
+        let there = streams.iter().zip(&joined).filter(|(_, joined)| joined.is_ok());
+        let there = there.map(|((stream, _), _)| stream.clone()).collect::<Vec<_>>();
+        // Without them listeners that have succeeded run again, which is better than not to join.
+        if let Err(error) = self.move_old_retry_states(&member.group, &there).await {
+            tracing::warn!("{error}");
+        }
+        joined
     }
 
     async fn consumer_idle(&self, member: &Member, streams: &[StreamName]) -> Vec<EngineResult<Option<Duration>>> {

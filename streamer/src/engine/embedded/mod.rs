@@ -39,6 +39,7 @@ mod session;
 mod settlement;
 mod store;
 mod store_thread;
+mod stores;
 mod transaction;
 mod watch;
 mod worker;

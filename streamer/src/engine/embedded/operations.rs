@@ -3,14 +3,13 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use futures_util::future::join_all;
 
 use super::{
     EmbeddedEngine, consumers,
     entries::{self, Encoded},
     failure::Step,
-    group, info, lists, pending, records,
+    group, info, lists, pending,
     transaction::Transaction,
 };
 use crate::{
@@ -362,102 +361,6 @@ impl Engine for EmbeddedEngine {
             move |transaction| consumers::remove_consumer(transaction, &name, &group_name, &gone, false),
         );
         Ok(pending.await?.unwrap_or_default())
-    }
-
-    async fn set_add(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        if members.is_empty() {
-            return Ok(0);
-        }
-        let (name, members) = (key.to_owned(), members.to_vec());
-        self.write(
-            || format!("add to set '{key}'"),
-            move |transaction| records::set_add(transaction, &name, &members),
-        )
-        .await
-    }
-
-    async fn set_remove(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        let (name, members) = (key.to_owned(), members.to_vec());
-        self.write(
-            || format!("remove from set '{key}'"),
-            move |transaction| records::set_remove(transaction, &name, &members),
-        )
-        .await
-    }
-
-    async fn set_len(&self, key: &str) -> EngineResult<u64> {
-        let name = key.to_owned();
-        self.look(
-            || format!("count the members of set '{key}'"),
-            move |transaction| records::set_len(transaction, &name),
-        )
-        .await
-    }
-
-    async fn set_scan(&self, key: &str, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)> {
-        let name = key.to_owned();
-        self.look(
-            || format!("read the members of set '{key}'"),
-            move |transaction| records::set_scan(transaction, &name, cursor, count.max(1)),
-        )
-        .await
-    }
-
-    async fn hash_put(&self, key: &str, fields: &[(Bytes, Bytes)]) -> EngineResult<()> {
-        if fields.is_empty() {
-            return Ok(());
-        }
-        let (name, fields) = (key.to_owned(), fields.to_vec());
-        self.write(
-            || format!("write fields of hash '{key}'"),
-            move |transaction| records::hash_put(transaction, &name, &fields),
-        )
-        .await
-    }
-
-    async fn hash_get(&self, key: &str, fields: &[Bytes]) -> EngineResult<Vec<Option<Bytes>>> {
-        let (name, fields) = (key.to_owned(), fields.to_vec());
-        self.look(
-            || format!("read fields of hash '{key}'"),
-            move |transaction| records::hash_get(transaction, &name, &fields),
-        )
-        .await
-    }
-
-    async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64> {
-        let (name, fields) = (key.to_owned(), fields.to_vec());
-        self.write(
-            || format!("remove fields of hash '{key}'"),
-            move |transaction| records::hash_remove(transaction, &name, &fields),
-        )
-        .await
-    }
-
-    async fn list_range(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>> {
-        let name = list.clone();
-        self.look(
-            || format!("read the elements of list '{list}'"),
-            move |transaction| lists::range(transaction, &name, start, count),
-        )
-        .await
-    }
-
-    async fn list_len(&self, list: &StreamName) -> EngineResult<u64> {
-        let name = list.clone();
-        self.look(
-            || format!("count the elements of list '{list}'"),
-            move |transaction| lists::len(transaction, &name),
-        )
-        .await
-    }
-
-    async fn list_remove(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64> {
-        let (name, elements) = (list.clone(), elements.to_vec());
-        self.write(
-            || format!("remove elements of list '{list}'"),
-            move |transaction| lists::remove(transaction, &name, &elements),
-        )
-        .await
     }
 }
 

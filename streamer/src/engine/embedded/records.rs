@@ -1,7 +1,7 @@
 //! Sets and hashes. Like in Redis, one that is empty is not there.
 
 use bytes::Bytes;
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     entries::limit,
@@ -111,6 +111,38 @@ pub(super) fn hash_get(transaction: &Transaction<'_>, name: &str, fields: &[Byte
         Ok(value.optional()?.map(Bytes::from))
     };
     fields.iter().map(&mut value).collect()
+}
+
+/// Where the next page begins, and the fields of this one with their values.
+pub(super) type FieldsPage = (Option<Bytes>, Vec<(Bytes, Bytes)>);
+
+/// A page of fields by name, after `after`, and where the next one begins.
+pub(super) fn hash_page(
+    transaction: &Transaction<'_>,
+    name: &str,
+    after: Option<&Bytes>,
+    count: usize,
+) -> Step<FieldsPage> {
+    let Some(key) = transaction.key(name.as_bytes(), Kind::Hash)? else {
+        return Ok((None, Vec::new()));
+    };
+    let bytes = |row: &Row<'_>, column| row.get::<_, Vec<u8>>(column).map(Bytes::from);
+    let count = count.max(1);
+    let fields = match after {
+        None => transaction
+            .sql("SELECT name, value FROM hash_fields WHERE key = ? ORDER BY name LIMIT ?")?
+            .query_map(params![key, limit(count)], |row| Ok((bytes(row, 0)?, bytes(row, 1)?)))?
+            .collect::<Result<Vec<_>, _>>()?,
+        Some(after) => transaction
+            .sql("SELECT name, value FROM hash_fields WHERE key = ? AND name > ? ORDER BY name LIMIT ?")?
+            .query_map(params![key, &after[..], limit(count)], |row| {
+                Ok((bytes(row, 0)?, bytes(row, 1)?))
+            })?
+            .collect::<Result<Vec<_>, _>>()?,
+    };
+    // A page that is not full is the last one.
+    let next = fields.last().filter(|_| fields.len() == count);
+    Ok((next.map(|(name, _)| name.clone()), fields))
 }
 
 pub(super) fn hash_remove(transaction: &Transaction<'_>, name: &str, fields: &[Bytes]) -> Step<u64> {

@@ -13,9 +13,8 @@ use super::{
     transaction::{Kind, Transaction},
 };
 use crate::{
-    engine::{EntryEnd, EntrySettlement, FailureChange, Member},
+    engine::{EntryEnd, EntrySettlement, FailureChange, Member, keys},
     entry::{EntryId, StreamName},
-    failed::{DETAILS_KEY, FAILED_KEY, details_field},
 };
 
 /// An idle time past everybody's claim time: a day.
@@ -29,8 +28,8 @@ pub(super) fn settle(
     settlements: &[EntrySettlement],
 ) -> Step<()> {
     if settlements.iter().any(|settlement| settlement.failures.is_some()) {
-        transaction.key(FAILED_KEY.as_bytes(), Kind::Set)?;
-        transaction.key(DETAILS_KEY.as_bytes(), Kind::Hash)?;
+        transaction.key(keys::FAILED.as_bytes(), Kind::Set)?;
+        transaction.key(keys::FAILED_DETAILS.as_bytes(), Kind::Hash)?;
     }
     transaction.stream(stream)?;
     let group = match member {
@@ -134,26 +133,26 @@ fn end(
 // ----- the failed list ------------------------------------------------------------------------------------------------
 
 /// Details before their record, obsolete records last.
-fn record(transaction: &Transaction<'_>, change: &FailureChange) -> Step<()> {
+pub(super) fn record(transaction: &Transaction<'_>, change: &FailureChange) -> Step<()> {
     for added in &change.add {
         if let Some(details) = &added.details {
-            let field = details_field(&added.member);
-            let earlier = records::hash_get(transaction, DETAILS_KEY, std::slice::from_ref(&field))?;
+            let field = keys::details_field(&added.member);
+            let earlier = records::hash_get(transaction, keys::FAILED_DETAILS, std::slice::from_ref(&field))?;
             let details = match earlier.into_iter().flatten().next() {
                 Some(earlier) => with_groups_of(details, &earlier).map_or_else(|| details.clone(), Into::into),
                 None => details.clone(),
             };
-            records::hash_put(transaction, DETAILS_KEY, &[(field, details)])?;
+            records::hash_put(transaction, keys::FAILED_DETAILS, &[(field, details)])?;
         }
     }
     let members: Vec<_> = change.add.iter().map(|added| added.member.clone()).collect();
     if !members.is_empty() {
-        records::set_add(transaction, FAILED_KEY, &members)?;
+        records::set_add(transaction, keys::FAILED, &members)?;
     }
     if !change.remove.is_empty() {
-        records::set_remove(transaction, FAILED_KEY, &change.remove)?;
-        let details: Vec<_> = change.remove.iter().map(|member| details_field(member)).collect();
-        records::hash_remove(transaction, DETAILS_KEY, &details)?;
+        records::set_remove(transaction, keys::FAILED, &change.remove)?;
+        let details: Vec<_> = change.remove.iter().map(|member| keys::details_field(member)).collect();
+        records::hash_remove(transaction, keys::FAILED_DETAILS, &details)?;
     }
     Ok(())
 }

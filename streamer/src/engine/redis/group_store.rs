@@ -22,7 +22,7 @@ use super::{
 use crate::{
     engine::{
         DueEntries, EngineErrorKind, EngineResult, EntrySettlement, GroupStart, GroupStore, Joined, Member, Missing,
-        ReadMode, Reader, Renewal, Scan, TakeRequest, Taken, TakenEntry, keys, some_stream,
+        ReadMode, Reader, Renewal, RetryStates, Scan, TakeRequest, Taken, TakenEntry, keys, some_stream,
     },
     entry::{EntryId, StreamName},
 };
@@ -86,7 +86,14 @@ impl GroupStore for RedisEngine {
             })
         };
         let attempted = |stream: &StreamName| format!("join {}", of(member, stream));
-        self.ask_each(streams.iter().map(join), decode, attempted).await
+        let joined = self.ask_each(streams.iter().map(join), decode, attempted).await;
+        let there = streams.iter().zip(&joined).filter(|(_, joined)| joined.is_ok());
+        let there = there.map(|((stream, _), _)| stream.clone()).collect::<Vec<_>>();
+        // Without them listeners that have succeeded run again, which is better than not to join.
+        if let Err(error) = self.move_old_retry_states(&member.group, &there).await {
+            tracing::warn!("{error}");
+        }
+        joined
     }
 
     async fn consumer_idle(&self, member: &Member, streams: &[StreamName]) -> Vec<EngineResult<Option<Duration>>> {

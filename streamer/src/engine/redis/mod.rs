@@ -36,6 +36,7 @@ mod sentinel;
 mod settle_plan;
 mod shared_connection;
 mod socket;
+mod stores;
 mod tls;
 
 use std::fmt;

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bytes::Bytes;
 use redis::{Cmd, RedisResult, Value, cmd};
 
 use super::{
@@ -19,7 +18,7 @@ use crate::{
     engine::{
         Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult,
         FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, Record, RedeliveredEntry,
-        Redelivery, StreamInfo,
+        Redelivery, StreamInfo, keys,
     },
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim},
 };
@@ -125,7 +124,14 @@ impl Engine for RedisEngine {
     }
 
     async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool> {
-        let command = eval(script::REMOVE_STREAM, stream);
+        let groups = Engine::groups(self, stream).await?;
+        let mut command = cmd("EVAL");
+        command.arg(&script::REMOVE_STREAM[..]).arg(2 + 2 * groups.len());
+        command.arg(stream.as_bytes()).arg(keys::handled(stream, None));
+        for GroupInfo { name, .. } in &groups {
+            command.arg(keys::retry_states(stream, name));
+            command.arg(keys::handled(stream, Some(name)));
+        }
         let attempted = || format!("remove stream '{stream}'");
         Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)
     }
@@ -430,82 +436,6 @@ impl Engine for RedisEngine {
             .await
             .map_err(no_group)
     }
-
-    async fn set_add(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        self.change("SADD", key, members).await
-    }
-
-    async fn set_remove(&self, key: &str, members: &[Bytes]) -> EngineResult<u64> {
-        self.change("SREM", key, members).await
-    }
-
-    async fn set_len(&self, key: &str) -> EngineResult<u64> {
-        self.ask(key.as_bytes(), cmd("SCARD").arg(key), reply::number, || {
-            format!("count the members of set '{key}'")
-        })
-        .await
-    }
-
-    async fn set_scan(&self, key: &str, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)> {
-        let mut command = cmd("SSCAN");
-        command.arg(key).arg(cursor).arg("COUNT").arg(at_least_one(count));
-        self.ask(key.as_bytes(), &command, reply::scan_page, || {
-            format!("read the members of set '{key}'")
-        })
-        .await
-    }
-
-    async fn hash_put(&self, key: &str, fields: &[(Bytes, Bytes)]) -> EngineResult<()> {
-        if fields.is_empty() {
-            return Ok(());
-        }
-        let mut command = cmd("HSET");
-        command.arg(key);
-        for (name, value) in fields {
-            command.arg(&name[..]).arg(&value[..]);
-        }
-        self.ask(
-            key.as_bytes(),
-            &command,
-            |_| Ok(()),
-            || format!("write fields of hash '{key}'"),
-        )
-        .await
-    }
-
-    async fn hash_get(&self, key: &str, fields: &[Bytes]) -> EngineResult<Vec<Option<Bytes>>> {
-        if fields.is_empty() {
-            return Ok(Vec::new());
-        }
-        let mut command = cmd("HMGET");
-        command.arg(key);
-        for name in fields {
-            command.arg(&name[..]);
-        }
-        self.ask(key.as_bytes(), &command, reply::optional_bytes, || {
-            format!("read fields of hash '{key}'")
-        })
-        .await
-    }
-
-    async fn hash_remove(&self, key: &str, fields: &[Bytes]) -> EngineResult<u64> {
-        self.change("HDEL", key, fields).await
-    }
-
-    async fn list_range(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>> {
-        self.range_of_list(list, start, count).await
-    }
-
-    async fn list_len(&self, list: &StreamName) -> EngineResult<u64> {
-        self.ask(list.as_bytes(), &on("LLEN", list), reply::number, || {
-            format!("count the elements of list '{list}'")
-        })
-        .await
-    }
-
-    async fn list_remove(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64> {
-        self.remove_from_list(list, elements).await
-    }
 }
 
 impl RedisEngine {
@@ -523,22 +453,6 @@ impl RedisEngine {
                 }
             }
         }
-    }
-
-    /// A command that takes a key and items, and tells how many it changed.
-    async fn change(&self, name: &str, key: &str, items: &[Bytes]) -> EngineResult<u64> {
-        if items.is_empty() {
-            return Ok(0);
-        }
-        let mut command = cmd(name);
-        command.arg(key);
-        for item in items {
-            command.arg(&item[..]);
-        }
-        self.ask(key.as_bytes(), &command, reply::number, || {
-            format!("change '{key}' ({name})")
-        })
-        .await
     }
 }
 

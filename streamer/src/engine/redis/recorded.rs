@@ -1,4 +1,4 @@
-//! Entries that are appended together with a record, and the lists that such records make.
+//! Entries that are appended together with a record, or idempotently.
 
 use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
@@ -6,14 +6,18 @@ use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 use super::{
     RedisEngine,
     address::Server,
-    command::{eval, on, xadd, xadd_arguments},
+    command::{xadd, xadd_arguments},
     node_map::slot,
     operations::appended,
-    reply, says, script, understood,
+    reply, says,
+    script::{self, Hashed},
+    understood,
 };
 use crate::{
-    engine::{Append, Appended, EngineError, EngineErrorKind, EngineResult, Idempotency, Record, keys},
-    entry::StreamName,
+    engine::{
+        Append, Appended, EngineError, EngineErrorKind, EngineResult, Idempotency, Record, keys, origins::ids_to_text,
+    },
+    entry::EntryId,
 };
 
 /// Whether the server has not run a script that it was sent the hash of: it does not know it, or this user may only
@@ -23,12 +27,15 @@ fn was_not_begun(error: &RedisError) -> bool {
         || error.code() == Some("NOPERM") && says(error, "'evalsha'")
 }
 
+/// The script that appends, with this record if there is one.
+fn script_for(record: Option<&Record>) -> &'static Hashed {
+    match record {
+        Some(Record::Restored { .. }) => &script::APPEND_RESTORED,
+        Some(Record::Push { .. }) | None => &script::APPEND_RECORDED,
+    }
+}
+
 fn script_command(name: &str, script: &str, append: &Append, record: Option<&Record>, keys: &[Vec<u8>]) -> Cmd {
-    let (kind, before, after) = match record {
-        Some(Record::Push { before, after, .. }) => ("list", &before[..], &after[..]),
-        Some(Record::Once { field, .. }) => ("hash", &field[..], &b""[..]),
-        None => ("", &b""[..], &b""[..]),
-    };
     let mut command = Cmd::with_capacity(24 + 2 * append.fields.len(), 1024);
     command
         .arg(name)
@@ -38,8 +45,17 @@ fn script_command(name: &str, script: &str, append: &Append, record: Option<&Rec
     for key in keys {
         command.arg(&key[..]);
     }
+    match record {
+        Some(Record::Push { before, after, .. }) => command.arg("list").arg(&before[..]).arg(&after[..]),
+        Some(Record::Restored { ids }) => {
+            let text = |id: Option<&EntryId>| id.map(EntryId::to_string).unwrap_or_default();
+            let all = if ids.len() > 1 { ids_to_text(ids) } else { Bytes::new() };
+            command.arg(text(ids.last())).arg(text(ids.first())).arg(&all[..])
+        }
+        None => command.arg("").arg("").arg(""),
+    };
     let window = append.options.idempotency.as_ref().map_or(0, Idempotency::window_ms);
-    command.arg(kind).arg(before).arg(after).arg(window);
+    command.arg(window);
     xadd_arguments(append, |argument| _ = command.arg(argument));
     command
 }
@@ -50,10 +66,11 @@ impl RedisEngine {
         let stream = &append.stream;
         let attempted = || format!("append to stream '{stream}'");
         let keys = self.keys_of(append, record)?;
-        let by_hash = script_command("EVALSHA", &script::APPEND_RECORDED_HASH, append, record, &keys);
+        let script = script_for(record);
+        let by_hash = script_command("EVALSHA", &script.hash, append, record, &keys);
         let answer = match self.run(stream.as_bytes(), &by_hash).await {
             Err(error) if was_not_begun(&error) => {
-                let by_text = script_command("EVAL", script::APPEND_RECORDED, append, record, &keys);
+                let by_text = script_command("EVAL", &script.text, append, record, &keys);
                 self.run(stream.as_bytes(), &by_text).await
             }
             answer => answer,
@@ -72,7 +89,7 @@ impl RedisEngine {
             None => Ok(xadd(append)),
             Some(_) => {
                 let keys = self.keys_of(append, None)?;
-                Ok(script_command("EVAL", script::APPEND_RECORDED, append, None, &keys))
+                Ok(script_command("EVAL", &script_for(None).text, append, None, &keys))
             }
         }
     }
@@ -85,12 +102,20 @@ impl RedisEngine {
             Err(EngineError::new(kind, attempted, reason))
         };
         let mut keys = Vec::new();
-        if let Some(record) = record {
-            if record.key() == stream.as_bytes() {
+        match record {
+            Some(Record::Push { list, .. }) if list == stream => {
                 let reason = "the record of an entry cannot have the name of its stream";
                 return refused(EngineErrorKind::WrongType, reason.to_owned());
             }
-            keys.push(record.key().to_vec());
+            Some(Record::Restored { ids }) if ids.is_empty() => {
+                let reason = "a restored message has at least one earlier ID";
+                return refused(EngineErrorKind::InvalidInput, reason.to_owned());
+            }
+            Some(Record::Push { list, .. }) => keys.push(list.as_bytes().to_vec()),
+            Some(Record::Restored { .. }) => {
+                keys.extend([keys::restored(stream), keys::original_ids(stream)].map(String::into_bytes));
+            }
+            None => {}
         }
         if let Some(idempotency) = &append.options.idempotency {
             if idempotency.key.len() > Idempotency::LONGEST_KEY {
@@ -113,32 +138,5 @@ impl RedisEngine {
             return refused(EngineErrorKind::Unsupported, reason);
         }
         Ok(keys)
-    }
-
-    pub(super) async fn range_of_list(&self, list: &StreamName, start: u64, count: usize) -> EngineResult<Vec<Bytes>> {
-        // Counted from the tail: -1 is the oldest.
-        let newest = i64::try_from(start).map_or(i64::MIN, |start| -1 - start);
-        let count = i64::try_from(count).unwrap_or(i64::MAX);
-        if count == 0 {
-            return Ok(Vec::new());
-        }
-        let mut command = on("LRANGE", list);
-        command.arg(newest.saturating_sub(count - 1)).arg(newest);
-        let attempted = || format!("read the elements of list '{list}'");
-        let mut elements = self.ask(list.as_bytes(), &command, reply::all_bytes, attempted).await?;
-        elements.reverse();
-        Ok(elements)
-    }
-
-    pub(super) async fn remove_from_list(&self, list: &StreamName, elements: &[Bytes]) -> EngineResult<u64> {
-        if elements.is_empty() {
-            return Ok(0);
-        }
-        let mut command = eval(script::LIST_REMOVE, list);
-        for element in elements {
-            command.arg(&element[..]);
-        }
-        let attempted = || format!("remove elements of list '{list}'");
-        self.ask(list.as_bytes(), &command, reply::number, attempted).await
     }
 }

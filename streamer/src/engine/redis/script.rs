@@ -1,7 +1,7 @@
 //! Lua for what must be one step and is no single command.
 //!
 //! Scripts are sent with `EVAL`: the server keeps the compiled form by itself, and there is no `NOSCRIPT` to handle
-//! after a fail-over. Only the one that appends with a record, once for each event, is sent by its hash, and by its
+//! after a fail-over. Only those that append with a record, once for each event, are sent by their hash, and by their
 //! text where the server does not know that.
 
 use std::sync::LazyLock;
@@ -12,6 +12,19 @@ macro_rules! files {
     ($($file:literal),+) => {
         LazyLock::new(|| sent(concat!($(include_str!(concat!("scripts/", $file, ".lua"))),+)))
     };
+}
+
+/// A script that is sent often, with the hash by which the server knows it once it has run it.
+pub(super) struct Hashed {
+    pub(super) text: String,
+    pub(super) hash: String,
+}
+
+impl Hashed {
+    fn new(text: String) -> Self {
+        let hash = redis::Script::new(&text).get_hash().to_owned();
+        Self { text, hash }
+    }
 }
 
 /// One that looks a group up, creates it where it is missing, and makes a consumer.
@@ -34,6 +47,25 @@ pub(super) static RECORD_DETAILS: LazyLock<String> = files!("details", "record_d
 pub(super) static SWEEP: LazyLock<String> = files!("group", "sweep");
 /// One that removes a consumer that has nothing pending.
 pub(super) static LEAVE: LazyLock<String> = files!("group", "leave");
+/// One that appends the entry of a message that comes back from the archive, once.
+pub(super) static APPEND_RESTORED: LazyLock<Hashed> = LazyLock::new(|| {
+    Hashed::new(sent(concat!(
+        include_str!("scripts/origins.lua"),
+        include_str!("scripts/append_restored.lua")
+    )))
+});
+/// One that forgets restored messages that are gone.
+pub(super) static FORGET_RESTORED: LazyLock<String> = files!("origins", "forget_restored");
+/// One that finds restored messages that are not on the stream.
+pub(super) static LOST: LazyLock<String> = files!("lost");
+/// One that replaces a retry state, if it is still what the caller knows.
+pub(super) static REPLACE_RETRY_STATE: LazyLock<String> = files!("replace_retry_state");
+/// One that acknowledges a message whose last failure was retried.
+pub(super) static ACKNOWLEDGE_RETRIED: LazyLock<String> = files!("acknowledge_retried");
+/// One that takes over retry states of an earlier version.
+pub(super) static MOVE_RETRY_STATES: LazyLock<String> = files!("move_retry_states");
+/// One that removes a stream with what is kept of its groups.
+pub(super) static REMOVE_STREAM: LazyLock<String> = files!("remove_stream");
 
 fn sent(script: &str) -> String {
     let lines = script.lines().map(str::trim_start);
@@ -55,13 +87,6 @@ for i = 4, #ARGV do
   end
 end
 return kept";
-
-/// `KEYS`: stream. `DEL` alone would remove anything that has the name.
-pub(super) const REMOVE_STREAM: &str = "
-local kind = redis.call('TYPE', KEYS[1]).ok
-if kind == 'none' then return 0 end
-if kind == 'stream' then return redis.call('DEL', KEYS[1]) end
-return redis.error_reply('WRONGTYPE Operation against a key holding the wrong kind of value')";
 
 /// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, IDs. Answers the claimed entries, the delivery
 /// count of each, and the IDs whose entries were deleted.
@@ -117,14 +142,16 @@ if gone then
 end
 return {reply[1], claimed, counts, deleted}";
 
-/// `KEYS`: stream, then the list or hash of the record if there is one, then the key of an idempotent append if it is one.
-/// `ARGV`: what the record is (`list`, `hash` or nothing), what comes before the ID (or the field), what comes after it,
-/// the window of an idempotent append in milliseconds (0: it is none), the arguments of `XADD` without the key. Answers the
+/// `KEYS`: stream, then the list of the record if there is one, then the key of an idempotent append if it is one.
+/// `ARGV`: what the record is (`list` or nothing), what comes before the ID in its new element, what comes after it, the
+/// window of an idempotent append in milliseconds (0: it is none), the arguments of `XADD` without the key. Answers the
 /// ID, and 1 if it is new.
 ///
 /// A script is not rolled back, so everything that can be refused is looked at before the first write. Memory is only
 /// checked at the first write of a script; permissions at each command, and ahead of it from Redis 7.0 on.
-pub(super) const APPEND_RECORDED: &str = "
+pub(super) static APPEND_RECORDED: LazyLock<Hashed> = LazyLock::new(|| {
+    Hashed::new(sent(
+        "
 local wanted, before, after, window = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local record, once = wanted ~= '' and KEYS[2], window ~= '0' and KEYS[#KEYS]
 local expect = function(key, wanted)
@@ -138,30 +165,19 @@ local allowed = function(...)
 end
 local refused = expect(KEYS[1], 'stream') or (record and expect(record, wanted)) or (once and expect(once, 'string'))
 if refused then return refused end
-local write = wanted == 'list' and 'LPUSH' or 'HSET'
-refused = (record and allowed(write, record, before, after)) or (once and allowed('SET', once, '', 'PX', window))
+refused = (record and allowed('LPUSH', record, before)) or (once and allowed('SET', once, '', 'PX', window))
 if refused then return refused end
 if once then
   local known = redis.call('GET', once)
   if known then return {known, 0} end
 end
-if wanted == 'hash' then
-  local known = redis.call('HGET', record, before)
-  if known then return {known, 0} end
-end
 local id = redis.call('XADD', KEYS[1], unpack(ARGV, 5))
 if not id then return false end
-if wanted == 'list' then
-  redis.call('LPUSH', record, before .. id .. after)
-elseif wanted == 'hash' then
-  redis.call('HSET', record, before, id)
-end
+if record then redis.call('LPUSH', record, before .. id .. after) end
 if once then redis.call('SET', once, id, 'PX', window) end
-return {id, 1}";
-
-/// The hash by which the server knows [`APPEND_RECORDED`] once it has run it.
-pub(super) static APPEND_RECORDED_HASH: LazyLock<String> =
-    LazyLock::new(|| redis::Script::new(APPEND_RECORDED).get_hash().to_owned());
+return {id, 1}",
+    ))
+});
 
 /// `KEYS`: list. `ARGV`: elements.
 pub(super) const LIST_REMOVE: &str = "

@@ -10,20 +10,18 @@ use std::{collections::VecDeque, fmt, time::Duration};
 
 use bytes::Bytes;
 use redis::{Cmd, cmd};
-use serde_json::{Map, Value};
 
 use super::{
     command::{idle, on, signed, with_ids, xack},
     script,
+    stores::{KEPT, without_groups},
 };
 use crate::{
     engine::{EntryEnd, EntrySettlement, FailureChange, FailureRecord, Member, group_store::RELEASED, keys},
     entry::{EntryId, StreamName},
 };
 
-/// For how long retry states are kept after the last change at least.
-const KEPT: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// And at most.
+/// For how long retry states are kept after the last change at most.
 const KEPT_AT_MOST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
 /// What one command does, for error texts.
@@ -297,21 +295,8 @@ impl Details {
     /// With `groups` apart, which is united with that of details that are there.
     fn new(member: &Bytes, text: &Bytes) -> Self {
         let field = keys::details_field(member);
-        match serde_json::from_slice::<Map<String, Value>>(text) {
-            Ok(mut object) => {
-                let groups = object.shift_remove("groups").filter(Value::is_array);
-                Self {
-                    field,
-                    text: Value::Object(object).to_string().into_bytes(),
-                    groups: groups.map_or_else(|| "[]".to_owned(), |groups| groups.to_string()),
-                }
-            }
-            Err(_) => Self {
-                field,
-                text: text.to_vec(),
-                groups: "[]".to_owned(),
-            },
-        }
+        let (text, groups) = without_groups(text);
+        Self { field, text, groups }
     }
 }
 

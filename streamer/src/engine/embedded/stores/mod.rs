@@ -1,0 +1,9 @@
+//! The stores beside the streams, each with a file: what its operations are on a transaction.
+
+mod failures;
+mod handled;
+mod origins;
+mod retry_states;
+mod snapshots;
+
+pub(super) use self::origins::append_restored;

@@ -1,0 +1,88 @@
+//! The failed list: records of failures, and what a record has no room for.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{EngineResult, FailureRecord};
+
+/// Keeps failure records in the set `failed_stream` and their details in the hash `failed_stream:details`.
+///
+/// A record is a member of the set, byte for byte as PHP writes it. PHP programs add and remove members, too, and know
+/// nothing of details. The details of a member are a field whose name is the member's SHA-256.
+///
+/// [`GroupStore::settle`](super::GroupStore::settle) changes the same keys together with the deliveries that failed.
+#[async_trait]
+pub trait Failures {
+    /// Adds records. Details are written before their record, so that no record is seen without them. A record that is
+    /// there already stays; the `groups` of its details are united with the new ones inside the store.
+    ///
+    /// After an error some records may have been added. Adding them again does no harm.
+    async fn add_failures(&self, records: &[FailureRecord]) -> EngineResult<()>;
+
+    /// Removes members, and their details after them; tells how many members were there.
+    ///
+    /// After an error some may have been removed. Removing them again does no harm.
+    async fn remove_failures(&self, members: &[Bytes]) -> EngineResult<u64>;
+
+    /// How many members there are.
+    async fn count_failures(&self) -> EngineResult<u64>;
+
+    /// A page of about `count` members and the cursor of the next page. Begin with cursor 0; cursor 0 in the answer ends
+    /// the list. A member that is there throughout comes at least once, maybe more often.
+    async fn page_of_failures(&self, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)>;
+
+    /// The details of each of these members; `None` for those that have none.
+    async fn failure_details(&self, members: &[Bytes]) -> EngineResult<Vec<Option<Bytes>>>;
+
+    /// A page of about `count` details by themselves, to find those whose record is gone. Begin with `None`; `None` in the
+    /// answer ends them. Details that are there throughout come at least once, maybe more often; a mark may come apart
+    /// from its details.
+    async fn page_of_details(
+        &self,
+        cursor: Option<Bytes>,
+        count: usize,
+    ) -> EngineResult<(Option<Bytes>, Vec<DetailsField>)>;
+
+    /// Marks details as being without a record since `second`, in seconds since the Unix epoch; those that are marked stay
+    /// as they are.
+    async fn mark_orphaned(&self, fields: &[Bytes], second: u64) -> EngineResult<()>;
+
+    /// Removes such marks.
+    async fn unmark_orphaned(&self, fields: &[Bytes]) -> EngineResult<()>;
+
+    /// Removes details whose record is gone, with their marks; tells how many were there.
+    async fn remove_details(&self, fields: &[Bytes]) -> EngineResult<u64>;
+}
+
+/// Details by themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DetailsField {
+    /// The lower-case hex SHA-256 of the member that they belong to.
+    pub field: Bytes,
+    /// Since when they were seen without a record, in seconds since the Unix epoch.
+    pub orphaned_since: Option<u64>,
+}
+
+/// What comes before the field of details in that of their mark.
+const MARK: &[u8] = b"orphaned:";
+
+/// The field that marks details.
+pub(super) fn mark(field: &Bytes) -> Bytes {
+    [MARK, field].concat().into()
+}
+
+/// What a field of the hash says.
+pub(super) fn read_field((field, value): (Bytes, Bytes)) -> DetailsField {
+    let since = || std::str::from_utf8(&value).ok()?.parse().ok();
+    match field.strip_prefix(MARK) {
+        Some(of) => DetailsField {
+            field: field.slice_ref(of),
+            // One that cannot be read counts as new.
+            orphaned_since: since(),
+        },
+        None => DetailsField {
+            field,
+            orphaned_since: None,
+        },
+    }
+}
