@@ -164,7 +164,7 @@ async fn a_process_starts_while_a_node_is_gone(mut store: Store) {
 }
 
 async fn a_stream_without_permission_holds_up_no_other(_: Store) {
-    let options = Options::default().user("app on >secret ~right* ~failed* ~streamer* &* +@all");
+    let options = Options::default().user("app on >secret ~right* ~{right}* ~failed* ~streamer* &* +@all");
     let store = streamer_test_servers::Store::with_options(options);
     let url = store.url().replace("redis://", "redis://app:secret@");
     let streamer = Streamer::connect(&url).await.unwrap();
@@ -175,7 +175,7 @@ async fn a_stream_without_permission_holds_up_no_other(_: Store) {
     emit(&streamer, "right", 0..10).await;
     until("the other stream is listened to", async || seen.len() == 10).await;
     until("the trouble is told", async || told.has("Interrupted")).await;
-    let rules = ["ACL", "SETUSER", "app", "~wrong*"];
+    let rules = ["ACL", "SETUSER", "app", "~wrong*", "~{wrong}*"];
     assert_eq!(store.servers()[0].command(&rules), "OK");
     emit(&streamer, "wrong", 10..20).await;
     until("it goes on when it may", async || seen.len() == 20).await;
