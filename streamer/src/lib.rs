@@ -16,7 +16,8 @@
 //! - [`model`]: events about the records of a database.
 //! - [`outbox`]: events that commit together with the row of a database.
 //! - [`testing`]: for the tests of an application.
-//! - `entry`: entries, their IDs and the names of streams.
+//! - `moment`: [`Moment`], a date or an age as people write it.
+//! - `entry`: entries, their IDs and the names of streams. [`shown_url`]: URLs without their secrets.
 
 pub mod archive;
 mod client;
@@ -30,7 +31,10 @@ mod listen;
 mod listener;
 pub mod message;
 pub mod model;
+mod moment;
 pub mod outbox;
+mod reserved;
+mod shown_url;
 pub mod stream;
 pub mod testing;
 
@@ -46,6 +50,8 @@ pub use self::{
         RegisteredListener, RetryPolicy, State, StopHandle,
     },
     message::{DecodeError, ReceivedMessage},
+    moment::{InvalidMoment, Moment},
+    shown_url::shown_url,
 };
 pub use async_trait::async_trait;
 pub use streamer_macros::Event;

@@ -42,7 +42,11 @@ fn an_entry_without_our_fields_is_a_message_with_defaults() {
     assert_eq!((message.kind(), message.domain()), ("event".into(), "".into()));
     assert_eq!((message.created(), message.original_id()), (None, None));
     assert_eq!((message.id(), message.attempt()), (EntryId::new(5, 1), 3));
-    assert_eq!(message.data(), Ok(&json!({"sku": "A-1", "amount": "2"})));
+    // It is not our envelope: what is called as one of our fields is its own all the same.
+    assert_eq!(
+        message.data(),
+        Ok(&json!({"sku": "A-1", "amount": "2", "version": "9", "hash": "x"}))
+    );
     assert_eq!(message.payload::<BTreeMap<String, String>>().unwrap()["sku"], "A-1");
     assert_eq!(message.get("amount"), Some(&json!("2")));
     assert_eq!(message.field("hash").unwrap(), "x");
@@ -155,8 +159,9 @@ fn what_cannot_be_decoded_is_still_there_in_raw() {
         assert_eq!(message.field("data").unwrap(), data);
         assert_eq!(message.created(), Some(17));
     }
+    // What is not UTF-8 keeps an entry of another program from nobody.
     let without_data = message(&[("sku", b"\xff")]);
-    assert!(matches!(without_data.data(), Err(DecodeError::Undecodable(_))));
+    assert_eq!(without_data.data(), Ok(&json!({"sku": {"base64": "/w=="}})));
 }
 
 #[test]
@@ -210,6 +215,166 @@ fn names_that_are_not_text_do_no_harm() {
     assert!(
         message
             .to_json()
-            .contains(r#""raw":[[{"base64":"/w=="},{"base64":"/g=="}]]"#)
+            .contains(r#""data":{"base64:/w==":{"base64":"/g=="}}"#)
     );
+}
+
+#[test]
+fn all_fields_of_another_programs_entry_are_its_payload() {
+    let message = message(&[
+        ("id", b"7"),
+        ("name", b"Ann"),
+        ("type", b"admin"),
+        ("created", b"2026-11-01"),
+        ("version", b"3"),
+        ("_id", b"x"),
+        ("domain", b"d"),
+        ("original_id", b"12"),
+        ("email", b"a@x"),
+        ("email", b"b@x"),
+    ]);
+    assert_eq!(message.name(), "order.placed");
+    assert_eq!((message.kind(), message.domain()), ("event".into(), "".into()));
+    assert_eq!((message.created(), message.original_id()), (None, None));
+    let expected = json!({
+        "id": "7", "name": "Ann", "type": "admin", "created": "2026-11-01", "version": "3", "_id": "x", "domain": "d",
+        "original_id": "12", "email": "b@x",
+    });
+    assert_eq!(message.data(), Ok(&expected));
+    assert_eq!(message.payload::<Value>(), Ok(expected));
+    let json: Value = serde_json::from_str(&message.to_json()).unwrap();
+    assert_eq!(
+        (&json["name"], &json["data"]["name"]),
+        (&json!("order.placed"), &json!("Ann"))
+    );
+}
+
+#[test]
+fn the_id_before_an_archiving_is_not_in_the_payload_of_a_foreign_entry() {
+    let message = message(&[("original_id", b"1-2"), ("original_id", b"mine"), ("sku", b"A")]);
+    assert_eq!(message.original_id(), Some(EntryId::new(1, 2)));
+    assert_eq!(message.data(), Ok(&json!({"original_id": "mine", "sku": "A"})));
+}
+
+/// Entries as other programs write them, field by field.
+#[test]
+fn entries_of_other_libraries_reach_every_listener() {
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Watermill {
+        _watermill_message_uuid: String,
+        metadata: Vec<u8>,
+        payload: Bytes2,
+    }
+    #[derive(Debug, PartialEq)]
+    struct Bytes2(Vec<u8>);
+    impl<'de> Deserialize<'de> for Bytes2 {
+        fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Visitor;
+            impl serde::de::Visitor<'_> for Visitor {
+                type Value = Bytes2;
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("bytes")
+                }
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Bytes2, E> {
+                    Ok(Bytes2(bytes.to_vec()))
+                }
+            }
+            deserializer.deserialize_bytes(Visitor)
+        }
+    }
+    // watermill-redisstream: payload in JSON, metadata in msgpack.
+    let watermill = message(&[
+        ("_watermill_message_uuid", b"u-1"),
+        ("metadata", b"\x81\xa4name\xa3foo"),
+        ("payload", b"{\"id\":1}"),
+    ]);
+    assert_eq!(
+        watermill.data(),
+        Ok(&json!({
+            "_watermill_message_uuid": "u-1", "metadata": {"base64": "gaRuYW1lo2Zvbw=="}, "payload": "{\"id\":1}",
+        }))
+    );
+    assert_eq!(
+        watermill.payload(),
+        Ok(Watermill {
+            _watermill_message_uuid: "u-1".to_owned(),
+            metadata: b"\x81\xa4name\xa3foo".to_vec(),
+            payload: Bytes2(b"{\"id\":1}".to_vec()),
+        })
+    );
+    assert_eq!(&watermill.payload::<Value>().unwrap(), watermill.data().unwrap());
+    assert_eq!(watermill.check(), Ok(()));
+
+    // FastStream from 0.6 on: one binary field.
+    let faststream = message(&[("__data__", b"\x89BIN\r\n\x1a\n\0\x01\0\0\0\x12\0\0\0\x14{\"id\":1}")]);
+    assert_eq!(
+        faststream.data(),
+        Ok(&json!({"__data__": {"base64": "iUJJTg0KGgoAAQAAABIAAAAUeyJpZCI6MX0="}}))
+    );
+
+    // Spring Data Redis: with string serializers, and with Java's own for names and values.
+    let spring = message(&[("_class", b"shop.Order"), ("id", b"7"), ("total", b"9.99")]);
+    assert_eq!(
+        spring.data(),
+        Ok(&json!({"_class": "shop.Order", "id": "7", "total": "9.99"}))
+    );
+    let java = |text: &str| {
+        let length = u8::try_from(text.len()).unwrap();
+        [&b"\xac\xed\0\x05t\0"[..], &[length], text.as_bytes()].concat()
+    };
+    let fields = vec![(Bytes::from(java("id")), Bytes::from(java("7")))];
+    let entry = Entry {
+        id: EntryId::new(5, 1),
+        fields,
+    };
+    let spring = ReceivedMessage::new("order.placed".into(), entry, 1);
+    assert_eq!(
+        spring.data(),
+        Ok(&json!({"base64:rO0ABXQAAmlk": {"base64": "rO0ABXQAATc="}}))
+    );
+
+    // sea-streamer: one field.
+    assert_eq!(message(&[("msg", b"hello")]).data(), Ok(&json!({"msg": "hello"})));
+    // redis-cli XADD.
+    let plain = message(&[("sku", b"A-1"), ("amount", b"2"), ("empty", b"")]);
+    assert_eq!(plain.data(), Ok(&json!({"sku": "A-1", "amount": "2", "empty": ""})));
+    let json: Value = serde_json::from_str(&plain.to_json()).unwrap();
+    assert_eq!((&json["data"]["amount"], &json["created"]), (&json!("2"), &Value::Null));
+}
+
+#[test]
+fn minus_zero_is_what_php_makes_of_it() {
+    assert_eq!(with_data("-0").data(), Ok(&json!(0)));
+    assert_eq!(
+        with_data(r#"{"a":-0,"b":[-0, -0 ],"c":"-0,","d":-0.5,"e":-0e1,"f":-7}"#)
+            .data()
+            .map(ToString::to_string),
+        Ok(r#"{"a":0,"b":[0,0],"c":"-0,","d":-0.5,"e":-0.0,"f":-7}"#.to_owned())
+    );
+    #[derive(Deserialize)]
+    struct Number {
+        n: i64,
+    }
+    assert_eq!(with_data(r#"{"n":-0}"#).payload::<Number>().unwrap().n, 0);
+    let read = streamer::message::payload_from_text(br#"{"n":-0,"s":"\"-0"}"#).unwrap();
+    assert_eq!(
+        streamer::message::php_json::payload_to_vec(&read).unwrap(),
+        br#"{"n":0,"s":"\"-0"}"#
+    );
+    assert!(with_data("-01").data().is_err());
+}
+
+#[test]
+fn a_time_in_another_unit_or_after_the_id_is_not_believed() {
+    let created = |id: u64, text: &str| {
+        let entry = Entry {
+            id: EntryId::new(id, 0),
+            fields: vec![("data".into(), "1".into()), ("created".into(), text.to_owned().into())],
+        };
+        ReceivedMessage::new("s".into(), entry, 1).created()
+    };
+    assert_eq!(created(1_795_407_980_936, "1795407980"), Some(1_795_407_980));
+    assert_eq!(created(1_795_407_980_936, "1795407980936"), Some(1_795_407_980));
+    assert_eq!(created(1_795_407_980_936, "1895407980"), Some(1_795_407_980));
+    assert_eq!(created(1_795_407_980_936, "soon"), None);
 }

@@ -24,3 +24,16 @@ pub(crate) fn write(directory: &Path) {
     fs::write(directory.join("cert.pem"), certificate.pem()).unwrap();
     fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
 }
+
+/// The same with one certificate that is authority and server at once.
+pub(crate) fn write_self_signed(directory: &Path) {
+    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
+    let mut both = CertificateParams::new(names).unwrap();
+    both.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().unwrap();
+    let certificate = both.self_signed(&key).unwrap();
+    for name in ["ca.pem", "cert.pem"] {
+        fs::write(directory.join(name), certificate.pem()).unwrap();
+    }
+    fs::write(directory.join("key.pem"), key.serialize_pem()).unwrap();
+}

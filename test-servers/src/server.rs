@@ -20,6 +20,7 @@ pub struct Options {
     tls: bool,
     /// Where the certificates are, if not made for this server alone.
     certificates: Option<PathBuf>,
+    self_signed: bool,
     unix_socket: bool,
     sentinel: bool,
 }
@@ -42,6 +43,13 @@ impl Options {
     #[must_use]
     pub fn user(self, rules: &str) -> Self {
         self.line(format!("user {rules}"))
+    }
+
+    /// TLS with a certificate that is its own authority, as `openssl req -x509` makes them.
+    #[must_use]
+    pub fn self_signed_tls(mut self) -> Self {
+        self.self_signed = true;
+        self.tls()
     }
 
     /// Serves TLS; [`RedisServer::url`] is then a `rediss://` URL. Clients need not show a certificate.
@@ -93,6 +101,7 @@ impl Options {
                     fs::copy(other.join(name), directory.path().join(name)).unwrap();
                 }
             }
+            None if self.tls && self.self_signed => certificates::write_self_signed(directory.path()),
             None if self.tls => certificates::write(directory.path()),
             None => {}
         }

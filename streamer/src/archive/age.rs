@@ -2,9 +2,10 @@
 
 use std::str::FromStr;
 
-use jiff::{Span, Timestamp, civil, tz::TimeZone};
-
-use crate::entry::{EntryId, unix_ms};
+use crate::{
+    entry::{EntryId, unix_ms},
+    moment::{InvalidMoment, Moment},
+};
 
 /// How much younger than its `created` a message's ID may be to be found.
 const LATE_BY_AT_MOST_MS: u64 = 60 * 60 * 1000;
@@ -53,38 +54,14 @@ impl OlderThan {
 impl FromStr for OlderThan {
     type Err = InvalidOlderThan;
 
-    /// Reads an age such as `5 days`, `60 min`, `2 weeks` or `P5D`, counted back from now with days of 24 hours; or a
-    /// moment such as `2026-11-01` or `2026-11-01T12:30:00+01:00`, in UTC where it names no zone.
+    /// Reads an age such as `5 days`, `60 min`, `2 weeks` or `P5D`, or a date such as `2026-11-01`, as [`Moment`] does.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let text = text.trim();
-        let moment = match text.parse::<Span>() {
-            Ok(age) => {
-                let now = Timestamp::now().to_zoned_datetime(TimeZone::UTC);
-                now.checked_sub(age.abs()).map(|moment| moment.timestamp())
-            }
-            Err(_) => text.parse::<Timestamp>().or_else(|_| {
-                civil::DateTime::from_str(text)?
-                    .to_zoned_datetime(TimeZone::UTC)
-                    .map(|moment| moment.timestamp())
-            }),
-        };
-        let moment = moment.map_err(|error| InvalidOlderThan {
-            text: text.to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(Self::moment(moment.as_millisecond().max(0).unsigned_abs()))
+        text.parse::<Moment>().map(|moment| Self::moment(moment.unix_ms()))
     }
 }
 
-/// A text that is neither an age nor a moment.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "'{text}' is neither an age, such as `5 days`, `60 min`, `1 week` or `P5D`, nor a date, such as `2026-11-01`: {reason}"
-)]
-pub struct InvalidOlderThan {
-    text: String,
-    reason: String,
-}
+/// A text that is neither an age nor a date.
+pub type InvalidOlderThan = InvalidMoment;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]

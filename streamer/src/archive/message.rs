@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, Stored};
 use crate::{
     entry::{Entry, EntryId, Fields, StreamName},
-    message::{ReceivedMessage, fields_as_json, fields_from_json},
+    message::{self, ReceivedMessage, fields_as_json, fields_from_json},
 };
 
 /// A message as it was on its stream. Nothing is decoded or encoded anew: type, payload and hash keep their bytes.
@@ -34,8 +34,8 @@ impl ArchivedMessage {
         ReceivedMessage::new(self.stream.clone(), entry, 1)
     }
 
-    /// When it was emitted, in milliseconds since the Unix epoch: what `created` says, in whole seconds; for an entry that
-    /// does not say it, what its ID says.
+    /// When it was emitted, in milliseconds since the Unix epoch: what `created` says, as far as it is to be believed
+    /// ([`ReceivedMessage::created`]); for an entry that does not say it, what its ID says.
     #[must_use]
     pub fn created_ms(&self) -> u64 {
         created_ms(self.id, &self.fields)
@@ -128,9 +128,11 @@ pub(super) fn stored_message(location: &str, text: &[u8]) -> ArchiveResult<Archi
 
 /// See [`ArchivedMessage::created_ms`].
 pub(super) fn created_ms(id: EntryId, fields: &Fields) -> u64 {
-    let created = fields.iter().rev().find(|(name, _)| name == "created");
-    let seconds = created.and_then(|(_, value)| std::str::from_utf8(value).ok()?.parse::<u64>().ok());
-    seconds.map_or(id.ms, |seconds| seconds.saturating_mul(1000))
+    match fields.iter().any(|(name, _)| name == "data") {
+        true => message::created_ms(id, fields).unwrap_or(id.ms),
+        // An entry of another program: its `created` means what that program likes.
+        false => id.ms,
+    }
 }
 
 /// About how many bytes the fields of a message take.
@@ -162,8 +164,10 @@ mod tests {
     #[test]
     fn an_entry_without_created_is_as_old_as_its_id() {
         let id = EntryId::new(7_500, 0);
-        assert_eq!(created_ms(id, &vec![("created".into(), "5".into())]), 5_000);
-        assert_eq!(created_ms(id, &vec![("created".into(), "soon".into())]), 7_500);
+        let with = |created: &'static str| vec![("data".into(), "1".into()), ("created".into(), created.into())];
+        assert_eq!(created_ms(id, &with("5")), 5_000);
+        assert_eq!(created_ms(id, &with("soon")), 7_500);
+        assert_eq!(created_ms(id, &vec![("created".into(), "5".into())]), 7_500);
         assert_eq!(created_ms(id, &Fields::new()), 7_500);
     }
 }

@@ -8,7 +8,7 @@
 //! - `null`, `memory`, `sqlite`, and behind cargo features `postgres`, `mysql`, `object`: the drivers. `sql`:
 //!   what the drivers for database servers have in common.
 //! - `sweep`: [`Sweep`], which archives or purges what is old enough. `age`: what that means. `needed`: which messages
-//!   some group still needs.
+//!   some group still needs. `holding`: which groups those are.
 //! - `restore`: [`Restore`], the way back. `origin`: which IDs a restored message had before. `tidy`: forgets those of
 //!   messages that are gone.
 //!
@@ -21,6 +21,7 @@
 
 mod age;
 mod error;
+mod holding;
 mod manager;
 mod memory;
 mod message;
@@ -56,6 +57,7 @@ pub use self::postgres::PostgresArchive;
 pub use self::{
     age::{InvalidOlderThan, OlderThan},
     error::{ArchiveError, ArchiveErrorKind, ArchiveResult, TransferError},
+    holding::{HoldingGroup, holding_groups},
     manager::ArchiveManager,
     memory::MemoryArchive,
     message::ArchivedMessage,

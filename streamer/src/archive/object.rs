@@ -23,7 +23,10 @@ use super::{
     message::stored_message,
     object_names::{Batch, day, decode, encode},
 };
-use crate::entry::{EntryId, StreamName};
+use crate::{
+    entry::{EntryId, StreamName},
+    shown_url::shown_url,
+};
 
 /// zstd's default.
 const COMPRESSION: i32 = 3;
@@ -65,8 +68,15 @@ impl ObjectArchive {
         })?;
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?)));
-        let (store, prefix) =
-            object_store::parse_url_opts(&url, environment).map_err(|error| invalid(error.to_string()))?;
+        // The library's error is not passed on: it quotes the URL, which may be another driver's, with its password.
+        let (store, prefix) = object_store::parse_url_opts(&url, environment).map_err(|_| {
+            invalid(format!(
+                "{} is no URL of an object store; write file:///var/lib/archive, s3://bucket/prefix, gs://bucket/prefix or \
+                 az://container/prefix (the last three need the cargo feature of their service and its environment \
+                 variables)",
+                shown_url(url.as_str())
+            ))
+        })?;
         Ok(Self {
             store: store.into(),
             location: format!(

@@ -3,23 +3,25 @@
 use url::Url;
 
 use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchivedMessage, Stored};
-use crate::entry::{EntryId, StreamName};
+use crate::{
+    entry::{EntryId, StreamName},
+    shown_url::{encoding_hint, shown_url},
+};
 
 /// A URL without its password.
 pub(super) fn location(url: &str) -> ArchiveResult<String> {
     // The text itself is not shown: it may hold a password.
     let invalid = |reason: String| ArchiveError::new(ArchiveErrorKind::InvalidInput, "open the archive", reason);
-    let mut url = Url::parse(url).map_err(|error| {
+    let parsed = Url::parse(url).map_err(|error| {
         invalid(format!(
-            "archive_url is no URL such as scheme://user:password@host/database ({error})"
+            "archive_url is no URL such as scheme://user:password@host/database ({error}){}",
+            encoding_hint(url)
         ))
     })?;
-    if url.password().is_some() && url.set_password(Some("***")).is_err() {
-        return Err(invalid("archive_url names no host".to_owned()));
+    if !parsed.has_host() {
+        return Err(invalid(format!("archive_url names no host{}", encoding_hint(url))));
     }
-    // Options may hold secrets as well.
-    url.set_query(None);
-    Ok(url.into())
+    Ok(shown_url(url))
 }
 
 /// An error in words. `missing_table` is the code by which the server says that there is no such table.

@@ -8,13 +8,16 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
 
 use super::{
     ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored,
     message::stored_message,
 };
-use crate::entry::{EntryId, StreamName};
+use crate::{
+    entry::{EntryId, StreamName},
+    shown_url::shown_url,
+};
 
 const SCHEMA: &str = include_str!("sqlite.sql");
 /// How long to wait for another process that writes.
@@ -30,6 +33,9 @@ pub struct SqliteArchive {
 }
 
 impl SqliteArchive {
+    /// The statements that make its table.
+    pub const SCHEMA: &str = SCHEMA;
+
     /// Opens a file, and makes it and its table where they are missing. `url` is `sqlite://` and a path, or the path.
     /// An application's own database will do; the table is called `streamer_archive`.
     ///
@@ -38,22 +44,50 @@ impl SqliteArchive {
     /// [`ArchiveErrorKind::InvalidInput`] for an empty path; [`ArchiveErrorKind::Other`] when the file cannot be opened
     /// or is no database.
     pub async fn open(url: &str) -> ArchiveResult<Self> {
-        let path = url.strip_prefix("sqlite://").unwrap_or(url).to_owned();
-        let attempted = format!("open the archive {url}");
-        if path.is_empty() {
-            return Err(ArchiveError::new(
-                ArchiveErrorKind::InvalidInput,
-                "open the archive",
-                "no file is named: give a URL such as sqlite://archive.db",
-            ));
-        }
+        let path = file_of(url)?;
+        let attempted = format!("open the archive {}", shown_url(url));
         let connection = blocking(attempted, move || connect(Path::new(&path))).await?;
         let archive = Self {
             connection: Arc::new(Mutex::new(connection)),
-            location: url.into(),
+            location: shown_url(url).into(),
         };
         archive.migrate().await?;
         Ok(archive)
+    }
+
+    /// Opens a file to look into it: it may be read-only, and it is not made where it is missing. Storing into it fails.
+    ///
+    /// # Errors
+    ///
+    /// As [`SqliteArchive::open`]; [`ArchiveErrorKind::Unavailable`] when there is no such file, and
+    /// [`ArchiveErrorKind::NotMigrated`] when it has no such table.
+    pub async fn open_to_read(url: &str) -> ArchiveResult<Self> {
+        let path = file_of(url)?;
+        let attempted = format!("open the archive {}", shown_url(url));
+        if !Path::new(&path).exists() {
+            return Err(ArchiveError::new(
+                ArchiveErrorKind::Unavailable,
+                attempted,
+                "the file does not exist; it is made when something is archived",
+            ));
+        }
+        let connection = blocking(attempted.clone(), move || connect_to_read(&path)).await?;
+        let archive = Self {
+            connection: Arc::new(Mutex::new(connection)),
+            location: shown_url(url).into(),
+        };
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE name = 'streamer_archive'";
+        let there = archive.run("look for the table", |connection| {
+            connection.query_row(tables, [], |row| row.get(0))
+        });
+        match there.await? {
+            0_i64 => Err(ArchiveError::new(
+                ArchiveErrorKind::NotMigrated,
+                attempted,
+                "its table is missing: run `archive migrate`",
+            )),
+            _ => Ok(archive),
+        }
     }
 
     async fn run<T: Send + 'static>(
@@ -68,6 +102,44 @@ impl SqliteArchive {
             operation(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
         })
         .await
+    }
+}
+
+/// The file that a URL names, or that is named without a scheme.
+fn file_of(url: &str) -> ArchiveResult<String> {
+    let path = url.strip_prefix("sqlite://").unwrap_or(url).to_owned();
+    let invalid = |reason| {
+        let attempted = format!("open the archive {}", shown_url(url));
+        Err(ArchiveError::new(ArchiveErrorKind::InvalidInput, attempted, reason))
+    };
+    if path.is_empty() {
+        return invalid("no file is named: give a URL such as sqlite://archive.db");
+    }
+    if path.contains("://") {
+        return invalid(
+            "the driver `sqlite` needs a file, sqlite://archive.db; give the driver that belongs to this URL",
+        );
+    }
+    Ok(path)
+}
+
+/// A connection that looks. On a read-only file system SQLite cannot make the files that it needs beside one in WAL
+/// mode; then nobody can write the file either, and it may be read as it is.
+fn connect_to_read(path: &str) -> rusqlite::Result<Connection> {
+    let look = |connection: Connection| {
+        connection.busy_timeout(BUSY)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
+        Ok(connection)
+    };
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(look);
+    match opened {
+        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
+            let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
+            let uri = format!("file:{escaped}?immutable=1");
+            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).and_then(look)
+        }
+        opened => opened,
     }
 }
 

@@ -76,6 +76,13 @@ impl fmt::Display for EmitError {
             Cause::Engine(error) if self.may_be_written() => {
                 write!(f, "{}; it may have been written all the same", error.reason())
             }
+            Cause::Engine(error) if error.kind() == EngineErrorKind::WrongType => write!(
+                f,
+                "{} (the key '{}' is no stream: it may be the history of a resource, which is kept in 'EVENT-IDENTIFIER'; give \
+                 the event another name)",
+                error.reason(),
+                self.stream
+            ),
             Cause::Engine(error) => f.write_str(error.reason()),
         }
     }

@@ -14,6 +14,7 @@ use crate::{
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
     history::snapshot,
     message::{Head, php_json},
+    reserved::check_name,
 };
 
 /// How long a repeated emit is recognised, unless said otherwise.
@@ -203,6 +204,7 @@ impl Streamer {
     /// The append that emits an event, and the second in which it is created.
     fn encode<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<(Append, u64), EmitError> {
         let (name, kind) = (event.name(), event.kind());
+        check_name(&name).map_err(|error| EmitError::engine(&StreamName::from(name.as_bytes().to_vec()), error))?;
         let data = php_json::payload_to_vec(event)
             .map_err(|error| EmitError::encode(&StreamName::from(name.as_bytes().to_vec()), error))?;
         let created = unix_ms() / 1000;

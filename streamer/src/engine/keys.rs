@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use crate::entry::StreamName;
+use crate::entry::{EntryId, StreamName};
 
 /// The set of failure records, shared with PHP.
 ///
@@ -26,6 +26,18 @@ pub(crate) const FAILED_DETAILS: &str = "failed_stream:details";
 pub(crate) fn details_field(member: &[u8]) -> Bytes {
     hex::encode(Sha256::digest(member)).into()
 }
+
+/// Who retries a failed message: on Redis a key for each message that is being retried.
+///
+/// Written and removed by `failed retry`; expires with its lease, half a minute after the last renewal. The embedded
+/// engine keeps all of them in the hash [`RETRY_CLAIMS`].
+pub(crate) fn retry_claim(stream: &StreamName, id: EntryId) -> String {
+    let message = [stream.as_bytes(), b"\0", id.to_string().as_bytes()].concat();
+    format!("{RETRY_CLAIMS}:{}", hex::encode(&Sha256::digest(message)[..16]))
+}
+
+/// See [`retry_claim`].
+pub(crate) const RETRY_CLAIMS: &str = "failed_stream:claim";
 
 /// The list of snapshots of one resource, shared with PHP, newest first.
 ///
@@ -120,6 +132,7 @@ mod tests {
             "STREAM".to_owned(),
             FAILED.to_owned(),
             FAILED_DETAILS.to_owned(),
+            format!("{RETRY_CLAIMS}:MESSAGE"),
             snapshots("EVENT", "IDENTIFIER").to_string(),
             retry_states(&stream, "GROUP"),
             old_retry_states(&stream, "GROUP"),

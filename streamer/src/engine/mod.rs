@@ -24,6 +24,7 @@ pub(crate) mod keys;
 mod open;
 mod origins;
 mod redis;
+mod retry_claims;
 mod retry_states;
 mod snapshots;
 pub(crate) mod subscription;
@@ -46,6 +47,7 @@ pub use self::{
     open::open,
     origins::{Origin, Origins},
     redis::RedisEngine,
+    retry_claims::RetryClaims,
     retry_states::RetryStates,
     snapshots::Snapshots,
     subscription::{KeepAlive, OnNameInUse},
@@ -88,6 +90,7 @@ pub trait Engine:
     + Handled
     + Origins
     + Snapshots
+    + RetryClaims
     + Send
     + Sync
     + fmt::Debug

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Engine, EngineError, EngineErrorKind, EngineResult, embedded::EmbeddedEngine, redis::RedisEngine};
+use crate::shown_url::encoding_hint;
 
 /// Opens the engine that a URL names.
 ///
@@ -26,12 +27,14 @@ pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
         "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
         | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
         "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        // The URL is not quoted: without a scheme it may begin with a password.
         _ => Err(EngineError::new(
             EngineErrorKind::InvalidInput,
             "open the store",
             format!(
-                "its URL begins with '{scheme}:'; write redis://, rediss://, unix://, redis-sentinel://, \
-                 redis-cluster://, sqlite:// or memory:"
+                "its URL has another scheme, or none; write redis://, rediss://, unix://, redis-sentinel://, \
+                 redis-cluster://, sqlite:// or memory:{}",
+                encoding_hint(url)
             ),
         )),
     }

@@ -5,7 +5,10 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 
 use super::{Details, FailedMessage, InvalidFailedMessage, store};
-use crate::engine::{Engine, EngineResult};
+use crate::{
+    engine::{Engine, EngineResult},
+    moment::Moment,
+};
 
 /// How many members are asked for at once.
 const PAGE: usize = 500;
@@ -16,6 +19,8 @@ pub struct FailedFilter {
     id: Option<String>,
     stream: Option<String>,
     receiver: Option<String>,
+    since: Option<Moment>,
+    error: Option<String>,
 }
 
 impl FailedFilter {
@@ -46,6 +51,21 @@ impl FailedFilter {
         self
     }
 
+    /// Only those that failed at this moment or later. Dates in the list are taken for UTC; what has no readable date is
+    /// left out.
+    #[must_use]
+    pub fn since(mut self, moment: Moment) -> Self {
+        self.since = Some(moment);
+        self
+    }
+
+    /// Only those whose error contains this text.
+    #[must_use]
+    pub fn error(mut self, text: impl Into<String>) -> Self {
+        self.error = Some(text.into());
+        self
+    }
+
     /// Whether it lets everything through.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -56,7 +76,13 @@ impl FailedFilter {
     #[must_use]
     pub fn matches(&self, failed: &FailedMessage) -> bool {
         let is = |wanted: &Option<String>, value: &str| wanted.as_ref().is_none_or(|wanted| wanted == value);
-        is(&self.id, &failed.id) && is(&self.stream, &failed.stream) && is(&self.receiver, &failed.receiver)
+        is(&self.id, &failed.id)
+            && is(&self.stream, &failed.stream)
+            && is(&self.receiver, &failed.receiver)
+            && self.error.as_ref().is_none_or(|text| failed.error.contains(text))
+            && self
+                .since
+                .is_none_or(|since| failed.failed_at().is_some_and(|at| at >= since))
     }
 }
 
@@ -71,7 +97,23 @@ pub struct Listed {
     pub details: Details,
 }
 
-/// Reads the failed list. A failure that is listed throughout comes at least once; one that is recorded or removed
+impl Listed {
+    pub(super) fn new(member: Bytes) -> Self {
+        Self {
+            record: FailedMessage::from_member(&member),
+            member,
+            details: Details::default(),
+        }
+    }
+
+    /// When it failed, where that can be read.
+    #[must_use]
+    pub fn failed_at(&self) -> Option<Moment> {
+        self.record.as_ref().ok()?.failed_at()
+    }
+}
+
+/// Reads the failed list in the store's order, which is none ([`SortedListing`](super::SortedListing) sorts it). A failure that is listed throughout comes at least once; one that is recorded or removed
 /// meanwhile may come or not. In rare cases one comes twice.
 #[derive(Debug)]
 pub struct Listing {
@@ -122,11 +164,7 @@ impl Listing {
         let mut page = members
             .into_iter()
             .filter(|member| known.insert(member.clone()))
-            .map(|member| Listed {
-                record: FailedMessage::from_member(&member),
-                member,
-                details: Details::default(),
-            })
+            .map(Listed::new)
             .filter(|listed| match &listed.record {
                 Ok(record) => self.filter.matches(record),
                 Err(_) => self.filter.is_all(),

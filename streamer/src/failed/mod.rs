@@ -6,7 +6,7 @@
 //!
 //! - `record`: one failure, to the byte as PHP writes it. `details`: what is known beyond PHP's five fields, kept beside
 //!   it. `store`: both in the engine.
-//! - `list`: the list in pages, filtered. [`Failed`], here: the handle that an operator's program begins with.
+//! - `list`: the list in pages, filtered. `sorted`: by date. `summary`: in numbers. [`Failed`], here: the handle that an operator's program begins with.
 //! - `retry`: runs the listeners of failures once more. `find`: where a message is by now. `clear`: what becomes of a
 //!   message after its last failure. `report`: what a retry tells. `tidy`: removes details whose record
 //!   is gone.
@@ -18,7 +18,9 @@ mod list;
 mod record;
 mod report;
 mod retry;
+mod sorted;
 mod store;
+mod summary;
 mod tidy;
 
 pub use self::{
@@ -27,12 +29,17 @@ pub use self::{
     record::{FailedMessage, InvalidFailedMessage},
     report::{RetryReport, RetrySummary, Skipped},
     retry::Retry,
+    sorted::SortedListing,
     store::{details, details_field, forget, record, record_undecodable, record_with},
+    summary::{FailureKind, FailureSummary, error_kind},
 };
 use crate::{
+    archive::ArchiveStorage,
     client::Streamer,
     engine::{EngineResult, keys},
+    entry::StreamName,
     listener::Listeners,
+    message::ReceivedMessage,
 };
 
 /// The set of failed messages.
@@ -88,6 +95,34 @@ impl Failed {
     #[must_use]
     pub fn list(&self, filter: FailedFilter) -> Listing {
         Listing::new(self.streamer.engine().clone(), filter)
+    }
+
+    /// The failures that a filter lets through by date, oldest first, page by page. [`SortedListing`] says what that costs.
+    #[must_use]
+    pub fn sorted(&self, filter: FailedFilter) -> SortedListing {
+        SortedListing::new(self.streamer.engine().clone(), filter)
+    }
+
+    /// The message of a failure: from its stream, else from the archive, else from the raw fields that are kept beside the
+    /// failure. Its delivery count is that of the attempts so far.
+    ///
+    /// # Errors
+    ///
+    /// The engine's. Inside, [`Skipped`] says why there is no such message.
+    pub async fn message(
+        &self,
+        listed: &Listed,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> EngineResult<Result<ReceivedMessage, Skipped>> {
+        let Ok(failed) = &listed.record else {
+            return Ok(Err(Skipped::InvalidId));
+        };
+        let Ok(id) = failed.id.parse() else {
+            return Ok(Err(Skipped::InvalidId));
+        };
+        let stream = StreamName::from(&failed.stream);
+        let found = find::find(self.streamer.engine().as_ref(), archive, &stream, id, &listed.details).await?;
+        Ok(found.map(|entry| ReceivedMessage::new(stream, entry, listed.details.attempts)))
     }
 
     /// Begins to describe a retry of these failures; [`Retry::run`] does it.

@@ -1,12 +1,14 @@
 //! One failure as a member of the failed list, to the byte as PHP writes it.
 
 use bytes::Bytes;
+use jiff::{civil, tz::TimeZone};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     entry::{EntryId, StreamName},
     message::php_json,
+    moment::Moment,
 };
 
 /// A message that a listener failed to handle.
@@ -35,6 +37,14 @@ impl FailedMessage {
             error: String::from_utf8_lossy(error.as_ref()).into_owned(),
             date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
         }
+    }
+
+    /// When it failed, taken for UTC; `None` where the date cannot be read.
+    #[must_use]
+    pub fn failed_at(&self) -> Option<Moment> {
+        let date = civil::DateTime::strptime("%Y-%m-%d %H:%M:%S", &self.date).ok()?;
+        let moment = TimeZone::UTC.to_timestamp(date).ok()?;
+        Some(Moment::from_unix_ms(moment.as_millisecond().max(0).unsigned_abs()))
     }
 
     /// The record as a member of the set, as PHP writes it.

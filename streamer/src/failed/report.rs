@@ -108,6 +108,12 @@ pub enum Skipped {
     /// The store has something else where the message should be.
     #[error("the message cannot be read: {0}")]
     Unreadable(String),
+    /// Another retry is at work on the message.
+    #[error("another retry is at work on this message")]
+    Busy,
+    /// It has left the list since this retry began.
+    #[error("it was settled elsewhere and is not listed any more")]
+    Settled,
     /// The archive could not be asked.
     #[error("the archive could not be searched: {0}")]
     Archive(String),
@@ -122,6 +128,8 @@ pub struct RetrySummary {
     pub failed_again: u64,
     /// How many could not be tried, or read, and stay.
     pub skipped: u64,
+    /// How many were passed over because another retry was at work on them, or had settled them.
+    pub elsewhere: u64,
     /// How many messages were deleted from their streams.
     pub purged: u64,
     /// How many messages went to the archive.

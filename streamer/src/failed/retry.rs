@@ -3,13 +3,24 @@
 //! The order is the promise: a new failure is recorded *before* the old record goes, and a record goes only *after* its
 //! listener has succeeded. At no instant is a failure neither listed nor handled; a crash leaves it listed, so that a
 //! listener may see a message once more than needed.
+//!
+//! Several retries may run at once: a message is claimed before its listener runs, and only then it is looked whether the
+//! failure is still listed.
 
-use std::{collections::HashSet, fmt, sync::Arc};
+use std::{
+    collections::{HashSet, VecDeque},
+    convert::Infallible,
+    fmt,
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
 
-use sha2::{Digest, Sha256};
+use bytes::Bytes;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 
 use super::{
-    Details, FailedFilter, FailedMessage, Listed, Listing, RetryReport, RetrySummary, Skipped,
+    Details, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary, Skipped,
     clear::{After, Clear},
     find, store,
 };
@@ -19,9 +30,14 @@ use crate::{
     engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, StreamName},
     listen::progress,
-    listener::{Context, Listeners, StopHandle},
+    listener::{Context, Listeners, RegisteredListener, StopHandle},
     message::ReceivedMessage,
 };
+
+/// How long a claim holds unless it is renewed.
+const LEASE: Duration = Duration::from_secs(30);
+/// So many failures may wait for a worker before more are read.
+const LOOK_AHEAD: usize = 64;
 
 /// A retry that is being described; [`Retry::run`] does it.
 #[must_use = "nothing is retried before `run`"]
@@ -31,6 +47,10 @@ pub struct Retry {
     listeners: Listeners,
     archive: Option<Arc<dyn ArchiveStorage>>,
     after: After,
+    workers: usize,
+    in_order: bool,
+    /// Whose the claims are: this retry's, and nobody else's.
+    owner: String,
     tell: Box<dyn Fn(&RetryReport<'_>) + Send + Sync>,
 }
 
@@ -62,6 +82,9 @@ impl Retry {
             listeners,
             archive: None,
             after: After::Keep,
+            workers: 1,
+            in_order: false,
+            owner: format!("{:032x}", rand::random::<u128>()),
             tell: Box::new(|report| match report {
                 RetryReport::Retried(_) | RetryReport::Progress { .. } => tracing::debug!("{report}"),
                 RetryReport::Purged { .. } | RetryReport::Archived { .. } => tracing::info!("{report}"),
@@ -101,7 +124,25 @@ impl Retry {
         self.context.stop.clone()
     }
 
-    /// Retries the failures one after the other. Memory: pages of the list, and a few bytes for each failure that stays.
+    /// How many failures are retried at once; at least 1. Default: 1. Failures of one message are never retried at once.
+    pub fn workers(mut self, workers: usize) -> Self {
+        self.workers = workers.max(1);
+        self
+    }
+
+    /// Retries the failures of a stream one after the other, by date, however many workers there are. Default: no.
+    pub fn in_order(mut self, in_order: bool) -> Self {
+        self.in_order = in_order;
+        self
+    }
+
+    /// Retries the failures by date, oldest first, those that were listed when it began.
+    ///
+    /// Several retries may run at once, here and elsewhere: a failure's message is claimed just before its listener runs,
+    /// and a failure that another retry is at work on, or has settled, is passed over. A claim is renewed while the listener
+    /// runs and ends 30 s after its retrier died; until then the failure cannot be retried.
+    ///
+    /// What it costs to sort the list says [`SortedListing`](super::SortedListing).
     ///
     /// # Errors
     ///
@@ -119,64 +160,67 @@ impl Retry {
         let listed = engine.count_failures().await?;
         let mut summary = RetrySummary::default();
         let mut clear = Clear::default();
-        // What this run leaves in the list. A scan may give a member twice, and gives members that are added while it
-        // goes on: a failure must not be retried for ever.
-        let mut seen = HashSet::new();
-        let mut listing = Listing::new(engine.clone(), self.filter.clone()).with_details();
-        while let Some(page) = listing.next_page().await? {
-            for Listed {
-                member,
-                record,
-                details,
-            } in page
-            {
-                if self.context.stop.is_stopped() {
-                    return Ok(summary);
-                }
-                if !seen.insert(fingerprint(&member)) {
-                    continue;
-                }
-                let failed = match record {
-                    Ok(failed) => failed,
-                    Err(error) => {
-                        summary.skipped += 1;
-                        (self.tell)(&RetryReport::Unreadable(&error));
-                        continue;
-                    }
-                };
-                match self
-                    .retry(engine.as_ref(), &member, &failed, details, &mut seen)
-                    .await?
-                {
-                    Outcome::Retried(stream, id) => {
-                        seen.remove(&fingerprint(&member));
-                        summary.retried += 1;
-                        (self.tell)(&RetryReport::Retried(&failed));
-                        if !matches!(self.after, After::Keep) {
-                            clear.add(stream, id);
-                        }
-                    }
-                    Outcome::FailedAgain(error) => {
-                        summary.failed_again += 1;
-                        let error = &*error;
-                        (self.tell)(&RetryReport::FailedAgain { failed: &failed, error });
-                    }
-                    Outcome::Skipped(reason) => {
-                        summary.skipped += 1;
-                        (self.tell)(&RetryReport::Skipped {
-                            failed: &failed,
-                            reason: &reason,
-                        });
-                    }
-                }
+        let mut done = 0;
+        let mut listing = self
+            .context
+            .streamer
+            .failed()
+            .sorted(self.filter.clone())
+            .with_details();
+        let mut lanes = Lanes::default();
+        let mut running = FuturesUnordered::new();
+        let mut at_end = false;
+        let mut broken = None;
+        loop {
+            if self.context.stop.is_stopped() || broken.is_some() {
+                at_end = true;
+                lanes.waiting.clear();
             }
-            let looked_at = listing.looked_at();
-            (self.tell)(&RetryReport::Progress { looked_at, listed });
+            while running.len() < self.workers
+                && let Some((lane, listed)) = lanes.take()
+            {
+                running.push(self.one(lane, listed));
+            }
+            if !at_end && lanes.waiting.len() < LOOK_AHEAD && running.len() < self.workers {
+                match listing.next_page().await {
+                    Ok(Some(page)) => {
+                        let page = page.into_iter().map(|listed| (self.lane(&listed), listed));
+                        lanes.waiting.extend(page);
+                    }
+                    Ok(None) => at_end = true,
+                    Err(error) => broken = Some(error),
+                }
+                continue;
+            }
+            let Some((lane, failed, outcome)) = running.next().await else {
+                break;
+            };
+            lanes.busy.remove(&lane);
+            done += 1;
+            match outcome {
+                Ok(outcome) => self.account(&failed, outcome, &mut summary, &mut clear),
+                Err(error) => broken = broken.or(Some(error)),
+            }
+            if done % 100 == 0 {
+                (self.tell)(&RetryReport::Progress {
+                    looked_at: done,
+                    listed,
+                });
+            }
         }
-        clear
-            .finish(&engine, self.after, self.archive.as_deref(), &*self.tell, &mut summary)
-            .await?;
-        self.context.streamer.failed().tidy_at_the_end().await;
+        (self.tell)(&RetryReport::Progress {
+            looked_at: done,
+            listed,
+        });
+        if let Some(error) = broken {
+            return Err(error);
+        }
+        if !self.context.stop.is_stopped() {
+            clear
+                .finish(&engine, self.after, self.archive.as_deref(), &*self.tell, &mut summary)
+                .await?;
+            self.context.streamer.failed().tidy_at_the_end().await;
+        }
         Ok(summary)
     }
 
@@ -186,13 +230,61 @@ impl Retry {
         pass_over(engine.move_old_retry_states(group, std::slice::from_ref(stream)).await)
     }
 
-    async fn retry(
+    /// What must not be retried at the same time as this.
+    fn lane(&self, listed: &Listed) -> Lane {
+        match &listed.record {
+            Ok(failed) if self.in_order => Lane(failed.stream.clone(), None),
+            Ok(failed) => Lane(failed.stream.clone(), Some(failed.id.clone())),
+            Err(_) => Lane(String::new(), None),
+        }
+    }
+
+    fn account(&self, listed: &Listed, outcome: Outcome, summary: &mut RetrySummary, clear: &mut Clear) {
+        let failed = match &listed.record {
+            Ok(failed) => failed,
+            Err(error) => {
+                summary.skipped += 1;
+                return (self.tell)(&RetryReport::Unreadable(error));
+            }
+        };
+        match outcome {
+            Outcome::Retried(stream, id) => {
+                summary.retried += 1;
+                (self.tell)(&RetryReport::Retried(failed));
+                if !matches!(self.after, After::Keep) {
+                    clear.add(stream, id);
+                }
+            }
+            Outcome::FailedAgain(error) => {
+                summary.failed_again += 1;
+                let error = &*error;
+                (self.tell)(&RetryReport::FailedAgain { failed, error });
+            }
+            Outcome::Skipped(reason) => {
+                match reason {
+                    Skipped::Busy | Skipped::Settled => summary.elsewhere += 1,
+                    _ => summary.skipped += 1,
+                }
+                let reason = &reason;
+                (self.tell)(&RetryReport::Skipped { failed, reason });
+            }
+        }
+    }
+
+    async fn one(&self, lane: Lane, listed: Listed) -> (Lane, Listed, EngineResult<Outcome>) {
+        let outcome = match &listed.record {
+            Ok(failed) => self.claim_and_retry(&listed.member, failed, &listed.details).await,
+            // It is told as what it is.
+            Err(_) => Ok(Outcome::Skipped(Skipped::InvalidId)),
+        };
+        (lane, listed, outcome)
+    }
+
+    async fn claim_and_retry(
         &self,
-        engine: &dyn Engine,
-        member: &bytes::Bytes,
+        member: &Bytes,
         failed: &FailedMessage,
-        details: Details,
-        seen: &mut HashSet<[u8; 16]>,
+        details: &Details,
     ) -> EngineResult<Outcome> {
         let stream = StreamName::from(&failed.stream);
         let listeners = self.listeners.of(&stream);
@@ -202,7 +294,49 @@ impl Retry {
         let Ok(id) = failed.id.parse::<EntryId>() else {
             return Ok(Outcome::Skipped(Skipped::InvalidId));
         };
-        let entry = match find::find(engine, self.archive.as_deref(), &stream, id, &details).await {
+        let engine = self.context.streamer.engine().as_ref();
+        let claim = Claim {
+            engine,
+            stream: &stream,
+            id,
+            owner: self.owner.clone(),
+        };
+        if !claim.take().await? {
+            return Ok(Outcome::Skipped(Skipped::Busy));
+        }
+        // Only now: what another retry has settled before it gave up its claim is not listed any more.
+        let outcome = match engine.is_listed(member).await {
+            Ok(true) => {
+                let mut retrying = pin!(self.retry(engine, member, failed, details, listener));
+                let mut renewing = pin!(claim.keep());
+                tokio::select! {
+                    outcome = &mut retrying => outcome,
+                    never = &mut renewing => match never {},
+                }
+            }
+            Ok(false) => Ok(Outcome::Skipped(Skipped::Settled)),
+            Err(error) => Err(error),
+        };
+        // If it cannot be given up, it ends by itself.
+        if let Err(error) = claim.release().await {
+            tracing::debug!("{error}");
+        }
+        outcome
+    }
+
+    async fn retry(
+        &self,
+        engine: &dyn Engine,
+        member: &Bytes,
+        failed: &FailedMessage,
+        details: &Details,
+        listener: &RegisteredListener,
+    ) -> EngineResult<Outcome> {
+        let stream = StreamName::from(&failed.stream);
+        let Ok(id) = failed.id.parse::<EntryId>() else {
+            return Ok(Outcome::Skipped(Skipped::InvalidId));
+        };
+        let entry = match find::find(engine, self.archive.as_deref(), &stream, id, details).await {
             Ok(Ok(entry)) => entry,
             Ok(Err(reason)) => return Ok(Outcome::Skipped(reason)),
             // This message's trouble, and no reason to give up the others.
@@ -228,14 +362,13 @@ impl Retry {
             ..FailedMessage::new(id, &stream, &failed.receiver, &error)
         };
         let again_member = again.to_member();
-        let groups = details.groups.clone();
         let details = Details {
             attempts,
-            first_failure: details.first_failure.or_else(|| Some(failed.date.clone())),
-            ..details
+            first_failure: details.first_failure.clone().or_else(|| Some(failed.date.clone())),
+            ..details.clone()
         };
+        let groups = details.groups.clone();
         store::record_with(engine, &[(again, details)]).await?;
-        seen.insert(fingerprint(&again_member));
         // The same error in the same second is the same member: it stays.
         if again_member != *member {
             for group in &groups {
@@ -245,6 +378,63 @@ impl Retry {
             store::forget(engine, std::slice::from_ref(member)).await?;
         }
         Ok(Outcome::FailedAgain(error))
+    }
+}
+
+/// What must not be retried at once: a message, or a whole stream where its order counts.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Lane(String, Option<String>);
+
+/// Failures that wait for a worker, in their order.
+#[derive(Default)]
+struct Lanes {
+    waiting: VecDeque<(Lane, Listed)>,
+    /// Those with a failure that is being retried.
+    busy: HashSet<Lane>,
+}
+
+impl Lanes {
+    /// The first that may begin. Its lane is busy from now on.
+    fn take(&mut self) -> Option<(Lane, Listed)> {
+        let at = self.waiting.iter().position(|(lane, _)| !self.busy.contains(lane))?;
+        let (lane, listed) = self.waiting.remove(at)?;
+        self.busy.insert(lane.clone());
+        Some((lane, listed))
+    }
+}
+
+/// A claim on a message, so that no other retry works on it.
+struct Claim<'a> {
+    engine: &'a dyn Engine,
+    stream: &'a StreamName,
+    id: EntryId,
+    owner: String,
+}
+
+impl Claim<'_> {
+    async fn take(&self) -> EngineResult<bool> {
+        self.engine.claim_retry(self.stream, self.id, &self.owner, LEASE).await
+    }
+
+    /// Renews it for ever.
+    async fn keep(&self) -> Infallible {
+        loop {
+            tokio::time::sleep(LEASE / 3).await;
+            match self.take().await {
+                Ok(true) => {}
+                Ok(false) => tracing::warn!(
+                    "message {} of '{}' was claimed by another retry: this process stood still for too long, and the \
+                     listener may run twice",
+                    self.id,
+                    self.stream
+                ),
+                Err(error) => tracing::debug!("{error}"),
+            }
+        }
+    }
+
+    async fn release(&self) -> EngineResult<()> {
+        self.engine.release_retry(self.stream, self.id, &self.owner).await
     }
 }
 
@@ -265,10 +455,4 @@ fn pass_over(done: EngineResult<()>) -> EngineResult<()> {
         }
         done => done,
     }
-}
-
-fn fingerprint(member: &[u8]) -> [u8; 16] {
-    let mut fingerprint = [0; 16];
-    fingerprint.copy_from_slice(&Sha256::digest(member)[..16]);
-    fingerprint
 }

@@ -43,6 +43,25 @@ impl Streamer {
         .await
     }
 
+    /// What [`Streamer::trim_history`] would do, without doing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streamer::trim_history`].
+    pub async fn trimmable_history(
+        &self,
+        event: &str,
+        identifier: &str,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> Result<TrimmedHistory, HistoryError> {
+        let history = History {
+            name: event.to_owned(),
+            identifier: identifier.to_owned(),
+            of_model: false,
+        };
+        self.go_through_history(&history, archive, false).await
+    }
+
     /// [`Streamer::trim_history`] for the history of a [model](crate::model)'s record.
     ///
     /// # Errors
@@ -70,6 +89,15 @@ impl Streamer {
         history: &History,
         archive: Option<&dyn ArchiveStorage>,
     ) -> Result<TrimmedHistory, HistoryError> {
+        self.go_through_history(history, archive, true).await
+    }
+
+    async fn go_through_history(
+        &self,
+        history: &History,
+        archive: Option<&dyn ArchiveStorage>,
+        remove: bool,
+    ) -> Result<TrimmedHistory, HistoryError> {
         let list = history.list();
         let mut trimmed = TrimmedHistory::default();
         let mut start = 0;
@@ -89,9 +117,15 @@ impl Streamer {
             let gone: Vec<_> = gone.map(|((element, _), _)| element).collect();
             trimmed.snapshots += snapshots.len() as u64;
             // By its bytes, which hold an ID that no other has: positions move while others push and trim.
-            trimmed.removed += self.engine().remove_snapshots(&list, &gone).await?;
+            trimmed.removed += match remove {
+                true => self.engine().remove_snapshots(&list, &gone).await?,
+                false => gone.len() as u64,
+            };
             if last {
                 return Ok(trimmed);
+            }
+            if !remove {
+                continue;
             }
             // What is left of this page has moved up; what a trim at the same time removes, the next one finds.
             start -= gone.len() as u64;

@@ -19,7 +19,7 @@ mod registry;
 mod retry;
 mod stop;
 
-use std::{error::Error as StdError, fmt};
+use std::{error::Error as StdError, fmt, time::Duration};
 
 use async_trait::async_trait;
 
@@ -83,6 +83,7 @@ pub struct Context {
 pub struct ListenerError {
     text: String,
     permanent: bool,
+    retry_after: Option<Duration>,
 }
 
 impl ListenerError {
@@ -91,6 +92,7 @@ impl ListenerError {
         Self {
             text: text.into(),
             permanent: false,
+            retry_after: None,
         }
     }
 
@@ -100,6 +102,17 @@ impl ListenerError {
         Self {
             permanent: true,
             ..error.into()
+        }
+    }
+
+    /// The same error, when another attempt before this time is of no use: what a server says with `Retry-After`, for
+    /// example. A [`RetryPolicy`](RetryPolicy) waits at least so long, but at most
+    /// [`RetryPolicy::LONGEST_RETRY_AFTER`]. It makes no attempt that the policy does not make.
+    #[must_use]
+    pub fn retry_after(self, delay: Duration) -> Self {
+        Self {
+            retry_after: Some(delay),
+            ..self
         }
     }
 
@@ -125,7 +138,11 @@ impl<E: Into<Box<dyn StdError + Send + Sync>>> From<E> for ListenerError {
             }
             cause = error.source();
         }
-        Self { text, permanent }
+        Self {
+            text,
+            permanent,
+            retry_after: None,
+        }
     }
 }
 

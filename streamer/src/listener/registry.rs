@@ -8,11 +8,13 @@ use crate::entry::StreamName;
 /// The listeners of an application, event by event, in the order they were added.
 ///
 /// A listener's name is written to the failed list and is how a failure finds its listener again: keep it stable. One
-/// event has at most one listener of a name; adding another replaces it.
+/// event has at most one listener of a name: a second one is a mistake ([`Listeners::mistakes`]) that listening refuses.
 #[derive(Clone)]
 pub struct Listeners<S = ()> {
     state: S,
     events: Vec<(StreamName, Vec<RegisteredListener>)>,
+    /// Mistakes in how they were registered, which listening refuses.
+    mistakes: Vec<String>,
 }
 
 /// A listener under its name.
@@ -85,6 +87,7 @@ impl<S: Clone + Send + Sync + 'static> Listeners<S> {
         Self {
             state,
             events: Vec::new(),
+            mistakes: Vec::new(),
         }
     }
 
@@ -135,6 +138,7 @@ impl<S> Listeners<S> {
 
     /// Adds many: each event with its listeners, as another registry has them.
     pub fn add_many<T>(&mut self, others: Listeners<T>) {
+        self.mistakes.extend(others.mistakes);
         for (event, listeners) in others.events {
             for listener in listeners {
                 self.add_registered(event.clone(), listener);
@@ -161,14 +165,29 @@ impl<S> Listeners<S> {
         self
     }
 
-    /// Tries the listeners of this name again in this way, whichever event they are for.
+    /// Tries the listeners of this name again in this way, whichever event they are for. They must be registered already:
+    /// a name that no event has is a mistake ([`Listeners::mistakes`]).
     #[must_use]
     pub fn retry_for(mut self, name: &str, policy: &RetryPolicy) -> Self {
+        let mut known = false;
         let all = self.events.iter_mut().flat_map(|(_, listeners)| listeners);
         for listener in all.filter(|listener| listener.name() == name) {
             listener.retry = Some(policy.clone());
+            known = true;
+        }
+        if !known {
+            self.mistakes.push(format!(
+                "a retry policy is for the listener `{name}`, which no event has"
+            ));
         }
         self
+    }
+
+    /// Mistakes in how they were registered: two listeners of one name on an event, of which only the last one is kept,
+    /// and retry policies for names that no event has. Listening and retrying refuse to begin with any.
+    #[must_use]
+    pub fn mistakes(&self) -> &[String] {
+        &self.mistakes
     }
 
     /// Whether an event has a listener of this name.
@@ -197,6 +216,7 @@ impl<S> Listeners<S> {
         Listeners {
             state: (),
             events: self.events,
+            mistakes: self.mistakes,
         }
     }
 
@@ -209,9 +229,14 @@ impl<S> Listeners<S> {
                 self.events.push((event, Vec::new()));
                 self.events.len() - 1
             });
-        let listeners = &mut self.events[at].1;
+        let (event, listeners) = &mut self.events[at];
         match listeners.iter_mut().find(|other| other.name == listener.name) {
-            Some(other) => *other = listener,
+            Some(other) => {
+                let name = listener.name();
+                self.mistakes
+                    .push(format!("the event '{event}' has two listeners of the name `{name}`"));
+                *other = listener;
+            }
             None => listeners.push(listener),
         }
     }

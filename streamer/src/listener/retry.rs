@@ -34,6 +34,9 @@ pub struct RetryPolicy {
 type IsPermanent = dyn Fn(&ListenerError) -> bool + Send + Sync;
 
 impl RetryPolicy {
+    /// The longest time for which [`ListenerError::retry_after`] can put off an attempt: an hour.
+    pub const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(60 * 60);
+
     /// No retries: the first failure is recorded. The default, and what laravel-streamer does.
     #[must_use]
     pub const fn none() -> Self {
@@ -94,11 +97,12 @@ impl RetryPolicy {
         }
         let doublings = attempt.saturating_sub(1).min(30) as u32;
         let delay = self.first.saturating_mul(1 << doublings).min(self.longest);
-        Some(if self.jitter {
-            delay.mul_f64(rand::random_range(0.5..=1.0))
-        } else {
-            delay
-        })
+        let delay = match self.jitter {
+            true => delay.mul_f64(rand::random_range(0.5..=1.0)),
+            false => delay,
+        };
+        let asked = error.retry_after.unwrap_or_default().min(Self::LONGEST_RETRY_AFTER);
+        Some(delay.max(asked))
     }
 }
 
@@ -135,6 +139,19 @@ mod tests {
             assert_eq!(exact, Some(longest));
         }
         assert_eq!(policy.delay_after(100, &error), None);
+    }
+
+    #[test]
+    fn a_time_that_the_error_asks_for_is_waited_within_a_limit() {
+        let policy = RetryPolicy::fixed(3, Duration::from_secs(5));
+        let asks = |seconds| ListenerError::new("busy").retry_after(Duration::from_secs(seconds));
+        assert_eq!(policy.delay_after(1, &asks(9)), Some(Duration::from_secs(9)));
+        assert_eq!(policy.delay_after(1, &asks(1)), Some(Duration::from_secs(5)));
+        assert_eq!(
+            policy.delay_after(1, &asks(u64::MAX)),
+            Some(RetryPolicy::LONGEST_RETRY_AFTER)
+        );
+        assert_eq!(policy.delay_after(3, &asks(9)), None);
     }
 
     #[test]

@@ -1,27 +1,17 @@
 //! From the fields of an entry to JSON, whoever wrote them.
 
+use std::borrow::Cow;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
-use serde::de::{DeserializeOwned, IntoDeserializer};
-use serde_json::{Map, Value, json};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
 
-use super::{decodable::Decodable, php_json::MAX_DEPTH};
+use super::{decodable::Decodable, foreign, php_json::MAX_DEPTH};
 use crate::entry::Fields;
 
 /// How deep a payload may nest to be read: the package reads one level less than it writes.
 const MAX_READ_DEPTH: usize = MAX_DEPTH - 1;
-
-/// The fields that are about the message; where there is no `data`, the others are the payload.
-const ENVELOPE: [&[u8]; 8] = [
-    b"_id",
-    b"type",
-    b"version",
-    b"name",
-    b"domain",
-    b"created",
-    b"hash",
-    b"original_id",
-];
 
 /// A payload that could not be read.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -71,7 +61,7 @@ pub fn payload_from_text(text: &[u8]) -> Result<Value, DecodeError> {
 pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     match field(fields, b"data") {
         Some(text) => payload_from_text(text),
-        None => remaining_fields(fields).map(Value::Object),
+        None => Ok(Value::Object(foreign::object(fields))),
     }
 }
 
@@ -82,15 +72,14 @@ pub(super) fn check(fields: &Fields) -> Result<(), DecodeError> {
             check_depth(text)?;
             parse::<Decodable>(text).map(drop).map_err(|error| undecodable(&error))
         }
-        None => remaining_fields(fields).map(drop),
+        None => Ok(()),
     }
 }
 
 /// The payload as a `T`, straight from its text.
 pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, DecodeError> {
     let Some(text) = field(fields, b"data") else {
-        let object = remaining_fields(fields)?;
-        return serde_path_to_error::deserialize(object.into_deserializer()).map_err(mismatch::<T>);
+        return foreign::payload(fields).map_err(mismatch::<T>);
     };
     check_depth(text)?;
     match parse(text) {
@@ -118,6 +107,7 @@ fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
 }
 
 fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
+    let text = &*without_negative_zeros(text);
     let mut deserializer = serde_json::Deserializer::from_slice(text);
     // The depth was checked; PHP allows more than serde_json's 128.
     deserializer.disable_recursion_limit();
@@ -126,11 +116,37 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     Ok(value)
 }
 
+/// PHP reads `-0` as the integer 0; serde_json reads it as a float. The text keeps its length, so that places in errors
+/// stay right.
+fn without_negative_zeros(text: &[u8]) -> Cow<'_, [u8]> {
+    if !text.contains(&b'-') || !text.windows(2).any(|pair| pair == b"-0") {
+        return Cow::Borrowed(text);
+    }
+    let mut changed = text.to_vec();
+    let (mut quoted, mut at) = (false, 0);
+    while let Some(byte) = text.get(at) {
+        match (quoted, byte) {
+            (_, b'"') => quoted = !quoted,
+            (true, b'\\') => at += 1,
+            (false, b'-') if text.get(at + 1) == Some(&b'0') => {
+                let after = text.get(at + 2);
+                // `-0.5`, `-0e1` and, which is not JSON, `-01` are left alone.
+                if after.is_none_or(|byte| byte.is_ascii_whitespace() || b",]}".contains(byte)) {
+                    changed[at] = b' ';
+                }
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+    Cow::Owned(changed)
+}
+
 fn undecodable(error: &serde_json::Error) -> DecodeError {
     DecodeError::Undecodable(error.to_string())
 }
 
-fn mismatch<T>(error: serde_path_to_error::Error<serde_json::Error>) -> DecodeError {
+fn mismatch<T>(error: serde_path_to_error::Error<impl std::fmt::Display>) -> DecodeError {
     let path = match error.path().to_string() {
         root if root == "." => String::new(),
         path => path,
@@ -167,28 +183,19 @@ fn check_depth(text: &[u8]) -> Result<(), DecodeError> {
     Ok(())
 }
 
-/// The payload of an entry without `data`: its own fields, as text.
-fn remaining_fields(fields: &Fields) -> Result<Map<String, Value>, DecodeError> {
-    let text = |bytes: &Bytes| match std::str::from_utf8(bytes) {
-        Ok(text) => Ok(text.to_owned()),
-        Err(_) => Err(DecodeError::Undecodable(
-            "it has no `data`, and its other fields are not UTF-8".to_owned(),
-        )),
-    };
-    let own = fields.iter().filter(|(name, _)| !ENVELOPE.contains(&name.as_ref()));
-    own.map(|(name, value)| Ok((text(name)?, Value::String(text(value)?))))
-        .collect()
+/// Bytes as JSON: text, or `{"base64":"…"}` where they are not UTF-8.
+pub(super) fn bytes_as_json(bytes: &Bytes) -> Value {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => Value::from(text),
+        Err(_) => json!({ "base64": BASE64.encode(bytes) }),
+    }
 }
 
 /// The fields as JSON pairs in stored order; what is not UTF-8 is `{"base64":"…"}`.
 pub(crate) fn fields_as_json(fields: &Fields) -> Value {
-    let text = |bytes: &Bytes| match std::str::from_utf8(bytes) {
-        Ok(text) => Value::from(text),
-        Err(_) => json!({ "base64": BASE64.encode(bytes) }),
-    };
     fields
         .iter()
-        .map(|(name, value)| json!([text(name), text(value)]))
+        .map(|(name, value)| json!([bytes_as_json(name), bytes_as_json(value)]))
         .collect()
 }
 

@@ -5,23 +5,27 @@
 //! - `php_json`: the JSON text that PHP would have written, to the byte.
 //! - `encode`: from an [`Envelope`] to the fields of an entry.
 //! - `decode`: from the fields of an entry to JSON, whoever wrote them.
+//! - `foreign`: entries of other programs. `created`: when a message was emitted, if that is to be believed.
 //! - `decodable`: whether it is JSON at all.
 //! - `received`: [`ReceivedMessage`], which listeners work with.
 //! - `lookup`: dotted paths into a payload.
 
+mod created;
 mod decodable;
 mod decode;
 mod encode;
+mod foreign;
 mod lookup;
 pub mod php_json;
 mod received;
 
+pub(crate) use self::{
+    created::created_ms,
+    decode::{fields_as_json, fields_from_json},
+    encode::{Head, hash},
+};
 pub use self::{
     decode::{DecodeError, payload_from_text},
     encode::Envelope,
     received::ReceivedMessage,
-};
-pub(crate) use self::{
-    decode::{fields_as_json, fields_from_json},
-    encode::{Head, hash},
 };

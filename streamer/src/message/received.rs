@@ -11,8 +11,9 @@ use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap as _}
 use serde_json::{Map, Value};
 
 use super::{
+    created_ms,
     decode::{self, DecodeError},
-    fields_as_json, lookup,
+    fields_as_json, foreign, lookup,
 };
 use crate::entry::{Entry, EntryId, Fields, StreamName};
 
@@ -75,7 +76,8 @@ impl ReceivedMessage {
         &self.0.stream
     }
 
-    /// The event's name; the stream's where the entry has none. What is not UTF-8 becomes U+FFFD.
+    /// The event's name; the stream's where the entry has none, and where it is of another program (it has no `data`).
+    /// What is not UTF-8 becomes U+FFFD.
     #[must_use]
     pub fn name(&self) -> Cow<'_, str> {
         self.text("name")
@@ -95,15 +97,24 @@ impl ReceivedMessage {
     }
 
     /// When it was emitted, in seconds since the Unix epoch, where the entry says it.
+    ///
+    /// Milliseconds and smaller units, which other producers write, are turned into seconds. What lies more than an hour
+    /// after the time in the entry's ID is not believed: it is that time then.
     #[must_use]
     pub fn created(&self) -> Option<u64> {
-        self.text("created")?.parse().ok()
+        match foreign::is_foreign(self.fields()) {
+            true => None,
+            false => created_ms(self.id(), self.fields()).map(|ms| ms / 1000),
+        }
     }
 
     /// The ID that it had before it was archived, where it was restored.
     #[must_use]
     pub fn original_id(&self) -> Option<EntryId> {
-        self.text("original_id")?.parse().ok()
+        match foreign::is_foreign(self.fields()) {
+            true => foreign::original_id(self.fields()),
+            false => self.text("original_id")?.parse().ok(),
+        }
     }
 
     /// How often it was delivered, this time included. Without a group 1, and one more for each time that a listener is
@@ -125,7 +136,9 @@ impl ReceivedMessage {
         decode::field(self.fields(), name.as_bytes())
     }
 
-    /// The payload as JSON. Where the entry has no `data`, its own fields are the payload.
+    /// The payload as JSON. An entry without `data` is of another program: then all its fields are the payload, an object
+    /// of texts. A value that is not UTF-8 is `{"base64":"…"}`, a name that is not `base64:…`. Of several fields with
+    /// one name the last counts, as in a PHP array.
     ///
     /// # Errors
     ///
@@ -148,6 +161,8 @@ impl ReceivedMessage {
     }
 
     /// The payload as a `T`, straight from the bytes.
+    ///
+    /// The fields of another program's entry are texts, or bytes where `T` asks for them (`Vec<u8>`, `Bytes`).
     ///
     /// The empty array `[]` is also read as an empty object and as a unit struct: PHP has one text for all three.
     ///
@@ -188,7 +203,11 @@ impl ReceivedMessage {
         serde_json::to_string(self).unwrap_or_default()
     }
 
+    /// What a field of our envelope says.
     fn text(&self, field: &str) -> Option<Cow<'_, str>> {
+        if foreign::is_foreign(self.fields()) {
+            return None;
+        }
         self.field(field).map(|bytes| String::from_utf8_lossy(bytes))
     }
 }

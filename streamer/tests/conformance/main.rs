@@ -19,6 +19,7 @@ mod range;
 mod readers;
 mod recorded;
 mod removal;
+mod retry_claims;
 mod settling;
 mod stores;
 mod trim;
@@ -54,6 +55,12 @@ macro_rules! suite {
                     a_batch_tells_each_ones_lot
                     an_append_can_trim_in_the_same_step
                     deleting_tells_how_many_were_there
+                }
+                retry_claims {
+                    one_owner_at_a_time_has_a_claim_and_may_renew_it
+                    a_claim_that_is_not_renewed_ends_by_itself
+                    of_many_that_claim_at_once_one_gets_it
+                    a_member_of_the_failed_list_is_found
                 }
                 idempotent {
                     a_repeated_append_gives_the_first_entry

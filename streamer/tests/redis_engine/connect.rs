@@ -38,6 +38,27 @@ async fn tls_with_the_authoritys_certificate_serves() {
 }
 
 #[tokio::test]
+async fn a_self_signed_certificate_is_trusted_where_it_is_named_itself() {
+    let server = Options::default().self_signed_tls().start();
+    works(&server.url()).await;
+    let host = format!("127.0.0.1:{}", server.tls_port());
+    assert_eq!(
+        connect_error(&format!("rediss://{host}")).await.kind(),
+        EngineErrorKind::Connection
+    );
+    works(&format!("rediss://{host}?insecure")).await;
+    // Another one's is not trusted, nor is this one for another name.
+    let other = Options::default().self_signed_tls().start();
+    let ca = other.file("ca.pem");
+    let refused = connect_error(&format!("rediss://{host}?ca={}", ca.display())).await;
+    assert_eq!(refused.kind(), EngineErrorKind::Connection, "{refused}");
+    assert!(refused.to_string().contains("?insecure"), "{refused}");
+    let pointed = connect_error(&format!("rediss://{host}#insecure")).await;
+    assert_eq!(pointed.kind(), EngineErrorKind::InvalidInput);
+    assert!(pointed.to_string().contains("write '?insecure'"), "{pointed}");
+}
+
+#[tokio::test]
 async fn tls_trusts_no_unknown_authority_unless_told_to() {
     let server = Options::default().tls().start();
     let url = format!("rediss://127.0.0.1:{}", server.tls_port());

@@ -50,9 +50,11 @@ pub(super) fn parse(url: &str) -> Step<Address> {
             ("max_size", bytes) => {
                 address.max_size = Some(bytes.parse().map_err(|_| wrong("max_size is a number of bytes"))?);
             }
-            (name, _) => {
+            _ => {
                 let known = "synchronous, busy_timeout and max_size";
-                return Err(wrong(format!("there is no option '{name}'; there are {known}")));
+                return Err(wrong(format!(
+                    "there is an option that is not known; there are {known}"
+                )));
             }
         }
     }

@@ -34,6 +34,7 @@ mod operations;
 mod pending;
 mod reader;
 mod records;
+mod retry_claims;
 mod room;
 mod session;
 mod settlement;
@@ -60,6 +61,7 @@ use self::{
     worker::Worker,
 };
 use super::EngineResult;
+use crate::shown_url::shown_url;
 
 /// Streams in one SQLite file, or in memory, with no server.
 ///
@@ -130,7 +132,7 @@ impl EmbeddedEngine {
     /// [`EngineErrorKind::Permission`]: crate::engine::EngineErrorKind::Permission
     /// [`EngineErrorKind::Unsupported`]: crate::engine::EngineErrorKind::Unsupported
     pub async fn open(url: &str) -> EngineResult<Self> {
-        let attempted = || format!("open the store {url}");
+        let attempted = || format!("open the store {}", shown_url(url));
         let opened = Self::open_address(url).await;
         opened.map_err(|failure| failure.attempted(attempted()))
     }
@@ -146,7 +148,7 @@ impl EmbeddedEngine {
             Some(_) => start(Purpose::Look).await?,
         };
         Ok(Self(Arc::new(Shared {
-            location: url.to_owned(),
+            location: shown_url(url),
             write,
             look,
             watch: Watch::new(commits, &address),

@@ -13,7 +13,10 @@ use super::{
     sentinel::Sentinels,
     tls::Certificates,
 };
-use crate::engine::{EngineError, EngineErrorKind, EngineResult};
+use crate::{
+    engine::{EngineError, EngineErrorKind, EngineResult},
+    shown_url::encoding_hint,
+};
 
 const SENTINEL_PORT: u16 = 26_379;
 
@@ -48,6 +51,18 @@ struct Query {
 
 /// Reads a URL. Gives its text without the password, and the server; nothing is connected yet.
 pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
+    // No error quotes the URL: it may hold a password at a place where none is looked for.
+    read(url).await.map_err(|error| {
+        let hint = encoding_hint(url);
+        if hint.is_empty() || error.kind() != EngineErrorKind::InvalidInput {
+            return error;
+        }
+        let reason = format!("{}{hint}", error.reason());
+        wrong(reason).with_source(error)
+    })
+}
+
+async fn read(url: &str) -> EngineResult<(String, Server)> {
     if let Some(rest) = url.strip_prefix("unix:").or_else(|| url.strip_prefix("redis+unix:")) {
         return unix(rest);
     }
@@ -75,24 +90,34 @@ pub(super) async fn parse(url: &str) -> EngineResult<(String, Server)> {
             let server = endpoint(&parts, host, db, tls)?;
             Server::Single(Reconnecting::new(Source::Server(server)))
         }
-        other => return Err(wrong(format!("'{other}://' is no scheme of Redis"))),
+        _ => return Err(wrong("its scheme is none of Redis")),
     };
     Ok((location, server))
 }
 
 fn split(url: &str) -> EngineResult<Parts<'_>> {
     let (scheme, rest) = url.split_once("://").ok_or_else(|| wrong("it has no '://'"))?;
+    let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+    if fragment == "insecure" {
+        return Err(wrong(
+            "it ends with '#insecure'; write '?insecure' to switch off the check of certificates",
+        ));
+    }
+    if !fragment.is_empty() {
+        return Err(wrong("it has a '#', which means nothing here"));
+    }
     let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
     let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
+    if path.contains('@') {
+        return Err(wrong("it has an '@' after a '/'"));
+    }
     let (login, hosts) = match authority.rsplit_once('@') {
         Some((login, hosts)) => (Some(login), hosts),
         None => (None, authority),
     };
     let hosts: Vec<&str> = hosts.split(',').collect();
     if hosts.iter().any(|host| host.is_empty()) {
-        return Err(wrong(
-            "a host is missing; in a password, write '/', '?', '#' and '@' percent-encoded",
-        ));
+        return Err(wrong("a host is missing"));
     }
     Ok(Parts {
         scheme,
@@ -120,9 +145,9 @@ impl Parts<'_> {
 
     fn location(&self) -> String {
         let mut location = format!("{}://", self.scheme);
-        let user = self
-            .login
-            .map(|login| login.split_once(':').map_or(login, |(user, _)| user));
+        // A name without a password may be a token.
+        let user = self.login.and_then(|login| login.split_once(':'));
+        let user = user.filter(|(_, password)| !password.is_empty()).map(|(user, _)| user);
         if let Some(user) = user.filter(|user| !user.is_empty()) {
             let _ = write!(location, "{user}@");
         }
@@ -146,10 +171,12 @@ impl Query {
                 "insecure" => parsed.insecure = value != "false",
                 "sentinel_user" => parsed.sentinel_user = Some(value),
                 "sentinel_password" => parsed.sentinel_password = Some(value),
-                other => {
-                    return Err(wrong(format!(
-                        "there is no parameter '{other}'; known are ca, cert, key, insecure, sentinel_user and sentinel_password"
-                    )));
+                // It is not quoted: after a raw '?' in a password it is the rest of that password.
+                _ => {
+                    return Err(wrong(
+                        "it has a parameter that is not known; known are ca, cert, key, insecure, sentinel_user and \
+                         sentinel_password",
+                    ));
                 }
             }
         }

@@ -13,6 +13,8 @@
 //!   apart where they lie; `resp`: the protocol; `socket`: TCP, Unix or TLS, what both stand on; `tls`: whom to trust.
 //! - `reader`: blocking reads on connections of their own; `read_scheduler`: of which streams, where many are backlogged;
 //!   `cluster_reader`: several readers as one.
+//! - `own_certificate`: a server whose certificate is its own authority.
+//! - `retry_claims`: who retries a failed message.
 //! - `error`: what went wrong, as kinds.
 
 mod address;
@@ -24,6 +26,7 @@ mod error;
 mod group_store;
 mod node_map;
 mod operations;
+mod own_certificate;
 mod read_scheduler;
 mod reader;
 mod reader_connection;
@@ -31,6 +34,7 @@ mod reconnecting;
 mod recorded;
 mod reply;
 mod resp;
+mod retry_claims;
 mod script;
 mod sentinel;
 mod settle_plan;

@@ -5,10 +5,15 @@ use std::sync::Arc;
 use redis::{ErrorKind, RedisError, RedisResult};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme,
-    client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    client::{
+        WebPkiServerVerifier,
+        danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier},
+    },
     crypto::CryptoProvider,
     pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime, pem::PemObject},
 };
+
+use super::own_certificate::OwnCertificate;
 
 /// Certificates in PEM, as they are in their files.
 #[derive(Default)]
@@ -30,14 +35,22 @@ impl Certificates {
             .cloned()
             .unwrap_or_else(|| Arc::new(rustls::crypto::ring::default_provider()));
         let algorithms = provider.signature_verification_algorithms;
-        let builder = ClientConfig::builder_with_provider(provider)
+        let builder = ClientConfig::builder_with_provider(provider.clone())
             .with_safe_default_protocol_versions()
             .map_err(|error| unusable("the TLS settings", error))?;
         let builder = if self.insecure {
             let verifier = Arc::new(TrustAnyone(algorithms));
             builder.dangerous().with_custom_certificate_verifier(verifier)
         } else {
-            builder.with_root_certificates(roots(self.authorities.as_deref())?)
+            let roots = Arc::new(roots(self.authorities.as_deref())?);
+            let usual = WebPkiServerVerifier::builder_with_provider(roots, provider.clone()).build();
+            let usual = usual.map_err(|error| unusable("the certificates to trust", error))?;
+            let own = match &self.authorities {
+                Some(pem) => certificates_in(pem, "the file of the parameter ca")?,
+                None => Vec::new(),
+            };
+            let verifier = Arc::new(OwnCertificate::new(usual, own));
+            builder.dangerous().with_custom_certificate_verifier(verifier)
         };
         let mut config = match &self.client {
             None => builder.with_no_client_auth(),
@@ -92,12 +105,22 @@ fn unusable(what: &str, why: impl std::fmt::Display) -> RedisError {
 pub(super) fn advice(error: &std::io::Error) -> Option<&'static str> {
     let error = error.get_ref()?.downcast_ref::<Error>()?;
     match error {
-        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
-            Some("name the file of the authority that signed it with the parameter ca")
-        }
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => Some(
+            "name the file of the authority that signed it with ?ca=FILE in the URL; ?insecure switches the check off",
+        ),
         Error::InvalidCertificate(
             CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        ) => Some("connect to a name that the server's certificate is for"),
+        ) => {
+            Some("connect to a name that the server's certificate is for; ?insecure in the URL switches the check off")
+        }
+        Error::InvalidCertificate(CertificateError::Other(other))
+            if other.to_string().contains("CaUsedAsEndEntity") =>
+        {
+            Some(
+                "the server shows the certificate of an authority as its own: name exactly that one with ?ca=FILE in the \
+                 URL, or make one with basicConstraints=CA:FALSE; ?insecure switches the check off",
+            )
+        }
         Error::InvalidMessage(_) => Some("does the server speak TLS on this port?"),
         Error::AlertReceived(_) => {
             Some("does the server demand a certificate, named with the parameters cert and key?")
