@@ -1,18 +1,24 @@
 //! An application's listeners under a command line.
 
-use std::{ffi::OsString, process::ExitCode, sync::Arc};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+    sync::Arc,
+};
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use streamer::{
     Listeners, Streamer,
-    archive::{ArchiveManager, ArchiveStorage},
+    archive::{ArchiveManager, ArchiveStorage, SqliteArchive},
 };
 
 use crate::{
     args::{Cli, Command, Global},
-    config::{Config, Defaults, Flags, Source, without_password},
+    config::{Config, Defaults, Flags, Source},
     exit::{Exit, Failure, Outcome},
-    logging,
+    logging, output,
+    terminal::Shown,
 };
 
 /// The command line of an application: every command of `streamer`, with the application's own listeners.
@@ -121,8 +127,14 @@ impl App {
             Ok(cli) => cli,
             Err(error) => {
                 // Help that was asked for goes to stdout and is no failure; a closed pipe is nobody's.
-                let _ = error.print();
-                return if error.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+                if !error.use_stderr() {
+                    let _ = error.print();
+                    return Exit::Done.into();
+                }
+                // It quotes arguments, which may come from elsewhere.
+                let text = Shown::text(error.render().to_string());
+                let _ = write!(io::stderr(), "{}", text.as_str());
+                return Exit::Usage.into();
             }
         };
         let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
@@ -147,6 +159,9 @@ impl App {
 
     async fn execute(self, cli: Cli) -> Outcome {
         let Cli { global, command } = cli;
+        if global.ansi || global.no_ansi {
+            output::ask_for_colour(global.ansi);
+        }
         let session = |flags: &dyn Fn(&mut Flags)| self.session(&global, flags);
         match command {
             Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
@@ -163,6 +178,8 @@ impl App {
             Command::Replay(replay) => replay.run(&session(&|_| {})?).await,
             Command::History(history) => history.run(&session(&|_| {})?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
+            Command::Group(group) => group.run(&session(&|_| {})?).await,
+            Command::Consumer(consumer) => consumer.run(&session(&|_| {})?).await,
             Command::Demo(demo) => {
                 logging::init(
                     global.log_format.unwrap_or(crate::config::LogFormat::Text),
@@ -200,6 +217,7 @@ impl App {
             archives: self.archives.clone(),
             json: global.json,
             quiet: global.quiet,
+            no_interaction: global.no_interaction,
         })
     }
 }
@@ -212,6 +230,8 @@ pub(crate) struct Session {
     archives: ArchiveManager,
     pub(crate) json: bool,
     pub(crate) quiet: bool,
+    /// Every question is answered with yes.
+    pub(crate) no_interaction: bool,
 }
 
 impl Session {
@@ -220,8 +240,13 @@ impl Session {
         let settings = &self.config.settings;
         let default = [&settings.archive_driver.source, &settings.archive_url.source];
         let said = default.into_iter().any(|source| !matches!(source, Source::Default));
-        let file = settings.archive_url.value.strip_prefix("sqlite://");
-        said || file.is_some_and(|file| std::path::Path::new(file).exists())
+        match settings.archive_driver.value.as_str() {
+            "sqlite" => {
+                let url = &settings.archive_url.value;
+                std::path::Path::new(url.strip_prefix("sqlite://").unwrap_or(url)).exists()
+            }
+            _ => said,
+        }
     }
 
     /// Opens the archive.
@@ -233,6 +258,57 @@ impl Session {
         Ok(opening.await?)
     }
 
+    /// Connects for a command that only reads: it must not make the file of a store that is not there.
+    pub(crate) async fn connect_to_read(&self) -> Result<Streamer, Failure> {
+        self.check_file()?;
+        self.connect().await
+    }
+
+    /// Whether an archive in a file has its file.
+    pub(crate) fn archive_is_there(&self) -> bool {
+        let settings = &self.config.settings;
+        let url = &settings.archive_url.value;
+        let path = url.strip_prefix("sqlite://").unwrap_or(url);
+        settings.archive_driver.value != "sqlite" || path.contains("://") || std::path::Path::new(path).exists()
+    }
+
+    /// Opens the archive for a command that only reads: its file is not made, and may be read-only.
+    pub(crate) async fn archive_to_read(&self) -> Result<Arc<dyn ArchiveStorage>, Failure> {
+        let settings = &self.config.settings;
+        if settings.archive_driver.value != "sqlite" {
+            return self.archive().await;
+        }
+        Ok(Arc::new(
+            SqliteArchive::open_to_read(&settings.archive_url.value).await?,
+        ))
+    }
+
+    /// Whether a store in a file has its file.
+    pub(crate) fn store_is_there(&self) -> bool {
+        let Some(path) = self.config.settings.url.value.strip_prefix("sqlite://") else {
+            return true;
+        };
+        let path = path.split('?').next().unwrap_or_default();
+        // A name with an escape is left to the engine.
+        path.is_empty() || path.contains('%') || std::path::Path::new(path).exists()
+    }
+
+    fn check_file(&self) -> Result<(), Failure> {
+        let settings = &self.config.settings;
+        if self.store_is_there() {
+            return Ok(());
+        }
+        Err(Failure {
+            exit: Exit::Unreachable,
+            text: Some(format!(
+                "the store {} is not there: the file does not exist, and a command that only reads does not make it \
+                 (the store is from {})",
+                streamer::shown_url(&settings.url.value),
+                settings.url.source
+            )),
+        })
+    }
+
     pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {
         let settings = &self.config.settings;
         let connecting = Streamer::builder()
@@ -242,7 +318,7 @@ impl Session {
         connecting.await.map_err(|error| {
             let mut failure = Failure::from(error);
             if failure.exit == Exit::Unreachable {
-                let url = without_password(&settings.url.value);
+                let url = streamer::shown_url(&settings.url.value);
                 let text = format!("{failure} (the store is {url}, from {})", settings.url.source);
                 failure.text = Some(text);
             }
@@ -253,6 +329,5 @@ impl Session {
 
 /// One line on stderr. `eprintln!` would panic when nobody reads it.
 fn complain(text: &str) {
-    use std::io::Write as _;
-    let _ = writeln!(std::io::stderr(), "error: {text}");
+    let _ = writeln!(io::stderr(), "{}", Shown::line(format!("error: {text}")).as_str());
 }

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
-    commands::{archive, completions, config, demo, emit, failed, history, list, listen, replay, tail},
+    commands::{
+        archive, completions, config, consumer, demo, emit, failed, group, history, list, listen, replay, tail,
+    },
     config::{Flags, LogFormat, flag},
 };
 
@@ -14,7 +16,8 @@ Exit codes:
   0    done; a listening that was stopped by a signal, or by --listen-timeout, is done too
   1    failed: the command could not do what it was asked to
   2    the command line or the configuration makes no sense
-  3    the store could not be reached
+  3    the store could not be used: not reached, or it refused to talk
+  4    the archive could not be used
   130  ended at once by a second signal (or an interrupted demo)
 
 Settings come from flags, else the environment (STREAMER_URL, STREAMER_GROUP, …), else
@@ -24,7 +27,7 @@ streamer.toml, else defaults; `config` shows what is in force. Logs go to stderr
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true, after_help = EXIT_CODES, max_term_width = 120)]
 pub(crate) struct Cli {
-    #[command(flatten)]
+    #[command(flatten, next_help_heading = "Global options")]
     pub(crate) global: Global,
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -33,7 +36,9 @@ pub(crate) struct Cli {
 /// What every command takes.
 #[derive(Args, Debug)]
 pub(crate) struct Global {
-    /// The store: redis://, rediss://, unix://, redis-sentinel://, redis-cluster:// or sqlite:// [env: STREAMER_URL]
+    /// The store: redis://, rediss://, unix://, redis-sentinel://, redis-cluster:// or sqlite://. Other users of this
+    /// machine see it in the process list: put a URL with a password into the environment or the file
+    /// [env: STREAMER_URL]
     #[arg(long, global = true, value_name = "URL")]
     pub(crate) url: Option<String>,
     /// The configuration [env: STREAMER_CONFIG] [default: streamer.toml, if it is there]
@@ -42,15 +47,27 @@ pub(crate) struct Global {
     /// Print JSON, for programs
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Log more; twice for still more
+    /// Log what is read, claimed and settled; twice for still more
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
-    /// Print and log only what went wrong
+    /// Print and log only errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub(crate) quiet: bool,
     /// How log lines are written: text or json [env: STREAMER_LOG_FORMAT]
     #[arg(long, global = true, value_name = "FORMAT", value_parser = flag::<LogFormat>)]
     pub(crate) log_format: Option<LogFormat>,
+    /// As --yes, where a command asks; laravel-streamer's spelling
+    #[arg(short = 'n', long, global = true, hide = true)]
+    pub(crate) no_interaction: bool,
+    /// Colour, whatever the output is; laravel-streamer's spelling
+    #[arg(long, global = true, hide = true, overrides_with = "no_ansi")]
+    pub(crate) ansi: bool,
+    /// No colour; laravel-streamer's spelling
+    #[arg(long, global = true, hide = true, overrides_with = "ansi")]
+    pub(crate) no_ansi: bool,
+    /// Means nothing here; laravel-streamer's spelling
+    #[arg(long, global = true, hide = true, value_name = "NAME", require_equals = true)]
+    pub(crate) env: Option<String>,
 }
 
 impl Global {
@@ -88,6 +105,10 @@ pub(crate) enum Command {
     History(history::History),
     #[command(alias = "streamer:config")]
     Config(config::Show),
+    #[command(alias = "streamer:group")]
+    Group(group::Group),
+    #[command(alias = "streamer:consumer")]
+    Consumer(consumer::Consumer),
     #[command(alias = "streamer:demo")]
     Demo(demo::Demo),
     #[command(alias = "streamer:archive")]

@@ -1,6 +1,6 @@
 //! How a command ends: exit codes, and the one line that says what went wrong.
 
-use std::{fmt, io, process::ExitCode};
+use std::{error::Error as StdError, fmt, io, process::ExitCode};
 
 use streamer::{
     ListenError,
@@ -15,6 +15,7 @@ pub(crate) enum Exit {
     Failed = 1,
     Usage = 2,
     Unreachable = 3,
+    Archive = 4,
     Aborted = 130,
 }
 
@@ -63,9 +64,14 @@ impl fmt::Display for Failure {
     }
 }
 
-fn exit_of(kind: EngineErrorKind) -> Exit {
+/// The exit code of an engine's error.
+pub(crate) fn exit_of(kind: EngineErrorKind) -> Exit {
     match kind {
-        EngineErrorKind::Connection | EngineErrorKind::Unavailable | EngineErrorKind::Moved => Exit::Unreachable,
+        // A server that refuses to talk (NOAUTH, WRONGPASS, LOADING, too many clients) cannot be used either.
+        EngineErrorKind::Connection
+        | EngineErrorKind::Unavailable
+        | EngineErrorKind::Moved
+        | EngineErrorKind::Permission => Exit::Unreachable,
         EngineErrorKind::InvalidInput => Exit::Usage,
         _ => Exit::Failed,
     }
@@ -74,7 +80,7 @@ fn exit_of(kind: EngineErrorKind) -> Exit {
 impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self {
-            exit: exit_of(error.kind()),
+            exit: archive_behind(&error).unwrap_or_else(|| exit_of(error.kind())),
             text: Some(error.to_string()),
         }
     }
@@ -82,16 +88,31 @@ impl From<EngineError> for Failure {
 
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Self {
-        let exit = match error.kind() {
-            ArchiveErrorKind::Unavailable => Exit::Unreachable,
-            ArchiveErrorKind::InvalidInput => Exit::Usage,
-            _ => Exit::Failed,
-        };
         Self {
-            exit,
+            exit: exit_of_archive(&error),
             text: Some(error.to_string()),
         }
     }
+}
+
+fn exit_of_archive(error: &ArchiveError) -> Exit {
+    match error.kind() {
+        ArchiveErrorKind::InvalidInput => Exit::Usage,
+        _ => Exit::Archive,
+    }
+}
+
+/// The exit code of an archive's error that caused this one, if one did. To a listening a failing archive is a store
+/// that fails; whoever reads the exit code must know which of both it was.
+fn archive_behind(error: &(dyn StdError + 'static)) -> Option<Exit> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        if let Some(archive) = error.downcast_ref() {
+            return Some(exit_of_archive(archive));
+        }
+        cause = error.source();
+    }
+    None
 }
 
 impl From<TransferError> for Failure {
@@ -106,11 +127,11 @@ impl From<TransferError> for Failure {
 
 impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
-        let exit = match (&error, error.engine_kind()) {
+        let exit = archive_behind(&error).unwrap_or_else(|| match (&error, error.engine_kind()) {
             (_, Some(kind)) => exit_of(kind),
             (ListenError::InvalidOption(_), None) => Exit::Usage,
             _ => Exit::Failed,
-        };
+        });
         Self {
             exit,
             text: Some(error.to_string()),

@@ -5,18 +5,26 @@
 //! - [`App`] (`app`): an application's listeners under a command line. `args`: what the command line takes.
 //! - `commands/`: one file a command.
 //! - `config/`: flags over environment over `streamer.toml` over defaults.
+//! - `confirm`: the step before anything is deleted. `names`: what is not there, and what comes near.
 //! - `listeners`: from the configuration to listeners. `program/` and `webhook`: the two sorts that it can define.
-//! - `output`, `logging`, `exit`: stdout, stderr, and the exit code.
+//! - `output`, `logging`, `exit`: stdout, stderr, and the exit code. `terminal`: text that a terminal may get. `table`:
+//!   tables that fit it.
 
 mod app;
 mod args;
 mod commands;
 mod config;
+mod confirm;
+#[cfg(test)]
+mod documents;
 mod exit;
 mod listeners;
 mod logging;
+mod names;
 mod output;
 mod program;
+mod table;
+mod terminal;
 mod webhook;
 
 pub use app::App;

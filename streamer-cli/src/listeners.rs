@@ -3,12 +3,13 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
+    time::Duration,
 };
 
 use streamer::{Context, Listener, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
 
 use crate::{
-    config::{Definition, Definitions, Mode, What},
+    config::{Definition, Definitions, HeaderValue, Mode, What, shown_variable},
     exit::Failure,
     program::{Groups, Lines, OnePerMessage, Program},
     webhook::Webhook,
@@ -54,7 +55,7 @@ pub(crate) fn build(
     events: &[StreamName],
     workers: usize,
 ) -> Result<Built, Failure> {
-    let mut registered: HashMap<String, Arc<dyn Listener>> = HashMap::new();
+    let mut registered: HashMap<String, (Arc<dyn Listener>, Option<Duration>)> = HashMap::new();
     // The configuration may give a listener to further events; it is tried again there as it is elsewhere.
     let mut own_policies = HashMap::new();
     for (_, listeners) in own.all() {
@@ -64,7 +65,7 @@ pub(crate) fn build(
             }
             registered
                 .entry(one.name().to_owned())
-                .or_insert_with(|| one.listener().clone());
+                .or_insert_with(|| (one.listener().clone(), one.timeout()));
         }
     }
     let mut built = Built {
@@ -72,29 +73,34 @@ pub(crate) fn build(
         lines: Vec::new(),
         groups: Groups::default(),
     };
-    let mut shared: BTreeMap<&str, Arc<dyn Listener>> = BTreeMap::new();
+    let mut shared: BTreeMap<&str, (Arc<dyn Listener>, Option<Duration>)> = BTreeMap::new();
     for (event, names) in &definitions.events {
         let event = StreamName::from(event);
         if !events.is_empty() && !events.contains(&event) {
             continue;
         }
         for name in names {
-            let listener = match (
+            // The application has given it to this event already.
+            if built.listeners.has(event.clone(), name) {
+                continue;
+            }
+            let (listener, timeout) = match (
                 shared.get(name.as_str()),
                 definitions.listeners.iter().find(|one| one.name == *name),
             ) {
                 (Some(listener), _) => listener.clone(),
-                (None, Some(definition)) => built.make(definition, workers)?,
+                // Programs and webhooks keep to their time-outs by themselves.
+                (None, Some(definition)) => (built.make(definition, workers)?, None),
                 // The configuration was checked: what it does not define is the application's own.
                 (None, None) => match registered.get(name) {
                     Some(listener) => listener.clone(),
                     None => continue,
                 },
             };
-            shared.insert(name, listener.clone());
+            shared.insert(name, (listener.clone(), timeout));
             built
                 .listeners
-                .add_listener(event.clone(), name, Shared(listener), None);
+                .add_listener(event.clone(), name, Shared(listener), timeout);
         }
     }
     let mut listeners = std::mem::take(&mut built.listeners);
@@ -102,7 +108,10 @@ pub(crate) fn build(
         listeners = listeners.retry_for(&name, &policy);
     }
     for definition in &definitions.listeners {
-        if let Some(retry) = &definition.retry {
+        let used = listeners
+            .all()
+            .any(|(_, all)| all.iter().any(|one| one.name() == definition.name));
+        if let Some(retry) = definition.retry.as_ref().filter(|_| used) {
             listeners = listeners.retry_for(&definition.name, &retry.policy());
         }
     }
@@ -146,20 +155,35 @@ impl Built {
                 self.lines.push(lines.clone());
                 Ok(lines)
             }
-            What::Webhook { url, secret_env } => {
-                let secret = match secret_env {
-                    None => None,
-                    Some(variable) => match std::env::var(&variable) {
-                        Ok(secret) if !secret.is_empty() => Some(secret),
-                        _ => {
-                            let text = format!(
-                                "its `secret_env` names the environment variable {variable}, which is not set (or not text)"
-                            );
-                            return Err(wrong(text));
-                        }
-                    },
+            What::Webhook {
+                url,
+                secret_env,
+                headers,
+                redirects,
+            } => {
+                let variable = |key: &str, name: &str| match std::env::var(name) {
+                    Ok(value) if !value.is_empty() => Ok(value),
+                    _ => Err(wrong(format!(
+                        "its `{key}` names the environment variable {}, which is not set (or not text)",
+                        shown_variable(name)
+                    ))),
                 };
-                Ok(Arc::new(Webhook::new(url, secret, definition.timeout)))
+                let secret = secret_env.map(|name| variable("secret_env", &name)).transpose()?;
+                let mut values = Vec::new();
+                for (name, value) in headers {
+                    let value = match value {
+                        HeaderValue::Text(text) => text,
+                        HeaderValue::Env(name) => variable("headers", &name)?,
+                        HeaderValue::File(path) => std::fs::read_to_string(&path)
+                            .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
+                            .map_err(|error| {
+                                wrong(format!("the file {} could not be read: {error}", path.display()))
+                            })?,
+                    };
+                    values.push((name, value));
+                }
+                let webhook = Webhook::new(&url, secret, values, redirects, definition.timeout);
+                Ok(Arc::new(webhook.map_err(wrong)?))
             }
         }
     }
@@ -186,11 +210,22 @@ impl Programs {
     /// Ends them in good order: their input ends, they get time, then they are asked to end, then killed.
     pub(crate) async fn end(&self) {
         futures_util::future::join_all(self.lines.iter().map(|lines| lines.end())).await;
+        self.ended().await;
     }
 
     /// Kills them.
     pub(crate) fn kill(&self) {
         self.groups.kill();
+    }
+
+    /// Waits for those that were asked to end: each gets some seconds, then it is killed.
+    pub(crate) async fn ended(&self) {
+        self.groups.ended().await;
+    }
+
+    /// Reaps what programs leave behind, where nobody else does: as the first process of a container.
+    pub(crate) fn reap_orphans(&self) {
+        self.groups.reap_orphans();
     }
 }
 

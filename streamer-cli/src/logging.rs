@@ -1,22 +1,29 @@
 //! The log, on stderr.
 
-use std::io::{self, IsTerminal as _};
+use std::{fmt, io};
 
+use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
     Layer as _,
     filter::{LevelFilter, Targets},
+    fmt::{
+        FmtContext, FormatEvent, FormatFields,
+        format::Writer,
+        time::{FormatTime as _, SystemTime},
+    },
     layer::SubscriberExt as _,
+    registry::LookupSpan,
     util::SubscriberInitExt as _,
 };
 
-use crate::config::LogFormat;
+use crate::{config::LogFormat, output, terminal::Shown};
 
-/// Begins to log. `verbosity` is -1 for warnings and errors, 0 for the usual, 1 and 2 for more.
+/// Begins to log. `verbosity` is -1 for errors only, 0 for the usual, 1 and 2 for more.
 ///
 /// A second call, as when an application has set up a log of its own, changes nothing.
 pub(crate) fn init(format: LogFormat, verbosity: i8) {
     let level = match verbosity {
-        ..=-1 => LevelFilter::WARN,
+        ..=-1 => LevelFilter::ERROR,
         0 => LevelFilter::INFO,
         1 => LevelFilter::DEBUG,
         2.. => LevelFilter::TRACE,
@@ -24,19 +31,52 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
     let targets = Targets::new()
         .with_default(level)
         // What these say below a warning is about their own inner life.
-        .with_targets(["mio", "redis", "rustls", "ureq", "ureq_proto"].map(|target| (target, LevelFilter::WARN)));
+        .with_targets(
+            ["h2", "hyper", "hyper_util", "mio", "redis", "reqwest", "rustls"]
+                .map(|target| (target, LevelFilter::WARN.min(level))),
+        );
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)
         .with_target(false)
         // Else a closed stderr is a panic.
         .log_internal_errors(false);
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = output::wants_colour(&io::stderr());
     let lines = match format {
-        LogFormat::Text => lines.with_ansi(colour).boxed(),
+        LogFormat::Text => lines.with_ansi(false).event_format(Lines { colour }).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
     // An application that set up a log of its own before keeps it.
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(targets))
         .try_init();
+}
+
+/// `TIME LEVEL text`, one line for each event, whatever the text holds.
+struct Lines {
+    colour: bool,
+}
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, context: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut time = String::new();
+        SystemTime.format_time(&mut Writer::new(&mut time))?;
+        let level = event.metadata().level();
+        let style = match *level {
+            Level::ERROR => "31",
+            Level::WARN => "33",
+            Level::INFO => "32",
+            _ => "2",
+        };
+        let mut text = String::new();
+        context.format_fields(Writer::new(&mut text), event)?;
+        let line = Shown::line(time)
+            .styled("2", self.colour)
+            .and(Shown::line(format!("{level:>5}")).styled(style, self.colour))
+            .and(text);
+        writeln!(out, "{}", line.as_str())
+    }
 }

@@ -1,15 +1,39 @@
 //! What commands print on stdout: lines for people, or one JSON object a line for programs.
 //!
-//! `println!` panics when the reader of a pipe is gone; these return the error instead.
+//! `println!` panics when the reader of a pipe is gone; these return the error instead. Lines for people go through
+//! [`Shown`]; nothing else reaches the terminal.
 
-use std::io::{self, IsTerminal as _, Write as _};
+use std::{
+    io::{self, IsTerminal, Write as _},
+    sync::OnceLock,
+};
 
-use comfy_table::{ContentLineStyle, LineStyle, TableStyle};
 use serde::Serialize;
 
-/// Prints one line.
-pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
-    let mut line = text.as_ref().to_owned();
+use crate::terminal::Shown;
+
+/// Prints one line. Line breaks in it are spelled out.
+pub(crate) fn line(text: impl Into<Shown>) -> io::Result<()> {
+    print(text.into().as_str())
+}
+
+/// Prints text of several lines.
+pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
+    print(Shown::text(text).as_str())
+}
+
+/// Prints one JSON value on a line.
+pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
+    print(&serde_json::to_string(value)?)
+}
+
+/// Prints JSON text as it is.
+pub(crate) fn json_text(text: &str) -> io::Result<()> {
+    print(text)
+}
+
+fn print(text: &str) -> io::Result<()> {
+    let mut line = text.to_owned();
     line.push('\n');
     // One write, so that lines of concurrent workers never mix.
     let mut stdout = io::stdout().lock();
@@ -17,40 +41,34 @@ pub(crate) fn line(text: impl AsRef<str>) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Prints one JSON object on a line.
-pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
-    line(serde_json::to_string(value)?)
+/// What the command line says about colour.
+static ASKED: OnceLock<bool> = OnceLock::new();
+
+/// Colour or none, whatever the output is.
+pub(crate) fn ask_for_colour(colour: bool) {
+    let _ = ASKED.set(colour);
+}
+
+/// Whether people look at this output, and want colour.
+pub(crate) fn wants_colour(output: &impl IsTerminal) -> bool {
+    let usual = || output.is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    ASKED.get().copied().unwrap_or_else(usual)
 }
 
 /// Whether people look at stdout, and want colour.
 pub(crate) fn colour() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    wants_colour(&io::stdout())
 }
 
-/// `text` in an ANSI style (such as `31` for red) when [`colour`] says so.
-pub(crate) fn styled(text: &str, style: &str) -> String {
-    if colour() {
-        format!("\u{1b}[{style}m{text}\u{1b}[0m")
-    } else {
-        text.to_owned()
+/// A part of a line in an ANSI style (such as `31` for red) when [`colour`] says so.
+pub(crate) fn styled(text: &str, style: &str) -> Shown {
+    Shown::line(text).styled(style, colour())
+}
+
+/// `1 message`, `2 messages`.
+pub(crate) fn counted(count: u64, noun: &str) -> String {
+    match count {
+        1 => format!("1 {noun}"),
+        _ => format!("{count} {noun}s"),
     }
 }
-
-/// The beginning of what somebody else wrote, on one line and of bounded length, to quote it in an error.
-pub(crate) fn beginning(text: &[u8], most: usize) -> String {
-    let text = String::from_utf8_lossy(text);
-    let mut characters = text.trim().chars().map(|c| if c.is_control() { ' ' } else { c });
-    let mut beginning: String = characters.by_ref().take(most).collect();
-    if characters.next().is_some() {
-        beginning.push('…');
-    }
-    beginning
-}
-
-/// Tables as laravel-streamer's commands draw them.
-pub(crate) const TABLE: TableStyle = TableStyle::new()
-    .top_border(LineStyle::new('+', '-', '+', '+'))
-    .header_lines(ContentLineStyle::new('|', '|', '|'))
-    .header_separator(LineStyle::new('+', '-', '+', '+'))
-    .content_lines(ContentLineStyle::new('|', '|', '|'))
-    .bottom_border(LineStyle::new('+', '-', '+', '+'));

@@ -9,7 +9,7 @@ use crate::exit::{Exit, Outcome};
 
 const EXAMPLES: &str = "\
 Examples:
-  streamer completions bash > ~/.local/share/bash-completion/completions/streamer
+  streamer completions bash > ~/.bash_completion.d/streamer
   streamer completions zsh > ~/.zfunc/_streamer
   streamer completions fish > ~/.config/fish/completions/streamer.fish";
 

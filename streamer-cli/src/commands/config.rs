@@ -1,14 +1,14 @@
 //! `config`: what is in force, and where each value came from.
 
 use clap::Args;
-use comfy_table::Table;
 use serde_json::{Map, Value, json};
 
 use crate::{
     app::Session,
-    config::{Definition, Flags, Limit, Mode, Row, SettingFlags, Value as _, What, without_password},
+    config::{Definition, Flags, Limit, Mode, Redirects, Row, SettingFlags, Value as _, What, shown_variable},
     exit::{Exit, Outcome},
     output,
+    table::{Column, Table},
 };
 
 const EXAMPLES: &str = "\
@@ -44,8 +44,8 @@ impl Show {
             source,
         } in config.settings.rows()
         {
-            if ["url", "archive_url"].contains(&key) {
-                text = without_password(&text);
+            if ["url", "archive_url"].contains(&key) && !text.is_empty() {
+                text = streamer::shown_url(&text);
                 json = text.clone().into();
             }
             rows.push((key.to_owned(), text, json, source.to_string()));
@@ -84,15 +84,36 @@ impl Show {
             output::json(&object)?;
             return Ok(Exit::Done);
         }
-        let mut table = Table::new();
-        table.load_style(output::TABLE);
-        table.set_header(["Key", "Value", "From"]);
+        let mut table = Table::new([Column::whole("Key"), Column::text("Value"), Column::text("From")]);
         for (key, value, _, source) in rows {
-            table.add_row([key, value, source]);
+            table.row([key, value, source]);
         }
-        output::line(table.to_string())?;
+        table.print()?;
         Ok(Exit::Done)
     }
+}
+
+/// A program with its arguments, those that look like secrets masked.
+fn shown_command(command: &[String]) -> String {
+    let mut hide_next = false;
+    let words = command.iter().map(|word| {
+        let hidden = std::mem::take(&mut hide_next);
+        let lower = word.to_ascii_lowercase();
+        let secret = ["pass", "secret", "token", "key", "auth", "credential"]
+            .iter()
+            .any(|part| lower.contains(part));
+        match word.split_once('=') {
+            _ if hidden => "***".to_owned(),
+            Some((name, _)) if secret => format!("{name}=***"),
+            _ if word.contains("://") => streamer::shown_url(word),
+            None if secret && word.starts_with('-') => {
+                hide_next = true;
+                word.clone()
+            }
+            _ => word.clone(),
+        }
+    });
+    words.collect::<Vec<_>>().join(" ")
 }
 
 /// A listener in a line. Values of `env` are often secrets; only their names are shown.
@@ -106,7 +127,12 @@ fn describe(definition: &Definition) -> String {
             ..
         } => {
             let mode = if *mode == Mode::Lines { "lines" } else { "message" };
-            let mut text = format!("program {}, mode {mode}", command.join(" "));
+            // Arguments may hold secrets; of a command line nobody knows which word is one.
+            let shown = match shell {
+                true => "a command line".to_owned(),
+                false => shown_command(command),
+            };
+            let mut text = format!("program {shown}, mode {mode}");
             if *shell {
                 text.push_str(", shell");
             }
@@ -116,11 +142,25 @@ fn describe(definition: &Definition) -> String {
             }
             text
         }
-        What::Webhook { url, secret_env } => {
-            let url = without_password(url);
-            match secret_env {
-                Some(variable) => format!("webhook {url}, signed with ${variable}"),
-                None => format!("webhook {url}"),
+        What::Webhook {
+            url,
+            secret_env,
+            headers,
+            redirects,
+        } => {
+            let mut text = format!("webhook {}", streamer::shown_url(url));
+            if let Some(variable) = secret_env {
+                text = format!("{text}, signed with ${}", shown_variable(variable));
+            }
+            if !headers.is_empty() {
+                // Their values are often secrets.
+                let names = headers.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>();
+                text = format!("{text}, headers {}", names.join(" "));
+            }
+            match redirects {
+                Redirects::None => text,
+                Redirects::SameHost => text + ", redirects same-host",
+                Redirects::Any => text + ", redirects any",
             }
         }
     };

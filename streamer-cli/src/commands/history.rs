@@ -5,19 +5,21 @@ use serde_json::json;
 
 use crate::{
     app::Session,
+    confirm::Confirm,
     exit::{Exit, Outcome},
     output,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  streamer history trim user 7
-  streamer history trim user 7 8 9 --json
+  streamer history trim user 7 --dry-run
+  streamer history trim user 7 8 9 --yes --json
 
-A snapshot is removed when its message is neither on the stream nor in the archive that
-`archive_driver` and `archive_url` name. Emit as you like meanwhile.";
+A snapshot is removed when its message is neither on the stream nor in the
+archive that `archive_driver` and `archive_url` name. Events may be emitted at
+the same time.";
 
-/// Look after what is recorded for replays
+/// Maintain the snapshots that replays read
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct History {
@@ -39,23 +41,61 @@ struct Trim {
     /// The identifiers that it was emitted with
     #[arg(value_name = "ID", required = true)]
     identifiers: Vec<String>,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl History {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        let What::Trim(Trim { event, identifiers }) = &self.command;
+        let What::Trim(Trim {
+            event,
+            identifiers,
+            confirm,
+        }) = &self.command;
         let streamer = session.connect().await?;
-        let archive = session.archive().await?;
+        // Without the archive that messages went to, their snapshots would count as gone.
+        let archive = match session.archive_is_there() {
+            true => Some(session.archive_to_read().await?),
+            false => None,
+        };
+        if confirm.asks(session) {
+            let mut removed = 0;
+            for identifier in identifiers {
+                removed += streamer
+                    .trimmable_history(event, identifier, archive.as_deref())
+                    .await?
+                    .removed;
+            }
+            let snapshots = output::counted(removed, "snapshot");
+            let what = format!("This removes {snapshots} of '{event}', whose messages are gone.");
+            if removed > 0 && !confirm.ask(session, &what)? {
+                output::line("Nothing was removed.")?;
+                return Ok(Exit::Failed);
+            }
+        }
         for identifier in identifiers {
-            let trimmed = streamer.trim_history(event, identifier, Some(&*archive)).await?;
+            let trimmed = match confirm.is_dry_run() {
+                true => {
+                    streamer
+                        .trimmable_history(event, identifier, archive.as_deref())
+                        .await?
+                }
+                false => streamer.trim_history(event, identifier, archive.as_deref()).await?,
+            };
             let (snapshots, removed) = (trimmed.snapshots, trimmed.removed);
             if session.json {
                 output::json(&json!({
                     "event": event, "identifier": identifier, "snapshots": snapshots, "removed": removed,
+                    "dry_run": confirm.is_dry_run(),
                 }))?;
             } else {
+                let did = if confirm.is_dry_run() {
+                    "Would remove"
+                } else {
+                    "Removed"
+                };
                 output::line(format!(
-                    "Removed {removed} of {snapshots} snapshots of '{event}' with the identifier '{identifier}'."
+                    "{did} {removed} of {snapshots} snapshots of '{event}' with the identifier '{identifier}'."
                 ))?;
             }
         }

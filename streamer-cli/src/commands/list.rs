@@ -1,13 +1,15 @@
 //! `list`: which events have which listeners.
 
 use clap::Args;
-use comfy_table::Table;
 use serde_json::json;
+use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
     app::Session,
     exit::{Exit, Outcome},
     listeners, output,
+    table::{Column, Table},
+    terminal::Shown,
 };
 
 const EXAMPLES: &str = "\
@@ -46,21 +48,35 @@ impl List {
             output::line("There are no listeners: add some to `[listen_and_fire]` in streamer.toml.")?;
             return Ok(Exit::Done);
         }
-        let mut table = Table::new();
-        table.load_style(output::TABLE);
-        table.set_header(if self.compact {
-            vec!["Event"]
-        } else {
-            vec!["Event", "Listeners"]
-        });
-        for (event, names) in events {
-            table.add_row(if self.compact {
-                vec![event]
-            } else {
-                vec![event, names.join("\n")]
-            });
+        if self.compact {
+            // laravel-streamer's compact style: no lines, and a space after each cell.
+            let names = || {
+                ["Event"]
+                    .into_iter()
+                    .chain(events.iter().map(|(event, _)| event.as_str()))
+            };
+            let width = names()
+                .map(|name| Shown::line(name).as_str().width())
+                .max()
+                .unwrap_or_default();
+            for name in names() {
+                let name = Shown::line(name);
+                let fill = width - name.as_str().width();
+                output::line(format!("{}{:fill$} ", name.as_str(), ""))?;
+            }
+            return Ok(Exit::Done);
         }
-        output::line(table.to_string())?;
+        let mut table = Table::new([Column::text("Event"), Column::text("Listeners")]);
+        for (event, names) in &events {
+            if names.is_empty() {
+                table.row([event.as_str(), "none"]);
+            }
+            // One line of the cell for each listener.
+            for (at, name) in names.iter().enumerate() {
+                table.row([if at == 0 { event.as_str() } else { "" }, name.as_str()]);
+            }
+        }
+        table.print()?;
         Ok(Exit::Done)
     }
 }

@@ -1,34 +1,36 @@
 //! `listen`: gives messages to listeners, until a signal or the end of the work.
 
-use std::{
-    io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
 };
 
 use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use streamer::{
-    AfterSuccess, Ended, EntryId, KeepAlive, Key, Listeners, Report, Start, StopHandle, StreamName, Streamer, Summary,
-    When, Workers,
+    AfterSuccess, Ended, KeepAlive, Key, Listeners, Report, StopHandle, StreamName, Streamer, Summary, When, Workers,
 };
 
+use super::start::{Start, start};
 use crate::{
     app::Session,
-    config::{Flags, SettingFlags, Settings},
+    config::{Definition, Definitions, Flags, SettingFlags, Settings, Source, What, suspicious_times},
     exit::{Exit, Failure, Outcome},
-    listeners, output,
+    listeners, names, output,
 };
 
 const EXAMPLES: &str = "\
 Examples:
-  streamer listen order.placed --group billing
-  streamer listen order.placed,order.paid --group billing --workers 8 --key order.id
+  streamer listen order.placed --exec './receipt.sh --fast' --group billing
+  streamer listen order.placed --webhook https://example.com/hook
   streamer listen --all --group billing --keep-alive
-  streamer listen order.placed --last-id 0 --listen-timeout 1s     # everything there is, without a group
+  streamer listen order.placed --group billing --workers 8 --key order.id
+  streamer listen order.placed --last-id 0 --listen-timeout 1s
 
-The first Ctrl-C (or SIGTERM) finishes what runs and exits 0; a second one ends at once, and what was not finished
-stays pending.";
+The listeners are those that streamer.toml gives the events, or those of --exec
+and --webhook. The first Ctrl-C (or SIGTERM) finishes what runs and exits 0; a
+second one ends at once, and what was not finished stays pending.";
 
 /// Give messages to their listeners
 #[derive(Args, Debug)]
@@ -47,8 +49,8 @@ pub(crate) struct Listen {
     all: bool,
     #[command(flatten)]
     settings: SettingFlags,
-    /// Where to begin: an entry ID (what follows it), `0` (everything) or `now`; for a group, only when it is made
-    /// [default: now; a new group: 0]
+    /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now`; for a group, only when
+    /// it is made [default: now; a new group: 0]
     #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
     last_id: Option<Start>,
     /// Move messages to the archive when all their listeners have handled them
@@ -58,8 +60,16 @@ pub(crate) struct Listen {
     #[arg(long, conflicts_with = "archive")]
     purge: bool,
     /// With --archive or --purge: at once, or when every group of the stream has acknowledged the message
-    #[arg(long, value_name = "WHEN", default_value = "at-once")]
-    when: WhenArg,
+    #[arg(long, value_name = "WHEN")]
+    when: Option<WhenArg>,
+    /// Run this command line (`/bin/sh -c`) for each message, which it gets as a line of JSON on stdin; exit code 0 means
+    /// handled. No configuration is needed
+    #[arg(long, value_name = "COMMAND", requires = "events")]
+    exec: Option<String>,
+    /// POST each message to this URL; 2xx means handled. No configuration is needed. Other users of this machine see the
+    /// URL in the process list: one with a secret belongs into the file
+    #[arg(long, value_name = "URL", requires = "events")]
+    webhook: Option<String>,
 }
 
 /// When a handled message leaves its stream.
@@ -76,16 +86,32 @@ impl Listen {
 
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
         let settings = &session.config.settings;
-        let events = self.events(session)?;
+        let definitions = self.definitions(&session.config.definitions)?;
+        let events = self.events(session, &definitions)?;
+        for event in &events {
+            event.check()?;
+        }
         let workers = settings.workers.value.0 as usize;
-        let built = listeners::build(session.listeners.clone(), &session.config.definitions, &events, workers)?;
+        let built = listeners::build(session.listeners.clone(), &definitions, &events, workers)?;
         let (listeners, programs) = built.split();
+        if let Some(mistake) = listeners.mistakes().first() {
+            return Err(Failure::usage(mistake.clone()));
+        }
+        for mistake in self.likely_mistakes(session) {
+            tracing::warn!("{mistake}");
+        }
         let streamer = session.connect().await?;
+        programs.reap_orphans();
         for warning in streamer.engine().warnings().await.unwrap_or_default() {
             tracing::warn!("{warning}");
         }
-        if settings.max_attempts.value.is_some() && !settings.keep_alive.value {
-            tracing::warn!("`max_attempts` has no effect without --keep-alive");
+        if let Some(Start::After(id)) = self.last_id {
+            for event in &events {
+                let last = streamer.engine().last_id(event).await?;
+                if id > last {
+                    tracing::warn!("--last-id {id} comes after the last entry of '{event}', {last}");
+                }
+            }
         }
 
         let printer = Printer::new(session.json, session.quiet);
@@ -98,11 +124,8 @@ impl Listen {
         let stop = listening.stop_handle();
         stop.on_signals()
             .map_err(|error| Failure::failed(format!("could not listen to signals: {error}")))?;
-        let printing = (printer.clone(), stop.clone());
-        let ended = listening
-            .on_report(move |report| printing.0.tell(report, &printing.1))
-            .run()
-            .await;
+        let printing = printer.clone();
+        let ended = listening.on_report(move |report| printing.tell(report)).run().await;
         finish(ended, &stop, &programs, &printer).await
     }
 
@@ -113,16 +136,95 @@ impl Listen {
             (_, true) => AfterSuccess::purge(),
             _ => return Ok(None),
         };
-        Ok(Some(after.when(match self.when {
+        Ok(Some(after.when(match self.when.unwrap_or(WhenArg::AtOnce) {
             WhenArg::AtOnce => When::AtOnce,
             WhenArg::AllGroupsAcked => When::AllGroupsAcknowledged,
         })))
     }
 
+    /// The listeners of the configuration, and those of the command line.
+    fn definitions(&self, configured: &Definitions) -> Result<Definitions, Failure> {
+        let mut all = configured.clone();
+        let mut add = |name: &str, option: &str, what| {
+            if all.listeners.iter().any(|one| one.name == name) {
+                return Err(Failure::usage(format!(
+                    "--{option} makes a listener `{name}`, and the configuration has one of that name"
+                )));
+            }
+            all.listeners.push(Definition::of_command_line(name, option, what));
+            for event in self.named() {
+                match all.events.iter_mut().find(|(known, _)| known == event) {
+                    Some((_, names)) => names.push(name.to_owned()),
+                    None => all.events.push((event.to_owned(), vec![name.to_owned()])),
+                }
+            }
+            Ok(())
+        };
+        if let Some(command) = &self.exec {
+            add("exec", "exec", What::command_line(command))?;
+        }
+        if let Some(url) = &self.webhook {
+            add("webhook", "webhook", What::plain_webhook(url).map_err(Failure::usage)?)?;
+        }
+        Ok(all)
+    }
+
+    fn named(&self) -> impl Iterator<Item = &str> {
+        self.events
+            .iter()
+            .map(|event| event.trim())
+            .filter(|event| !event.is_empty())
+    }
+
+    /// What was asked for and has no effect, and values that are hardly meant.
+    fn likely_mistakes(&self, session: &Session) -> Vec<String> {
+        let settings = &session.config.settings;
+        let mut mistakes = suspicious_times(settings);
+        let said = |source: &Source| matches!(source, Source::Flag);
+        let group = settings.group.value.is_some();
+        let useless = [
+            (
+                settings.max_attempts.value.is_some() && !settings.keep_alive.value,
+                "`max_attempts` has no effect without --keep-alive",
+            ),
+            (
+                settings.key.value.is_some() && settings.workers.value.0 == 1,
+                "`key` has no effect with one worker, which handles everything in order",
+            ),
+            (
+                said(&settings.reclaim.source) && !group,
+                "--reclaim has no effect without --group",
+            ),
+            (
+                self.when.is_some() && !self.archive && !self.purge,
+                "--when has no effect without --archive or --purge",
+            ),
+        ];
+        let useless = useless
+            .into_iter()
+            .filter(|(useless, _)| *useless)
+            .map(|(_, text)| text.to_owned());
+        mistakes.extend(useless);
+        if said(&settings.url.source) && streamer::shown_url(&settings.url.value) != settings.url.value {
+            mistakes.push(
+                "other users of this machine can see the password in --url in the process list; put it into STREAMER_URL or \
+                 `url` in streamer.toml"
+                    .to_owned(),
+            );
+        }
+        mistakes
+    }
+
     /// The events that have a listener. As in PHP, those that have none are named, and only when none is left it is an
     /// error.
-    fn events(&self, session: &Session) -> Result<Vec<StreamName>, Failure> {
-        let known = listeners::names(&session.listeners, &session.config.definitions);
+    fn events(&self, session: &Session, definitions: &Definitions) -> Result<Vec<StreamName>, Failure> {
+        let known = listeners::names(&session.listeners, definitions);
+        if known.iter().all(|(_, listeners)| listeners.is_empty()) {
+            return Err(Failure::usage(
+                "no event has a listener: add one to `[listen_and_fire]` in streamer.toml (docs/configuration.md), or name \
+                 one with --exec COMMAND or --webhook URL",
+            ));
+        }
         let has = |event: &str| {
             known
                 .iter()
@@ -134,23 +236,16 @@ impl Listen {
                 .filter(|(name, _)| has(name))
                 .map(|(name, _)| name.into())
                 .collect();
-            if events.is_empty() {
-                return Err(Failure::failed(
-                    "no event has a listener; add some to `[listen_and_fire]` in streamer.toml",
-                ));
-            }
             return Ok(events);
         }
-        let events = self
-            .events
-            .iter()
-            .map(|event| event.trim())
-            .filter(|event| !event.is_empty());
-        let (with, without): (Vec<&str>, Vec<&str>) = events.partition(|event| has(event));
-        let text =
-            |event: &&str| format!("There are no local listeners associated with '{event}' event in configuration.");
+        let (with, without): (Vec<&str>, Vec<&str>) = self.named().partition(|event| has(event));
+        // laravel-streamer's words come first.
+        let text = |event: &&str| {
+            let hint = names::hint(event, known.iter().map(|(name, _)| name.as_str()));
+            format!("There are no local listeners associated with '{event}' event in configuration.{hint}")
+        };
         if with.is_empty() {
-            let text = without.iter().map(text).collect::<Vec<_>>().join("\n");
+            let text = without.iter().map(text).collect::<Vec<_>>().join(" ");
             return Err(if text.is_empty() {
                 Failure::usage("no event is named")
             } else {
@@ -205,7 +300,7 @@ fn listening(streamer: &Streamer, listeners: Listeners, settings: &Settings) -> 
         .reclaim(settings.reclaim.value.0)
         .batch(settings.batch.value.0 as usize)
         .read_wait(settings.read_wait.value)
-        .always_acknowledge(settings.always_acknowledge.value)
+        .always_acknowledge(settings.always_acknowledge.value.0)
         .grace(settings.grace.value)
         .workers(match (settings.workers.value.0 as usize, &settings.key.value) {
             (1, _) => Workers::InOrder,
@@ -231,25 +326,13 @@ fn listening(streamer: &Streamer, listeners: Listeners, settings: &Settings) -> 
     listening
 }
 
-/// Where to begin, from a flag. laravel-streamer takes `0` for "not given"; here it means the beginning.
-pub(super) fn start(text: &str) -> Result<Start, String> {
-    match text {
-        "now" | "$" => Ok(Start::Now),
-        "0" | "0-0" | "beginning" => Ok(Start::Beginning),
-        _ => text
-            .parse::<EntryId>()
-            .map(Start::After)
-            .map_err(|error| format!("{error}, or `0`, or `now`")),
-    }
-}
-
 /// Prints reports: on stdout what became of messages, the rest in the log.
 #[derive(Clone)]
 pub(super) struct Printer {
     json: bool,
     quiet: bool,
-    /// Why writing to stdout failed: there is no use in going on then.
-    broken: Arc<Mutex<Option<io::Error>>>,
+    /// Whether writing to stdout failed. A service goes on all the same: its work is not its output.
+    silent: Arc<AtomicBool>,
 }
 
 impl Printer {
@@ -257,13 +340,14 @@ impl Printer {
         Self {
             json,
             quiet,
-            broken: Arc::default(),
+            silent: Arc::default(),
         }
     }
 
-    /// Prints a report, and ends the listening when that cannot be done.
-    pub(super) fn tell(&self, report: &Report<'_>, stop: &StopHandle) {
+    /// Prints a report.
+    pub(super) fn tell(&self, report: &Report<'_>) {
         let printed = match report {
+            _ if self.silent.load(Ordering::Relaxed) => Ok(()),
             Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } if self.quiet => Ok(()),
             _ if self.json => output::json(&as_json(report)),
             Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => {
@@ -282,23 +366,22 @@ impl Printer {
             Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => tracing::warn!("{report}"),
             _ => tracing::info!("{report}"),
         }
-        if let Err(error) = printed {
-            lock(&self.broken).get_or_insert(error);
-            stop.stop();
+        if let Err(error) = printed
+            && !self.silent.swap(true, Ordering::Relaxed)
+        {
+            tracing::warn!("standard output cannot be written any more ({error}); listening goes on without it");
         }
     }
 
-    /// Whether everything could be printed.
+    /// A listening whose reports could not all be printed did its work, and still it is no success.
     fn outcome(&self) -> Outcome {
-        match lock(&self.broken).take() {
-            Some(error) => Err(error.into()),
-            None => Ok(Exit::Done),
+        match self.silent.load(Ordering::Relaxed) {
+            true => Err(Failure::failed(
+                "the reports could not all be printed: standard output was closed",
+            )),
+            false => Ok(Exit::Done),
         }
     }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn as_json(report: &Report<'_>) -> Value {

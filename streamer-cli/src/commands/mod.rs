@@ -3,11 +3,14 @@
 pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod consumer;
 pub(crate) mod demo;
 pub(crate) mod emit;
 pub(crate) mod failed;
+pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod replay;
+mod start;
 pub(crate) mod tail;

@@ -1,28 +1,29 @@
 //! `replay`: what a resource looks like after what happened to it.
 
-use std::time::SystemTime;
+use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
-use comfy_table::Table;
-use jiff::{Timestamp, civil::DateTime, tz::TimeZone};
+use jiff::Timestamp;
 use serde_json::{Value, json};
-use streamer::{Change, HistoryError, Replayed, Streamer, archive::ArchiveStorage};
+use streamer::{Change, HistoryError, Moment, Replayed, Streamer, archive::ArchiveStorage};
 
 use crate::{
     app::Session,
     exit::{Exit, Failure, Outcome},
     output,
+    table::{Column, Table},
 };
 
 const EXAMPLES: &str = "\
 Examples:
   streamer replay user 7
   streamer replay user 7 --until 2026-11-01T12:00:00+01:00
-  streamer replay user 7 --until 2026-11-01               # midnight, UTC
+  streamer replay user 7 --until 2026-11-01
   streamer replay user 7 --steps
   streamer replay user 7 --json | jq .data
 
-Only events that were emitted with an identifier (`emit … --identifier ID`) have a history.";
+Only events that were emitted with an identifier (`emit … --identifier ID`) have
+a history.";
 
 /// Put a resource together again from the events about it
 #[derive(Args, Debug)]
@@ -33,9 +34,9 @@ pub(crate) struct Replay {
     /// The identifier that it was emitted with
     #[arg(value_name = "ID")]
     identifier: String,
-    /// Only what happened before this instant; without a zone it is UTC
-    #[arg(long, value_name = "DATE", value_parser = instant)]
-    until: Option<Timestamp>,
+    /// Only what happened before this moment: a date (UTC where it names no zone), or an age such as `2 days`
+    #[arg(long, value_name = "DATE")]
+    until: Option<Moment>,
     /// Show each change as it happened
     #[arg(long)]
     steps: bool,
@@ -43,11 +44,12 @@ pub(crate) struct Replay {
 
 impl Replay {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_read().await?;
         let mut outcome = self.replay(&streamer, None).await?;
-        // An archive is opened, which may make its file, only when there is something to look for.
-        if matches!(&outcome, Some((replayed, _)) if !replayed.missing.is_empty()) {
-            outcome = self.replay(&streamer, Some(&*session.archive().await?)).await?;
+        // An archive is opened only when there is something to look for.
+        if matches!(&outcome, Some((replayed, _)) if !replayed.missing.is_empty()) && session.archive_is_there() {
+            let archive = session.archive_to_read().await?;
+            outcome = self.replay(&streamer, Some(&*archive)).await?;
         }
         let Some((replayed, changes)) = outcome else {
             let Self { event, identifier, .. } = self;
@@ -72,7 +74,7 @@ impl Replay {
             } = &replayed;
             output::json(&json!({"data": data, "messages": messages, "missing": missing, "unreadable": unreadable}))?;
         } else {
-            output::line(format!("{:#}", replayed.data))?;
+            output::text(format!("{:#}", replayed.data))?;
         }
         whole(&replayed)
     }
@@ -87,8 +89,8 @@ impl Replay {
         if let Some(archive) = archive {
             replay = replay.archive(archive);
         }
-        if let Some(until) = self.until.and_then(|until| SystemTime::try_from(until).ok()) {
-            replay = replay.until(until);
+        if let Some(until) = self.until {
+            replay = replay.until(UNIX_EPOCH + Duration::from_millis(until.unix_ms()));
         }
         if self.steps {
             replay = replay.on_change(|change| changes.push(change));
@@ -99,9 +101,13 @@ impl Replay {
 }
 
 fn show_steps(changes: &[Change], json: bool) -> Result<(), Failure> {
-    let mut table = Table::new();
-    table.load_style(output::TABLE);
-    table.set_header(["When (UTC)", "Entry", "Field", "From", "To"]);
+    let mut table = Table::new([
+        Column::whole("When (UTC)"),
+        Column::whole("Entry"),
+        Column::text("Field"),
+        Column::text("From"),
+        Column::text("To"),
+    ]);
     for Change {
         when,
         entry,
@@ -118,10 +124,10 @@ fn show_steps(changes: &[Change], json: bool) -> Result<(), Failure> {
         }
         let from = from.as_ref().map(Value::to_string).unwrap_or_default();
         let when = when.strftime("%Y-%m-%d %H:%M:%S").to_string();
-        table.add_row([when, entry.to_string(), field.clone(), from, to.to_string()]);
+        table.row([when, entry.to_string(), field.clone(), from, to.to_string()]);
     }
     if !json {
-        output::line(table.to_string())?;
+        table.print()?;
     }
     Ok(())
 }
@@ -149,14 +155,6 @@ fn whole(replayed: &Replayed) -> Outcome {
         "this is not the whole history: {}; what they changed is left out",
         reasons.join("; ")
     )))
-}
-
-/// A date, perhaps with a time and a zone.
-fn instant(text: &str) -> Result<Timestamp, String> {
-    let without_zone = || TimeZone::UTC.to_timestamp(text.parse::<DateTime>()?);
-    text.parse::<Timestamp>().or_else(|_| without_zone()).map_err(|_| {
-        format!("'{text}' is no date: write 2026-11-01, 2026-11-01T12:00:00 (both UTC) or 2026-11-01T12:00:00+01:00")
-    })
 }
 
 impl From<HistoryError> for Failure {

@@ -4,15 +4,16 @@ use std::time::Duration;
 
 use clap::Args;
 use streamer::{
-    EntryId, ReceivedMessage, Start, StreamName, Streamer,
+    EntryId, ReceivedMessage, StreamName, Streamer,
     engine::{EngineResult, ReadMode, Reader, StreamEntries},
 };
 
-use super::listen::start;
+use super::start::{Start, start};
 use crate::{
     app::Session,
     exit::{Exit, Failure, Outcome},
-    output,
+    listeners, names, output,
+    terminal::Shown,
 };
 
 const EXAMPLES: &str = "\
@@ -25,6 +26,8 @@ Nothing is consumed: no group, no acknowledgement. Ctrl-C ends it.";
 
 /// Entries read at once of each stream.
 const BATCH: usize = 100;
+/// How soon it is looked again whether there is a store.
+const AGAIN: Duration = Duration::from_millis(200);
 /// How long one read waits.
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -35,16 +38,15 @@ pub(crate) struct Tail {
     /// The events to watch, separated by commas or spaces
     #[arg(value_name = "EVENTS", value_delimiter = ',', required = true)]
     events: Vec<String>,
-    /// Where to begin: an entry ID (what follows it), `0` (everything) or `now` [default: now]
+    /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now` [default: now]
     #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
     last_id: Option<Start>,
 }
 
 impl Tail {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        let streamer = session.connect().await?;
         tokio::select! {
-            ended = self.show(&streamer, session.json) => ended,
+            ended = self.watch(session) => ended,
             signal = tokio::signal::ctrl_c() => match signal {
                 Ok(()) => Ok(Exit::Done),
                 Err(error) => Err(Failure::failed(format!("could not listen to signals: {error}"))),
@@ -53,19 +55,36 @@ impl Tail {
         }
     }
 
-    async fn show(&self, streamer: &Streamer, json: bool) -> Outcome {
-        let mut reader = self.reader(streamer).await?;
+    async fn watch(&self, session: &Session) -> Outcome {
+        if !session.store_is_there() {
+            tracing::warn!("the store is not there yet; waiting until somebody emits");
+            while !session.store_is_there() {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+        let streamer = session.connect_to_read().await?;
+        self.show(&streamer, session).await
+    }
+
+    async fn show(&self, streamer: &Streamer, session: &Session) -> Outcome {
+        let json = session.json;
+        let known = listeners::names(&session.listeners, &session.config.definitions);
+        let known = known.into_iter().map(|(event, _)| event).collect::<Vec<_>>();
+        let mut reader = self.reader(streamer, &known).await?;
         loop {
             for StreamEntries { stream, entries } in reader.next(BATCH, Some(WAIT)).await? {
                 for entry in entries {
                     let message = ReceivedMessage::new(stream.clone(), entry, 1);
-                    output::line(if json { message.to_json() } else { describe(&message) })?;
+                    match json {
+                        true => output::json_text(&message.to_json())?,
+                        false => output::line(describe(&message))?,
+                    }
                 }
             }
         }
     }
 
-    async fn reader(&self, streamer: &Streamer) -> EngineResult<Box<dyn Reader>> {
+    async fn reader(&self, streamer: &Streamer, known: &[String]) -> EngineResult<Box<dyn Reader>> {
         let mut streams = Vec::new();
         for event in self
             .events
@@ -74,6 +93,11 @@ impl Tail {
             .filter(|event| !event.is_empty())
         {
             let stream = StreamName::from(event);
+            stream.check()?;
+            if streamer.engine().info(&stream).await?.is_none() {
+                let hint = names::hint(event, known.iter().map(String::as_str));
+                tracing::warn!("there is no stream '{event}' yet{hint}");
+            }
             let after = match self.last_id.unwrap_or(Start::Now) {
                 // Settled once: what comes between two reads is not missed.
                 Start::Now => streamer.engine().last_id(&stream).await?,
@@ -90,17 +114,18 @@ impl Tail {
 }
 
 /// A message in a line: ID, time, name, data.
-fn describe(message: &ReceivedMessage) -> String {
+fn describe(message: &ReceivedMessage) -> Shown {
     let seconds = message.created().and_then(|seconds| i64::try_from(seconds).ok());
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
     let data = match message.data() {
-        Ok(data) => data.to_string(),
+        Ok(data) => Shown::line(data.to_string()),
         Err(error) => output::styled(&error.to_string(), "31"),
     };
-    let id = output::styled(&message.id().to_string(), "2");
-    let name = output::styled(&message.name(), "1");
-    format!("{id} {time} {name} {data}")
+    output::styled(&message.id().to_string(), "2")
+        .and(time)
+        .and(output::styled(&message.name(), "1"))
+        .and(data)
 }
 
 /// Waits for SIGTERM.

@@ -16,10 +16,15 @@ use crate::exit::Failure;
 const DEFAULT_TIMEOUT: Limit = Limit(Some(Duration::from_secs(30)));
 
 const PROGRAM_KEYS: [&str; 5] = ["program", "mode", "shell", "cwd", "env"];
-const WEBHOOK_KEYS: [&str; 2] = ["webhook", "secret_env"];
+const WEBHOOK_KEYS: [&str; 4] = ["webhook", "secret_env", "headers", "redirects"];
+
+/// Every key of a listener.
+pub(super) fn keys() -> Vec<&'static str> {
+    [PROGRAM_KEYS.as_slice(), WEBHOOK_KEYS.as_slice(), &["timeout", "retry"]].concat()
+}
 
 /// The listeners that the file defines and the events it gives them to.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Definitions {
     /// Each event with the names of its listeners, in the order of the file.
     pub(crate) events: Vec<(String, Vec<String>)>,
@@ -57,7 +62,37 @@ pub(crate) enum What {
         url: String,
         /// The environment variable that holds the secret of the signature.
         secret_env: Option<String>,
+        /// More headers, by name.
+        headers: Vec<(String, HeaderValue)>,
+        redirects: Redirects,
     },
+}
+
+/// The name of an environment variable, for people: who wrote the secret itself in its place must not read it in a log.
+pub(crate) fn shown_variable(name: &str) -> &str {
+    match name.chars().any(|c| c.is_ascii_lowercase()) {
+        true => "***",
+        false => name,
+    }
+}
+
+/// Where the value of a header is.
+#[derive(Clone, Debug)]
+pub(crate) enum HeaderValue {
+    Text(String),
+    /// In this environment variable.
+    Env(String),
+    /// In this file, without the line break at its end.
+    File(PathBuf),
+}
+
+/// Which redirects a webhook may follow.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Redirects {
+    None,
+    /// To the same scheme, host and port.
+    SameHost,
+    Any,
 }
 
 /// How a program gets its messages.
@@ -84,7 +119,11 @@ impl Definitions {
         if let Some(table) = top.table("listen_and_fire")? {
             for (event, _) in table.keys() {
                 let names = table.texts(event)?.unwrap_or_default();
-                for (name, span) in &names {
+                for (at, (name, span)) in names.iter().enumerate() {
+                    if names[..at].iter().any(|(earlier, _)| earlier == name) {
+                        let text = format!("`listen_and_fire` gives '{event}' the listener `{name}` twice");
+                        return Err(top.file.complain(span.clone(), &text));
+                    }
                     let mut names = listeners
                         .iter()
                         .map(|listener| listener.name.as_str())
@@ -126,9 +165,60 @@ impl Definitions {
     }
 }
 
+impl What {
+    /// A command line for each message, in the working directory.
+    pub(crate) fn command_line(command: &str) -> Self {
+        Self::Program {
+            command: vec![command.to_owned()],
+            mode: Mode::Message,
+            shell: true,
+            cwd: PathBuf::from("."),
+            env: Vec::new(),
+        }
+    }
+
+    /// A URL and no more. The error does not quote it.
+    pub(crate) fn plain_webhook(url: &str) -> Result<Self, String> {
+        if !is_web(url) {
+            return Err(format!(
+                "--webhook must be an http:// or https:// URL{}",
+                encoding_hint(url)
+            ));
+        }
+        Ok(Self::Webhook {
+            url: url.to_owned(),
+            secret_env: None,
+            headers: Vec::new(),
+            redirects: Redirects::None,
+        })
+    }
+}
+
+fn is_web(url: &str) -> bool {
+    url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host())
+}
+
+fn encoding_hint(url: &str) -> &'static str {
+    match url.contains('@') {
+        true => "; in a user name or password, write '/', '?', '#', '@' and ':' percent-encoded",
+        false => "",
+    }
+}
+
 impl Definition {
+    /// A listener that a flag of the command line makes.
+    pub(crate) fn of_command_line(name: &str, option: &str, what: What) -> Self {
+        Self {
+            name: name.to_owned(),
+            place: format!("--{option}"),
+            timeout: DEFAULT_TIMEOUT.0,
+            retry: None,
+            what,
+        }
+    }
+
     fn read(name: &str, span: Range<usize>, table: &Table<'_>) -> Result<Self, Failure> {
-        table.only(&[PROGRAM_KEYS.as_slice(), WEBHOOK_KEYS.as_slice(), &["timeout", "retry"]].concat())?;
+        table.only(&keys())?;
         let what = match (table.texts("program")?, table.get::<String>("webhook")?) {
             (Some(command), None) => {
                 refuse(table, &WEBHOOK_KEYS, "a webhook")?;
@@ -190,8 +280,7 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
             }
         },
     };
-    let folder = table.file.path.parent().filter(|folder| !folder.as_os_str().is_empty());
-    let folder = folder.unwrap_or(Path::new("."));
+    let folder = folder_of(table);
     let cwd = table
         .get::<String>("cwd")?
         .map_or_else(|| folder.to_owned(), |(cwd, _)| folder.join(cwd));
@@ -215,14 +304,90 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
 }
 
 fn webhook(table: &Table<'_>, url: String) -> Result<What, Failure> {
-    let parsed = url::Url::parse(&url);
-    if !parsed.is_ok_and(|url| ["http", "https"].contains(&url.scheme()) && url.has_host()) {
+    if !is_web(&url) {
         let span = table.find("webhook").map_or(0..0, |(span, _)| span);
-        let text = format!("`{}` must be an http:// or https:// URL", table.full("webhook"));
+        // The URL is not quoted: it may hold a password.
+        let hint = encoding_hint(&url);
+        let text = format!("`{}` must be an http:// or https:// URL{hint}", table.full("webhook"));
         return Err(table.file.complain(span, &text));
     }
-    let secret_env = table.get("secret_env")?.map(|(name, _)| name);
-    Ok(What::Webhook { url, secret_env })
+    let secret_env = table.get::<String>("secret_env")?.map(|(name, _)| name);
+    if let Some(name) = &secret_env
+        && !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    {
+        let span = table.find("secret_env").map_or(0..0, |(span, _)| span);
+        let text = format!(
+            "`{}` must be the name of an environment variable",
+            table.full("secret_env")
+        );
+        return Err(table.file.complain(span, &text));
+    }
+    let redirects = match table.get::<String>("redirects")? {
+        None => Redirects::None,
+        Some((redirects, _)) => match redirects.as_str() {
+            "none" => Redirects::None,
+            "same-host" => Redirects::SameHost,
+            "any" => Redirects::Any,
+            other => {
+                let span = table.find("redirects").map_or(0..0, |(span, _)| span);
+                let text = format!(
+                    "`{}` must be \"none\", \"same-host\" or \"any\", not {other:?}",
+                    table.full("redirects")
+                );
+                return Err(table.file.complain(span, &text));
+            }
+        },
+    };
+    Ok(What::Webhook {
+        url,
+        secret_env,
+        headers: headers(table)?,
+        redirects,
+    })
+}
+
+/// `headers = { Name = "text", Authorization = { env = "TOKEN" }, X-Key = { file = "key.txt" } }`
+fn headers(table: &Table<'_>) -> Result<Vec<(String, HeaderValue)>, Failure> {
+    let Some(headers) = table.table("headers")? else {
+        return Ok(Vec::new());
+    };
+    let full = table.full("headers");
+    let headers = headers.called(&full);
+    let mut found = Vec::new();
+    for (name, span) in headers.keys() {
+        if reqwest::header::HeaderName::from_bytes(name.as_bytes()).is_err() {
+            let text = format!("`{}` is no name of a header", headers.full(name));
+            return Err(table.file.complain(span, &text));
+        }
+        let value = match headers.find(name) {
+            Some((_, value)) if value.as_table().is_some() => {
+                let Some(place) = headers.table(name)? else { continue };
+                let full = headers.full(name);
+                let place = place.called(&full);
+                place.only(&["env", "file"])?;
+                match (place.get::<String>("env")?, place.get::<String>("file")?) {
+                    (Some((variable, _)), None) => HeaderValue::Env(variable),
+                    (None, Some((file, _))) => HeaderValue::File(folder_of(table).join(file)),
+                    _ => {
+                        let text = format!("`{full}` needs one of `env` and `file`");
+                        return Err(table.file.complain(span, &text));
+                    }
+                }
+            }
+            _ => match headers.get::<String>(name)? {
+                Some((text, _)) => HeaderValue::Text(text),
+                None => continue,
+            },
+        };
+        found.push((name.to_owned(), value));
+    }
+    Ok(found)
+}
+
+/// The folder of the file: where its relative paths begin.
+fn folder_of<'a>(table: &Table<'a>) -> &'a Path {
+    let folder = table.file.path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
 }
 
 /// Refuses keys that belong to the other sort of listener.

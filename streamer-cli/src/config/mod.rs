@@ -3,25 +3,26 @@
 //! - `value`: how a value is read and shown.
 //! - `file`: the file, with lines for complaints.
 //! - `settings`: every key outside the tables of listeners, and where its value came from.
+//! - `suspicious`: values that are almost certainly mistakes.
 //! - `definitions`: `[listeners.NAME]` and `[listen_and_fire]`.
 //! - `retry`: `[retry]` and `[listeners.NAME.retry]`.
-//! - `secret`: URLs without their passwords.
 
 mod definitions;
 mod file;
 mod retry;
-mod secret;
 mod settings;
+mod suspicious;
 mod value;
 
 use std::path::{Path, PathBuf};
 
 pub(crate) use self::{
-    definitions::{Definition, Definitions, Mode, What},
+    definitions::{Definition, Definitions, HeaderValue, Mode, Redirects, What, shown_variable},
+    file::nearest,
     retry::Retry,
-    secret::without_password,
     settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
-    value::{Limit, LogFormat, Value, flag},
+    suspicious::suspicious_times,
+    value::{Batch, Bounded, Limit, LogFormat, PhpBool, Value, Workers, flag},
 };
 use self::{
     file::{File, Table},
@@ -85,5 +86,29 @@ impl Config {
             settings,
             definitions,
         })
+    }
+}
+
+/// The keys of `[listeners.NAME]`.
+#[cfg(test)]
+pub(crate) fn listener_keys() -> Vec<&'static str> {
+    definitions::keys()
+}
+
+/// The keys of `[retry]`.
+#[cfg(test)]
+pub(crate) fn retry_keys() -> Vec<&'static str> {
+    retry::KEYS.to_vec()
+}
+
+/// What is in force where nothing is said. (The environment of whoever runs this may say something.)
+#[cfg(test)]
+pub(crate) fn default_settings() -> Option<Settings> {
+    let names = KEYS
+        .iter()
+        .map(|key| format!("STREAMER_{}", key.name.to_ascii_uppercase()));
+    match names.into_iter().any(|name| std::env::var_os(name).is_some()) {
+        true => None,
+        false => Settings::resolve(&Flags::default(), None, &Defaults::default()).ok(),
     }
 }

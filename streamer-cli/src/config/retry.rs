@@ -7,7 +7,7 @@ use streamer::RetryPolicy;
 use super::{Value, file::Table, value::Count};
 use crate::exit::Failure;
 
-const KEYS: [&str; 6] = ["attempts", "backoff", "delay", "longest", "jitter", "permanent"];
+pub(super) const KEYS: [&str; 6] = ["attempts", "backoff", "delay", "longest", "jitter", "permanent"];
 
 /// How a listener is tried again.
 #[derive(Clone, Debug)]

@@ -1,10 +1,10 @@
 //! Every key outside the tables of listeners, its type, its default, and where its value came from.
 
-use std::{fmt, path::PathBuf, time::Duration};
+use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Limit, LogFormat, Value, file::Table, flag, value::Count};
+use super::{Batch, Bounded, Limit, LogFormat, PhpBool, Value, Workers, file::Table, flag, value::Count};
 use crate::exit::Failure;
 
 /// A key of the configuration. Its environment variable is `STREAMER_` and the name in capitals.
@@ -58,12 +58,12 @@ settings! {
     reclaim: Limit = |_| Limit(Some(Duration::from_secs(60)));
     keep_alive: bool = |_| false;
     max_attempts: Option<Count> = |_| None;
-    workers: Count = |_| Count(1);
+    workers: Workers = |_| Bounded(1);
     key: Option<String> = |_| None;
     listen_timeout: Limit = |_| Limit(None);
-    always_acknowledge: bool = |_| true;
+    always_acknowledge: PhpBool = |_| PhpBool(true);
     read_wait: Duration = |_| Duration::from_secs(2);
-    batch: Count = |_| Count(512);
+    batch: Batch = |_| Bounded(512);
     grace: Duration = |_| Duration::from_secs(30);
     archive_driver: String = |_| "sqlite".to_owned();
     archive_url: String = |_| "sqlite://archive.db".to_owned();
@@ -128,7 +128,8 @@ impl<V: Value> Setting<V> {
             });
         }
         let variable = format!("STREAMER_{}", key.to_ascii_uppercase());
-        if let Some(text) = std::env::var_os(&variable).filter(|text| !text.is_empty()) {
+        let said = |text: &OsString| V::EMPTY_MEANS_SOMETHING || !text.is_empty();
+        if let Some(text) = std::env::var_os(&variable).filter(said) {
             let value = text.to_str().and_then(V::from_text).ok_or_else(|| {
                 // The text is not quoted: it could be a URL with a password.
                 Failure::usage(format!("the environment variable {variable} must be {}", V::EXPECTED))
@@ -160,7 +161,7 @@ pub(crate) struct SettingFlags {
     /// The consumer's name in the group [default: the group, `-` and 16 random characters]
     #[arg(long, value_name = "NAME")]
     consumer: Option<String>,
-    /// Take over what other consumers left idle for so long: milliseconds, `30s`, or `off` [default: 60s]
+    /// Take over what other consumers left idle for so long: milliseconds (`60` is 60 ms), `30s`, or `off` [default: 60s]
     #[arg(long, value_name = "MS", value_parser = flag::<Limit>)]
     reclaim: Option<Limit>,
     /// Go on when the store goes away and comes back
@@ -171,8 +172,8 @@ pub(crate) struct SettingFlags {
     #[arg(long, value_name = "N", value_parser = flag::<Count>, alias = "max_attempts")]
     max_attempts: Option<Count>,
     /// How many messages are handled at once [default: 1, in order]
-    #[arg(long, value_name = "N", value_parser = flag::<Count>)]
-    workers: Option<Count>,
+    #[arg(long, value_name = "N", value_parser = flag::<Workers>)]
+    workers: Option<Workers>,
     /// With --workers: messages with the same value here (such as `order.id`) stay in order
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
@@ -183,13 +184,15 @@ pub(crate) struct SettingFlags {
 
 impl SettingFlags {
     pub(crate) fn put_into(self, flags: &mut Flags) {
-        flags.group = self.group.map(Some);
-        flags.consumer = self.consumer.map(Some);
+        // As in laravel-streamer, an empty name counts as not given: `--consumer="$NAME"` with a variable that is not set.
+        let given = |text: Option<String>| text.filter(|text| !text.is_empty()).map(Some);
+        flags.group = given(self.group);
+        flags.consumer = given(self.consumer);
         flags.reclaim = self.reclaim;
         flags.keep_alive = self.keep_alive;
         flags.max_attempts = self.max_attempts.map(Some);
         flags.workers = self.workers;
-        flags.key = self.key.map(Some);
+        flags.key = given(self.key);
         flags.listen_timeout = self.listen_timeout;
     }
 }

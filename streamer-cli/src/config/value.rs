@@ -9,6 +9,9 @@ pub(crate) trait Value: Sized {
     /// What is written for it, for an error: "… must be {EXPECTED}".
     const EXPECTED: &'static str;
 
+    /// Whether an environment variable without a value says something. Else it counts as not set.
+    const EMPTY_MEANS_SOMETHING: bool = false;
+
     fn from_text(text: &str) -> Option<Self>;
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self>;
@@ -75,6 +78,76 @@ impl Value for Count {
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self> {
         u32::try_from(integer(value)?).ok().filter(|count| *count > 0).map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
+    }
+}
+
+/// A whole number from 1 to a bound that keeps a typing error from taking all memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Bounded<const MOST: u32>(pub(crate) u32);
+
+/// How many messages are handled at once. Each may need a process, a connection and some memory.
+pub(crate) type Workers = Bounded<10_000>;
+/// How many messages are read at once.
+pub(crate) type Batch = Bounded<100_000>;
+
+impl<const MOST: u32> Value for Bounded<MOST> {
+    const EXPECTED: &'static str = match MOST {
+        10_000 => "a whole number from 1 to 10000",
+        100_000 => "a whole number from 1 to 100000",
+        _ => "a whole number that is not too large",
+    };
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().filter(|count| (1..=MOST).contains(count)).map(Self)
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        let count = u32::try_from(integer(value)?).ok()?;
+        (1..=MOST).contains(&count).then_some(Self(count))
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
+    }
+}
+
+/// Yes or no as laravel-streamer's configuration has it: its environment variable is read by PHP's `env()`, and both sides
+/// read the same variable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PhpBool(pub(crate) bool);
+
+impl Value for PhpBool {
+    const EXPECTED: &'static str = "true or false";
+    const EMPTY_MEANS_SOMETHING: bool = true;
+
+    /// What `env()` makes of the text, as a condition: `false`, `null`, `empty` (each also in parentheses), `0` and nothing
+    /// at all are false; everything else is true, also `no` and `off`.
+    fn from_text(text: &str) -> Option<Self> {
+        let word = text.to_ascii_lowercase();
+        if ["false", "(false)", "null", "(null)", "empty", "(empty)"].contains(&word.as_str()) {
+            return Some(Self(false));
+        }
+        let unquoted = ['"', '\'']
+            .iter()
+            .find_map(|quote| text.strip_prefix(*quote)?.strip_suffix(*quote));
+        let text = unquoted.unwrap_or(text);
+        Some(Self(!text.is_empty() && text != "0"))
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        value.as_bool().map(Self)
     }
 
     fn show(&self) -> String {
@@ -200,4 +273,41 @@ fn integer(value: &DeValue<'_>) -> Option<i64> {
 /// The parser of a flag, for clap.
 pub(crate) fn flag<V: Value>(text: &str) -> Result<V, String> {
     V::from_text(text).ok_or_else(|| format!("expected {}", V::EXPECTED))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn yes_and_no_are_what_php_makes_of_them() {
+        for (text, expected) in [
+            ("true", true),
+            ("(true)", true),
+            ("TRUE", true),
+            ("false", false),
+            ("(false)", false),
+            ("False", false),
+            ("null", false),
+            ("(null)", false),
+            ("empty", false),
+            ("", false),
+            ("0", false),
+            ("1", true),
+            ("no", true),
+            ("off", true),
+            ("\"false\"", true),
+            ("''", false),
+        ] {
+            assert_eq!(PhpBool::from_text(text), Some(PhpBool(expected)), "{text}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_bounds() {
+        assert_eq!(Workers::from_text("10000"), Some(Bounded(10_000)));
+        for text in ["0", "10001", "1000000000", "-1", ""] {
+            assert_eq!(Workers::from_text(text), None, "{text}");
+        }
+    }
 }

@@ -4,24 +4,25 @@ use std::{io, time::Duration};
 
 use futures_util::FutureExt as _;
 use tokio::{
-    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader},
     process::{ChildStdin, ChildStdout},
     time::timeout,
 };
 
-use super::{command::Program, group::Group, last_words::LastWords};
-use crate::output;
+use super::{
+    command::Program,
+    group::{PATIENCE, Process},
+    last_words::LastWords,
+};
+use crate::terminal;
 
 /// The longest answer that is read.
-const LONGEST_ANSWER: u64 = 64 * 1024;
+const LONGEST_ANSWER: usize = 64 * 1024;
 /// How much of what is not an answer is quoted.
 const QUOTED: usize = 200;
-/// How long a program gets to end after its input ended, and again after it was asked to.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(super) struct Child {
-    process: tokio::process::Child,
-    group: Group,
+    process: Process,
     input: ChildStdin,
     answers: BufReader<ChildStdout>,
     errors: LastWords,
@@ -32,15 +33,15 @@ pub(super) type Answer = Result<(), String>;
 
 impl Child {
     pub(super) fn start(program: &Program) -> io::Result<Self> {
-        let (mut process, group) = program.start()?;
-        let (Some(input), Some(answers), Some(errors)) =
-            (process.stdin.take(), process.stdout.take(), process.stderr.take())
-        else {
+        let mut process = program.start()?;
+        let streams = process
+            .child()
+            .map(|child| (child.stdin.take(), child.stdout.take(), child.stderr.take()));
+        let Some((Some(input), Some(answers), Some(errors))) = streams else {
             return Err(io::Error::other("its standard streams could not be had"));
         };
         Ok(Self {
             process,
-            group,
             input,
             answers: BufReader::new(answers),
             errors: LastWords::of(&program.name, errors),
@@ -55,7 +56,7 @@ impl Child {
             Some(Ok([])) => Err("it ended".to_owned()),
             Some(Ok(said)) => Err(format!(
                 "it wrote without being asked: {}",
-                output::beginning(said, QUOTED)
+                terminal::beginning(said, QUOTED)
             )),
             Some(Err(error)) => Err(format!("its output cannot be read: {error}")),
         }
@@ -73,32 +74,50 @@ impl Child {
                 .obituary(&format!("it could not be given the message: {error}"))
                 .await);
         }
-        let mut line = Vec::new();
-        if let Err(error) = (&mut self.answers)
-            .take(LONGEST_ANSWER)
-            .read_until(b'\n', &mut line)
-            .await
-        {
-            return Err(format!("the program's answer could not be read: {error}"));
-        }
+        let (line, whole) = match self.answer().await {
+            Ok(answer) => answer,
+            Err(error) => return Err(format!("the program's answer could not be read: {error}")),
+        };
         if line.is_empty() {
             return Err(self.obituary("its output was closed").await);
         }
-        parse(&line).ok_or_else(|| {
+        let answer = match whole {
+            true => parse(&line),
+            false => parse_cut(&line),
+        };
+        answer.ok_or_else(|| {
             format!(
                 "the program answered neither {{\"ok\":true}} nor {{\"error\":\"text\"}} but: {}",
-                output::beginning(&line, QUOTED)
+                terminal::beginning(&line, QUOTED)
             )
         })
+    }
+
+    /// A line, and whether that is all of it: of a longer one the beginning is kept, and the rest is read and thrown away.
+    async fn answer(&mut self) -> io::Result<(Vec<u8>, bool)> {
+        let mut line = Vec::new();
+        let mut whole = true;
+        loop {
+            let read = self.answers.fill_buf().await?;
+            if read.is_empty() {
+                return Ok((line, whole));
+            }
+            let end = read.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(read.len(), |end| end + 1);
+            let room = LONGEST_ANSWER.saturating_sub(line.len());
+            line.extend_from_slice(&read[..taken.min(room)]);
+            whole &= taken <= room;
+            self.answers.consume(taken);
+            if end.is_some() {
+                return Ok((line, whole));
+            }
+        }
     }
 
     /// Why there was no answer: usually because the program ended.
     async fn obituary(&mut self, otherwise: &str) -> String {
         match timeout(Duration::from_secs(1), self.process.wait()).await {
-            Ok(Ok(status)) => {
-                self.group.ended();
-                format!("the program ended before it answered ({status})")
-            }
+            Ok(Ok(status)) => format!("the program ended before it answered ({status})"),
             _ => format!("the program did not answer: {otherwise}"),
         }
     }
@@ -106,27 +125,40 @@ impl Child {
     /// What it said last on stderr, after it ended or was given up.
     pub(super) async fn last_words(self) -> String {
         // The pipe closes when the process is gone.
-        drop((self.process, self.group, self.input));
+        drop((self.process, self.input));
         let words = self.errors.all().await;
         words
             .lines()
             .last()
-            .map(|line| output::beginning(line.as_bytes(), QUOTED))
+            .map(|line| terminal::beginning(line.as_bytes(), QUOTED))
             .unwrap_or_default()
+    }
+
+    /// Asks it to end, and waits until it has ended or was killed.
+    pub(super) async fn give_up(self) {
+        drop(self.input);
+        self.process.end().await;
     }
 
     /// Ends it in good order: its input ends; then it is asked to end; then it is killed.
     pub(super) async fn end(mut self) {
         drop(self.input);
         if timeout(PATIENCE, self.process.wait()).await.is_err() {
-            self.group.terminate();
-            if timeout(PATIENCE, self.process.wait()).await.is_err() {
-                return; // dropping the group kills it
-            }
+            self.process.end().await;
         }
-        self.group.ended();
         self.errors.all().await;
     }
+}
+
+/// An answer of which only the beginning was kept: an error that is too long is cut, and is an error all the same.
+fn parse_cut(line: &[u8]) -> Option<Answer> {
+    let text = String::from_utf8_lossy(line);
+    let text = text.trim_end_matches('\u{fffd}');
+    // The cut may have gone through an escape, `\u12` for example.
+    let ends = text.char_indices().rev().map(|(at, _)| at).take(12);
+    ends.filter_map(|end| parse(format!("{}\"}}", &text[..end]).as_bytes()))
+        .map(|answer| answer.map_err(|error| error + "… (the answer was longer than 64 KiB and was cut)"))
+        .next()
 }
 
 fn parse(line: &[u8]) -> Option<Answer> {
@@ -140,7 +172,27 @@ fn parse(line: &[u8]) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{parse, parse_cut};
+
+    #[test]
+    fn a_cut_answer_is_the_answer() {
+        let long = "x".repeat(1000);
+        for cut in [
+            format!("{{\"error\":\"{long}"),
+            format!("{{\"error\":\"{long}\\u12"),
+            format!("{{\"error\":\"{long}\\"),
+        ] {
+            let Some(Err(error)) = parse_cut(cut.as_bytes()) else {
+                panic!("{cut} is no answer");
+            };
+            assert!(error.starts_with("xxx") && error.ends_with("was cut)"), "{error}");
+        }
+        assert_eq!(
+            parse_cut(format!("{{\"ok\":true,\"note\":\"{long}").as_bytes()),
+            Some(Ok(()))
+        );
+        assert_eq!(parse_cut(long.as_bytes()), None);
+    }
 
     #[test]
     fn only_the_two_answers_are_answers() {

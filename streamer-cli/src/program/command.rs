@@ -8,9 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::process::{Child, Command};
+use streamer::ListenerError;
+use tokio::process::Command;
 
-use super::group::{Group, Groups};
+use super::group::{Groups, Process};
 
 /// A program with how to start it.
 #[derive(Debug)]
@@ -69,9 +70,18 @@ impl Program {
         ))
     }
 
+    /// The failure of a program that could not be started. Its arguments are not quoted: they may hold secrets.
+    pub(super) fn cannot_start(&self, error: &io::Error) -> ListenerError {
+        let program = match self.shell {
+            true => "/bin/sh",
+            false => self.command.first().map_or("", String::as_str),
+        };
+        ListenerError::new(format!("the program {program} could not be started: {error}"))
+    }
+
     /// Starts the program with all three standard streams piped, in a process group of its own: the Ctrl-C that asks us to
     /// stop must not hit a program that is at work on a message.
-    pub(super) fn start(&self) -> io::Result<(Child, Group)> {
+    pub(super) fn start(&self) -> io::Result<Process> {
         let mut command = if self.shell {
             let mut command = Command::new("/bin/sh");
             command.arg("-c").args(&self.command);
@@ -96,12 +106,9 @@ impl Program {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // It ends in good order; where the runtime is gone first, it must not stay.
             .kill_on_drop(true);
-        #[cfg(unix)]
-        command.process_group(0);
-        let child = command.spawn()?;
-        let group = self.groups.add(child.id());
-        Ok((child, group))
+        self.groups.start(&mut command)
     }
 }
 

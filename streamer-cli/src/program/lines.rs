@@ -69,10 +69,7 @@ impl Lines {
         }
         Child::start(&self.program).map_err(|error| {
             self.lost();
-            ListenerError::new(format!(
-                "the program {} could not be started: {error}",
-                self.program.command.join(" ")
-            ))
+            self.program.cannot_start(&error)
         })
     }
 
@@ -104,7 +101,8 @@ impl Listener for Lines {
             Some(limit) => match timeout(limit, asked).await {
                 Ok(answer) => answer,
                 Err(_) => {
-                    drop(child);
+                    // Its late answer must not meet the next attempt.
+                    child.give_up().await;
                     self.lost();
                     return Err(too_late(limit));
                 }

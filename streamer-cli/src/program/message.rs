@@ -14,16 +14,14 @@ impl Listener for OnePerMessage {
         let Self(program) = self;
         let mut line = message.to_json();
         line.push('\n');
-        let (mut process, mut group) = program.start().map_err(|error| {
-            ListenerError::new(format!(
-                "the program {} could not be started: {error}",
-                program.command.join(" ")
-            ))
-        })?;
+        let mut process = program.start().map_err(|error| program.cannot_start(&error))?;
+        let streams = process
+            .child()
+            .map(|child| (child.stdin.take(), child.stdout.take(), child.stderr.take()));
+        let (input, output, errors) = streams.unwrap_or_default();
         // What it prints must not mix with what we print for programs; it goes to the log.
-        let _printed = process.stdout.take().map(|output| LastWords::of(&program.name, output));
-        let errors = process.stderr.take().map(|output| LastWords::of(&program.name, output));
-        let input = process.stdin.take();
+        let _printed = output.map(|output| LastWords::of(&program.name, output));
+        let errors = errors.map(|output| LastWords::of(&program.name, output));
         let work = async {
             if let Some(mut input) = input {
                 // A program that does not read its input is free not to: its exit code decides.
@@ -32,11 +30,17 @@ impl Listener for OnePerMessage {
             process.wait().await
         };
         let status = match program.timeout {
-            Some(limit) => timeout(limit, work).await.map_err(|_| too_late(limit))?,
+            Some(limit) => match timeout(limit, work).await {
+                Ok(status) => status,
+                Err(_) => {
+                    // The next attempt must not meet this one.
+                    process.end().await;
+                    return Err(too_late(limit));
+                }
+            },
             None => work.await,
         };
         let status = status.map_err(|error| ListenerError::new(format!("the program was lost: {error}")))?;
-        group.ended();
         if status.success() {
             return Ok(());
         }

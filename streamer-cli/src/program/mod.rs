@@ -23,7 +23,7 @@ use streamer::ListenerError;
 /// The failure of a program that took longer than it may.
 fn too_late(limit: Duration) -> ListenerError {
     ListenerError::new(format!(
-        "the program did not finish within {}; it was killed (`timeout` says how long it may take)",
+        "the program did not finish within {}; it was ended (`timeout` says how long it may take)",
         humantime::format_duration(limit)
     ))
 }

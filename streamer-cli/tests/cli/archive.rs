@@ -78,12 +78,9 @@ fn messages_are_archived_looked_at_and_restored() {
             &emitted[0],
             "--yes",
         ]);
-        let line = format!(
-            "Message [{}] has been restored to the 'order.placed' stream as [",
-            emitted[0]
-        );
+        let line = format!("Successfully restored [order.placed][{}] message. New ID: ", emitted[0]);
         assert!(restored.starts_with(&line), "{restored}");
-        assert!(restored.ends_with("Total of 1 messages restored.\n"), "{restored}");
+        assert!(restored.ends_with("Total of 1 message restored.\n"), "{restored}");
         let all = bench.ok(&["streamer:archive:restore", "--all", "--no-interaction", "--json"]);
         assert!(
             all.ends_with("{\"report\":\"total\",\"restored\":2,\"failed\":0}\n"),
@@ -97,11 +94,12 @@ fn messages_are_archived_looked_at_and_restored() {
             "--older_than",
             "0 seconds",
             "--quiet",
+            "-n",
         ]);
         snapshot(&text, |text| {
             insta::with_settings!({
             prepend_module_to_snapshot => false,
-            filters => vec![(r"created: \d+", "created: SECONDS"), (r"hash: [0-9a-f]{64}", "hash: HASH")],
+            filters => vec![(r"\d{4}-\d\d-\d\dT[0-9:.]+Z", "TIME"), (r"created: \d+", "created: SECONDS"), (r"hash: [0-9a-f]{64}", "hash: HASH")],
         }, { insta::assert_snapshot!("archive", text) });
         });
     }
@@ -121,7 +119,9 @@ fn what_a_group_still_needs_is_kept_and_told() {
             "{\"report\":\"total\",\"processed\":2,\"dry_run\":true,\"streams\":{\"order.placed\":{\"removed\":2,\
              \"too_young\":0,\"undelivered\":1,\"pending\":0,\"conflicts\":0}}}"
         );
-        let text = shown(&bench, &emitted, &purge) + &shown(&bench, &emitted, &[&purge[..], &["--force"]].concat());
+        let text = shown(&bench, &emitted, &purge)
+            + &shown(&bench, &emitted, &[&purge[..], &["--yes"]].concat())
+            + &shown(&bench, &emitted, &[&purge[..], &["--force", "--yes"]].concat());
         snapshot(
             &text,
             |text| insta::with_settings!({prepend_module_to_snapshot => false}, { insta::assert_snapshot!("purge", text) }),

@@ -139,7 +139,7 @@ fn a_wrong_environment_is_named_without_its_text() {
     let stderr = String::from_utf8(output.stderr).unwrap();
     assert_eq!(
         stderr,
-        "error: the environment variable STREAMER_WORKERS must be a whole number of at least 1\n"
+        "error: the environment variable STREAMER_WORKERS must be a whole number from 1 to 10000\n"
     );
 }
 

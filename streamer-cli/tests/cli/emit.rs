@@ -83,7 +83,7 @@ fn what_cannot_be_emitted_is_named() {
     let mut all = String::new();
     for arguments in [
         &["emit", "a", "not json"][..],
-        &["emit", "a", "[1]"],
+        &["emit", "a", "7"],
         &["emit", "a", "@broken.json"],
         &["emit", "a", "@missing.json"],
         &["emit", "", "{}"],
@@ -118,8 +118,8 @@ fn a_bad_line_is_named_with_what_was_written_before_it() {
     let bench = Bench::new();
     for (bad, reason) in [
         ("{\"n\":", "is not JSON"),
-        ("7", "is not a JSON object"),
-        ("", "is empty"),
+        ("7", "is not a JSON object or list"),
+        ("nope", "is not JSON: expected"),
     ] {
         let lines: String = (1..700).map(|n| format!("{{\"n\":{n}}}\n")).collect();
         bench.write("orders.jsonl", &format!("{lines}{bad}\n{{\"n\":701}}\n"));
@@ -140,4 +140,59 @@ fn a_bad_line_is_named_with_what_was_written_before_it() {
         assert_eq!(stored[698]["data"]["n"], 699);
         assert_eq!(stored[699]["id"], last, "what follows a bad line must not be written");
     }
+}
+
+#[test]
+fn standard_input_is_read_where_it_is_one_and_never_taken_for_nothing() {
+    let bench = Bench::new();
+    let emitted = bench.run_with_input(&["emit", "a"], "{\"from\":\"file\"}");
+    assert_eq!(emitted.code, Some(0), "{emitted:?}");
+    assert_eq!(stored(&bench, "a", 1)[0]["data"]["from"], "file");
+    let empty = bench.run_with_input(&["emit", "a"], "  \n");
+    assert_eq!(empty.code, Some(2), "{empty:?}");
+    assert!(empty.stderr.contains("standard input is empty"), "{empty:?}");
+    let pipe = std::process::Command::new("sh")
+        .arg("-c")
+        .arg(format!(
+            "echo '{{\"from\":\"pipe\"}}' | {} emit b",
+            env!("CARGO_BIN_EXE_streamer")
+        ))
+        .env("STREAMER_URL", &bench.url)
+        .output()
+        .unwrap();
+    assert!(pipe.status.success(), "{pipe:?}");
+    assert_eq!(stored(&bench, "b", 1)[0]["data"]["from"], "pipe");
+}
+
+#[test]
+fn a_list_is_a_payload_as_in_php() {
+    let bench = Bench::on_redis();
+    let id = bench.emit("a", r#"["zero","one"]"#);
+    bench.run_with_input(&["emit", "a", "--lines"], "[1,2]\n\n{}\n[]\n");
+    let messages = stored(&bench, "a", 4);
+    assert_eq!(messages[0]["data"], serde_json::json!(["zero", "one"]));
+    assert_eq!(messages[1]["data"], serde_json::json!([1, 2]));
+    let raw = bench.redis.as_ref().unwrap().command(&["XRANGE", "a", &id, &id]);
+    assert!(raw.contains(r#"["zero","one"]"#), "{raw}");
+    let zero = bench.emit("z", r#"{"n":-0,"m":[-0]}"#);
+    let raw = bench.redis.as_ref().unwrap().command(&["XRANGE", "z", &zero, &zero]);
+    assert!(raw.contains(r#"{"n":0,"m":[0]}"#), "{raw}");
+}
+
+#[test]
+fn what_has_come_is_emitted_when_the_input_pauses() {
+    use std::io::Write as _;
+    let bench = Bench::new();
+    let mut command = bench.command(&["emit", "a", "--lines"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut input = child.stdin.take().unwrap();
+    input.write_all(b"{\"n\":1}\n\n{\"n\":2}\n").unwrap();
+    // It is still open: nothing but the pause says that this is all for now.
+    assert_eq!(stored(&bench, "a", 2)[1]["data"]["n"], 2);
+    input.write_all(b"{\"n\":3}\n").unwrap();
+    drop(input);
+    let ended = child.wait_with_output().unwrap();
+    let printed = String::from_utf8(ended.stdout).unwrap();
+    assert!(printed.starts_with("Emitted 3 events to 'a' in "), "{printed}");
 }

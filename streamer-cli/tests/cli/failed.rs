@@ -72,8 +72,8 @@ fn failures_are_listed_retried_and_forgotten(bench: Bench) {
     run(&["failed", "retry", "--all"]);
     run(&["failed", "list"]);
     run(&["failed", "list", "--json"]);
-    run(&["failed", "flush"]);
-    run(&["streamer:failed:flush"]);
+    run(&["failed", "flush", "--yes"]);
+    run(&["streamer:failed:flush", "--no-interaction"]);
     snapshot(&all, |all| insta::assert_snapshot!("failed", all));
 }
 
@@ -93,15 +93,15 @@ fn what_is_forgotten_or_flushed_leaves_the_list_and_stays_on_the_stream() {
     let id = bench.ok(&["failed", "list", "--json"]);
     let id = id.split('"').nth(3).unwrap().to_owned();
     assert_eq!(
-        bench.ok(&["failed", "forget", &id, "--receiver", "audit"]),
+        bench.ok(&["failed", "forget", &id, "--receiver", "audit", "--yes"]),
         "No messages to remove.\n"
     );
-    assert_eq!(bench.ok(&["failed", "forget", &id]), "Forgot 1 message.\n");
+    assert_eq!(bench.ok(&["failed", "forget", &id, "-y"]), "Forgot 1 message.\n");
     assert_eq!(
         bench.ok(&["failed", "flush", "--stream", "other"]),
         "No messages to remove.\n"
     );
-    assert_eq!(bench.ok(&["failed", "flush"]), "Flushed 2 messages.\n");
+    assert_eq!(bench.ok(&["failed", "flush", "--yes"]), "Flushed 2 messages.\n");
     assert_eq!(bench.ok(&["failed", "list"]), "No failed messages\n");
     // Another group still gets all of them.
     let listened = bench.ok(&["listen", "--all", "--group", "other", "--listen-timeout", "500"]);

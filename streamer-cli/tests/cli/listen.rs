@@ -130,3 +130,141 @@ fn a_group_divides_the_work() {
         by_two.len()
     );
 }
+
+#[test]
+fn a_listener_of_the_command_line_needs_no_configuration() {
+    let bench = Bench::new();
+    let id = bench.emit("order.placed", "{\"n\":1}");
+    let nothing = bench.run(&["listen", "order.placed", "--listen-timeout", "300"]);
+    assert_eq!(nothing.code, Some(2), "{nothing:?}");
+    for part in ["listen_and_fire", "--exec", "--webhook"] {
+        assert!(nothing.stderr.contains(part), "{nothing:?}");
+    }
+    let listened = bench.ok(&[
+        "listen",
+        "order.placed",
+        "--exec",
+        "cat > got; exit 0",
+        "--last-id",
+        "0",
+        "--listen-timeout",
+        "500",
+    ]);
+    assert_eq!(
+        listened,
+        format!("Processed message [{id}] on 'order.placed' stream by [exec] listener.\n")
+    );
+    assert!(bench.read("got").contains(&id));
+    let hook = bench.run(&["listen", "a", "--webhook", "ftp://example.com"]);
+    assert_eq!(hook.code, Some(2), "{hook:?}");
+}
+
+#[test]
+fn what_is_hardly_meant_is_worth_a_warning() {
+    let bench = bench();
+    bench.emit("a", "{}");
+    let warned = |more: &[&str]| {
+        let arguments = [&["listen", "a", "--listen-timeout", "200"], more].concat();
+        let ended = bench.run(&arguments);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended.stderr.matches("WARN").count()
+    };
+    assert_eq!(warned(&["--group", "g"]), 0);
+    assert_eq!(warned(&["--group", "g", "--reclaim", "60"]), 1);
+    assert_eq!(warned(&["--reclaim", "60s"]), 1);
+    assert_eq!(warned(&["--key", "id"]), 1);
+    assert_eq!(warned(&["--when", "at-once"]), 1);
+    assert_eq!(warned(&["--max-attempts", "3"]), 1);
+    assert_eq!(warned(&["--last-id", "99999999999999-0"]), 1);
+    // An empty name counts as not given, as in laravel-streamer.
+    assert_eq!(warned(&["--consumer="]), 0);
+    assert_eq!(warned(&["--group=", "--consumer="]), 0);
+}
+
+#[test]
+fn names_of_our_own_keys_are_refused_before_anything_breaks() {
+    for bench in [Bench::new(), Bench::on_redis()] {
+        for name in [
+            "failed_stream",
+            "failed_stream:details",
+            "{order.placed}:restored",
+            "{order.placed}:handled:g",
+            "{order.placed}:retry:g",
+        ] {
+            for command in [
+                &["emit", name, "{}"][..],
+                &["listen", name, "--exec", "true", "--listen-timeout", "100"],
+                &["tail", name],
+            ] {
+                if command[0] == "tail" && bench.redis.is_none() {
+                    continue;
+                }
+                let ended = bench.run(command);
+                assert_eq!(ended.code, Some(2), "{command:?}: {ended:?}");
+                assert!(ended.stderr.contains("give the event another name"), "{ended:?}");
+            }
+        }
+        // A history has the name of the event and of the resource.
+        bench.ok(&["emit", "user", "{}", "--identifier", "7"]);
+        let ended = bench.run(&["emit", "user-7", "{}"]);
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        assert!(
+            ended.stderr.contains("it may be the history of a resource"),
+            "{ended:?}"
+        );
+    }
+}
+
+#[test]
+fn a_service_goes_on_when_nobody_reads_its_output_and_does_not_end_well() {
+    let bench = bench();
+    bench.emit("a", "{}");
+    let mut command = bench.command(&["listen", "a", "--group", "g", "--listen-timeout", "2s"]);
+    let mut child = command.spawn().unwrap();
+    let mut output = child.stdout.take().unwrap();
+    std::io::Read::read_exact(&mut output, &mut [0; 10]).unwrap();
+    drop(output);
+    let ids = [1, 2, 3].map(|_| bench.emit("a", "{}"));
+    let ended = child.wait_with_output().unwrap();
+    let stderr = String::from_utf8(ended.stderr).unwrap();
+    assert_eq!(ended.status.code(), Some(1), "{stderr}");
+    assert!(stderr.contains("goes on without it"), "{stderr}");
+    assert!(stderr.contains("Messages: 4. Handled: 4."), "{stderr} {ids:?}");
+    assert!(bench.drained("a"));
+}
+
+#[test]
+fn one_binary_field_keeps_a_message_from_nobody() {
+    let bench = Bench::on_redis();
+    let redis = bench.redis.as_ref().unwrap();
+    redis.command(&[
+        "XADD",
+        "users",
+        "*",
+        "id",
+        "7",
+        "name",
+        "Ann",
+        "type",
+        "admin",
+        "created",
+        "2026-11-01",
+        "metadata",
+        "\u{81}",
+    ]);
+    bench.ok(&[
+        "listen",
+        "users",
+        "--exec",
+        "cat > got",
+        "--last-id",
+        "0",
+        "--listen-timeout",
+        "500",
+    ]);
+    let got: serde_json::Value = serde_json::from_str(&bench.read("got")).unwrap();
+    assert_eq!(
+        (&got["name"], &got["data"]["name"], &got["data"]["type"]),
+        (&"users".into(), &"Ann".into(), &"admin".into())
+    );
+}

@@ -185,3 +185,99 @@ fn a_program_that_ends_after_each_answer_loses_no_message() {
         });
     }
 }
+
+/// Notes that it was asked to end, and whether it was then left to finish.
+const POLITE: &str = "import signal, sys, time\n\
+    def asked(*_):\n    open('log', 'a').write('asked\\n')\n    time.sleep(0.2)\n    open('log', 'a').write('ended\\n')\n    sys.exit(1)\n\
+    signal.signal(signal.SIGTERM, asked)\n\
+    sys.stdin.readline()\n\
+    open('log', 'a').write('begun\\n')\n\
+    while True:\n    time.sleep(0.05)\n";
+
+#[test]
+fn a_program_is_asked_to_end_before_it_is_killed_in_both_modes() {
+    for mode in ["message", "lines"] {
+        let bench = bench(&format!(
+            "program = ['python3', 'polite.py']\nmode = '{mode}'\ntimeout = '1s'"
+        ));
+        bench.write("polite.py", POLITE);
+        bench.emit("a", "{}");
+        let ended = bench.listen_all(&[]);
+        assert!(ended.stdout.contains("did not finish within 1s"), "{ended:?}");
+        assert_eq!(bench.read("log"), "begun\nasked\nended\n", "{mode}");
+
+        // The same when the grace period runs out.
+        let bench = crate::program::bench(&format!("program = ['python3', 'polite.py']\nmode = '{mode}'"));
+        bench.write("polite.py", POLITE);
+        bench.emit("a", "{}");
+        let mut command = bench.command(&["listen", "a", "--group", "g"]);
+        command.env("STREAMER_GRACE", "100");
+        let listening = crate::bench::Running::start(command);
+        wait_until(|| (bench.read("log") == "begun\n").then_some(()));
+        listening.signal(rustix::process::Signal::TERM);
+        let ended = listening.end();
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert_eq!(bench.read("log"), "begun\nasked\nended\n", "{mode}: {ended:?}");
+    }
+}
+
+#[test]
+fn a_program_that_talks_without_end_fills_neither_the_log_nor_the_memory() {
+    let bench = bench("program = ['./loud.sh']\nmode = 'message'");
+    // 20 MB, in lines and in one.
+    bench.script(
+        "loud.sh",
+        "yes noise | head -c 10000000 >&2; head -c 10000000 /dev/zero >&2; exit 0",
+    );
+    bench.emit("a", "{}");
+    let ended = bench.listen_all(&[]);
+    assert!(ended.stdout.contains("Processed message"), "{}", ended.stdout);
+    assert!(ended.stderr.len() < 5_000_000, "{} bytes of log", ended.stderr.len());
+    assert!(ended.stderr.contains("bytes of its output are left out"));
+}
+
+#[test]
+fn as_the_first_process_it_reaps_what_programs_leave_behind() {
+    let bench = bench("program = ['./parent.sh']\nmode = 'message'");
+    bench.script(
+        "parent.sh",
+        "cat > /dev/null; (sleep 0.05 < /dev/null > /dev/null 2>&1 &); echo x >> ran; exit 0",
+    );
+    for _ in 0..10 {
+        bench.emit("a", "{}");
+    }
+    let listen = bench.command(&["listen", "a", "--group", "g"]);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["-pf", "--mount-proc"])
+        .arg(listen.get_program())
+        .args(listen.get_args());
+    command.current_dir(bench.path("")).env("STREAMER_URL", &bench.url);
+    command
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    let listening = crate::bench::Running::start(command);
+    let first = listening.child.id().to_string();
+    // The process that it started is ours, the first of its namespace.
+    let children = |pid: &str| {
+        let children = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
+        children.split_whitespace().map(str::to_owned).collect::<Vec<_>>()
+    };
+    let inner = wait_until(|| match listening_ended(&first) {
+        // Without the right to make namespaces there is nothing to see.
+        true => Some(None),
+        false => children(&first).first().cloned().map(Some),
+    });
+    let Some(inner) = inner else { return };
+    wait_until(|| (bench.read("ran").lines().count() == 10).then_some(()));
+    wait_until(|| children(&inner).is_empty().then_some(()));
+    let pid = rustix::process::Pid::from_raw(inner.parse().unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let ended = listening.end();
+    assert!(ended.stderr.contains("Handled: 10"), "{ended:?}");
+}
+
+fn listening_ended(pid: &str) -> bool {
+    !lives(pid)
+}

@@ -79,13 +79,15 @@ fn archived_messages_are_replayed_and_purged_ones_are_named() {
         bench.ok(&["archive", "--streams", "user", "--older-than", "0 seconds"]);
         let mut text = shown(&bench, &["replay", "user", "7"]);
         emit(&bench, r#"{"name":"Bob"}"#);
-        bench.ok(&["purge", "--streams", "user", "--older-than", "0 seconds"]);
+        bench.ok(&["purge", "--streams", "user", "--older-than", "0 seconds", "--yes"]);
         emit(&bench, r#"{"age":5}"#);
         for arguments in [
             &["replay", "user", "7"][..],
             &["replay", "user", "7", "--json"],
             &["history", "trim", "user", "7", "8"],
-            &["history", "trim", "user", "7", "--json"],
+            &["history", "trim", "user", "7", "8", "--dry-run"],
+            &["history", "trim", "user", "7", "8", "--yes"],
+            &["history", "trim", "user", "7", "--json", "--yes"],
             &["replay", "user", "7"],
             &["history", "trim", "user"],
         ] {

@@ -155,3 +155,100 @@ fn a_server_that_is_not_there_is_the_failure() {
     assert!(ended.stdout.contains(expected), "{ended:?}");
     assert!(!format!("{ended:?}").contains("hunter2"), "{ended:?}");
 }
+
+#[test]
+fn an_overloaded_server_is_left_alone_as_long_as_it_asks_for() {
+    let (url, requests) = server(&[
+        "429 Too Many Requests\r\nConnection: close\r\nRetry-After: 2\r\nContent-Length: 0\r\n\r\n",
+        DONE,
+    ]);
+    let bench = bench(&url, "retry = { attempts = 3, delay = '10ms', backoff = 'fixed' }");
+    bench.emit("a", "{}");
+    let mut listening = bench.start(&["listen", "a", "--group", "g", "--json"]);
+    let put_off: serde_json::Value = serde_json::from_str(&listening.wait_for("retry_later")).unwrap();
+    assert_eq!(put_off["delay_ms"], 2000, "{put_off}");
+    listening.wait_for("processed");
+    assert_eq!(requests.iter().take(2).count(), 2);
+}
+
+#[test]
+fn headers_come_from_the_file_the_environment_and_files() {
+    let (url, requests) = server(&[DONE]);
+    let bench = bench(
+        &url,
+        "headers = { X-Shop = '7', Authorization = { env = 'HOOK_AUTH' }, X-Key = { file = 'key.txt' } }",
+    );
+    bench.write("key.txt", "k-1\n");
+    bench.emit("a", "{}");
+    let missing = bench.run(&["listen", "a", "--last-id", "0"]);
+    assert_eq!(missing.code, Some(2), "{missing:?}");
+    assert!(missing.stderr.contains("HOOK_AUTH"), "{missing:?}");
+    let mut command = bench.command(&["listen", "a", "--last-id", "0", "--listen-timeout", "500"]);
+    let output = command.env("HOOK_AUTH", "Bearer x").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    let request = requests.recv().unwrap();
+    assert_eq!(
+        (
+            request.header("x-shop"),
+            request.header("authorization"),
+            request.header("x-key")
+        ),
+        (Some("7"), Some("Bearer x"), Some("k-1"))
+    );
+}
+
+#[test]
+fn redirects_are_followed_only_where_that_is_allowed() {
+    let (elsewhere, other_requests) = server(&[DONE]);
+    // The first server's own address is not known before it exists.
+    let same = "307 Temporary Redirect\r\nConnection: close\r\nLocation: /new\r\nContent-Length: 0\r\n\r\n";
+    let (url, requests) = server(Box::leak(Box::new([
+        same,
+        DONE,
+        &*Box::leak(
+            format!(
+                "307 Temporary Redirect\r\nConnection: close\r\nLocation: {elsewhere}\r\nContent-Length: 0\r\n\r\n"
+            )
+            .into_boxed_str(),
+        ),
+    ])));
+    let bench = bench(&url, "redirects = 'same-host'");
+    bench.emit("a", "{}");
+    bench.emit("a", "{}");
+    let printed = bench.listen_all(&[]).stdout;
+    assert!(printed.contains("Processed message"), "{printed}");
+    assert!(
+        printed.contains("redirects to another host are not followed"),
+        "{printed}"
+    );
+    let lines: Vec<_> = requests.iter().take(3).map(|request| request.line).collect();
+    assert_eq!(
+        lines,
+        ["POST /hook HTTP/1.1", "POST /new HTTP/1.1", "POST /hook HTTP/1.1"]
+    );
+    assert!(other_requests.try_recv().is_err(), "the body went to another host");
+}
+
+#[test]
+fn webhooks_that_hang_hold_up_nothing_else() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/", listener.local_addr().unwrap());
+    // It takes connections, by its backlog, and answers none.
+    let bench = Bench::new();
+    bench.script("ok.sh", "cat > /dev/null");
+    bench.write(
+        "streamer.toml",
+        &format!(
+            "[listen_and_fire]\nslow = ['hook']\nfast = ['it']\n[listeners.hook]\nwebhook = '{url}'\ntimeout = '30s'\n\
+             [listeners.it]\nprogram = ['./ok.sh']\nmode = 'message'\n"
+        ),
+    );
+    bench
+        .write("slow", &"{}\n".repeat(60))
+        .ok(&["emit", "slow", "--lines", "@slow"]);
+    let mut listening = bench.start(&["listen", "--all", "--group", "g", "--workers", "200", "--json"]);
+    listening.wait_for("started");
+    let id = bench.emit("fast", "{}");
+    listening.wait_for(&id);
+    drop(listener);
+}

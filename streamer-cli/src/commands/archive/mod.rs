@@ -9,7 +9,10 @@ pub(crate) mod sweep;
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt as _;
 use serde_json::json;
-use streamer::{EntryId, archive::ArchivedMessage};
+use streamer::{
+    EntryId,
+    archive::{ArchivedMessage, SqliteArchive},
+};
 
 use crate::{
     app::Session,
@@ -19,14 +22,14 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  streamer archive --streams order.placed,order.paid --older-than \"5 days\"
-  streamer archive --streams order.placed --older-than 2026-11-01 --dry-run
+  streamer archive --streams order.placed --older-than \"5 days\"
+  streamer archive --streams a,b --older-than 2026-11-01 --dry-run
   streamer archive list --stream order.placed
   streamer archive show order.placed 1795407980936-0
-  streamer archive restore --stream order.placed --id 1795407980936-0 --yes
+  streamer archive restore --stream order.placed --yes
   streamer archive migrate --print
 
-`archive_driver` and `archive_url` say where the archive is; see docs/archive.md.";
+`archive_driver` and `archive_url` say where the archive is: docs/archive.md.";
 
 /// Move old messages to the archive, look into it, and restore from it
 #[derive(Args, Debug)]
@@ -61,8 +64,24 @@ impl Archive {
     }
 }
 
+const LIST_EXAMPLES: &str = "\
+Examples:
+  streamer archive list --stream order.placed
+  streamer archive list --json | jq -r .id";
+
+const SHOW_EXAMPLES: &str = "\
+Examples:
+  streamer archive show order.placed 1795407980936-0
+  streamer archive show order.placed 1795407980936-0 --json";
+
+const MIGRATE_EXAMPLES: &str = "\
+Examples:
+  streamer archive migrate
+  streamer archive migrate --print";
+
 /// List what is in the archive, by stream and ID
 #[derive(Args, Debug)]
+#[command(after_help = LIST_EXAMPLES)]
 struct List {
     /// Only this stream's messages
     #[arg(long, value_name = "STREAM")]
@@ -71,7 +90,14 @@ struct List {
 
 impl List {
     async fn run(&self, session: &Session) -> Outcome {
-        let archive = session.archive().await?;
+        if !session.archive_is_there() {
+            if !session.json {
+                output::line("The archive has no such messages.")?;
+            }
+            tracing::warn!("the archive's file is not there: nothing was archived yet");
+            return Ok(Exit::Done);
+        }
+        let archive = session.archive_to_read().await?;
         let mut messages: futures_util::stream::BoxStream<'_, _> = match &self.stream {
             Some(stream) => Box::pin(archive.of_stream(stream.into())),
             None => Box::pin(archive.all()),
@@ -103,6 +129,7 @@ fn describe(message: &ArchivedMessage) -> String {
 
 /// Show one archived message
 #[derive(Args, Debug)]
+#[command(after_help = SHOW_EXAMPLES)]
 struct Show {
     /// The stream that it was on
     stream: String,
@@ -113,7 +140,7 @@ struct Show {
 impl Show {
     async fn run(&self, session: &Session) -> Outcome {
         let Self { stream, id } = self;
-        let archive = session.archive().await?;
+        let archive = session.archive_to_read().await?;
         let Some(message) = archive.find(&stream.into(), *id).await? else {
             return Err(missing(stream, *id, archive.location()));
         };
@@ -140,6 +167,7 @@ fn missing(stream: &str, id: EntryId, location: &str) -> Failure {
 
 /// Make the tables that the archive needs, where they are missing
 #[derive(Args, Debug)]
+#[command(after_help = MIGRATE_EXAMPLES)]
 struct Migrate {
     /// Print the statements, for whoever may run them
     #[arg(long)]
@@ -148,14 +176,15 @@ struct Migrate {
 
 impl Migrate {
     async fn run(&self, session: &Session) -> Outcome {
+        if self.print && session.config.settings.archive_driver.value == "sqlite" {
+            // Nothing is opened: that would make the file.
+            output::text(SqliteArchive::SCHEMA.trim_end())?;
+            return Ok(Exit::Done);
+        }
         let archive = session.archive().await?;
         if self.print {
-            output::line(
-                archive
-                    .schema()
-                    .unwrap_or("-- This archive needs no tables.")
-                    .trim_end(),
-            )?;
+            let schema = archive.schema().unwrap_or("-- This archive needs no tables.");
+            output::text(schema.trim_end())?;
             return Ok(Exit::Done);
         }
         archive.migrate().await?;

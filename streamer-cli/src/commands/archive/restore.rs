@@ -1,20 +1,22 @@
 //! `archive restore`: archived messages go back to their streams.
 
 use std::{
-    io::{self, IsTerminal as _, Write as _},
+    io,
     sync::{Arc, Mutex, PoisonError},
 };
 
 use clap::Args;
+use futures_util::TryStreamExt as _;
 use serde_json::json;
 use streamer::{
     EntryId, StreamName,
-    archive::{ArchivedMessage, Restore as Restoring, RestoreSummary, TransferError},
+    archive::{ArchiveStorage, ArchivedMessage, Restore as Restoring, RestoreSummary, TransferError},
 };
 
 use super::missing;
 use crate::{
     app::Session,
+    confirm::Confirm,
     exit::{Exit, Failure, Outcome},
     output,
 };
@@ -23,7 +25,7 @@ const EXAMPLES: &str = "\
 Examples:
   streamer archive restore --stream order.placed --id 1795407980936-0
   streamer archive restore --stream order.placed --yes
-  streamer archive restore --all --yes";
+  streamer archive restore --all --dry-run";
 
 /// Put archived messages back on their streams, where listeners get them again
 #[derive(Args, Debug)]
@@ -39,14 +41,19 @@ pub(crate) struct Restore {
     /// The one that had this ID there
     #[arg(long, value_name = "ID", requires = "stream")]
     id: Option<EntryId>,
-    /// Do not ask
-    #[arg(long, visible_alias = "no-interaction", short_alias = 'n')]
-    yes: bool,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl Restore {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        if !self.yes && !confirmed(self)? {
+        if self.confirm.is_dry_run() {
+            let archive = session.archive_to_read().await?;
+            return self.tell_what_would_happen(session, archive.as_ref()).await;
+        }
+        let which = self.which();
+        let what = format!("Restoring {which} gives them to their listeners again.");
+        if !self.confirm.ask(session, &what)? {
             output::line("Nothing was restored.")?;
             return Ok(Exit::Failed);
         }
@@ -75,57 +82,63 @@ impl Restore {
         let RestoreSummary { restored, failed } = summary;
         match session.json {
             true => output::json(&json!({"report": "total", "restored": restored, "failed": failed}))?,
-            false => output::line(format!("Total of {restored} messages restored."))?,
+            false => output::line(format!("Total of {} restored.", output::counted(restored, "message")))?,
         }
         match failed {
             0 => Ok(Exit::Done),
             _ => Err(Failure::failed(format!(
-                "{failed} messages could not be restored and are still in the archive"
+                "{} could not be restored and stayed in the archive",
+                output::counted(failed, "message")
             ))),
         }
+    }
+
+    /// What is to be restored, in words.
+    fn which(&self) -> String {
+        match (&self.stream, self.id) {
+            (Some(stream), Some(id)) => format!("message {id} of '{stream}'"),
+            (Some(stream), None) => format!("all archived messages of '{stream}'"),
+            _ => "all archived messages".to_owned(),
+        }
+    }
+
+    async fn tell_what_would_happen(&self, session: &Session, archive: &dyn ArchiveStorage) -> Outcome {
+        let mut count = 0_u64;
+        if let (Some(stream), Some(id)) = (&self.stream, self.id) {
+            count = u64::from(archive.find(&stream.into(), id).await?.is_some());
+        } else {
+            let mut messages: futures_util::stream::BoxStream<'_, _> = match &self.stream {
+                Some(stream) => Box::pin(archive.of_stream(stream.into())),
+                None => Box::pin(archive.all()),
+            };
+            while messages.try_next().await?.is_some() {
+                count += 1;
+            }
+        }
+        match session.json {
+            true => output::json(&json!({"report": "total", "restored": 0, "would_restore": count, "dry_run": true}))?,
+            false => output::line(format!("Would restore {}.", output::counted(count, "message")))?,
+        }
+        Ok(Exit::Done)
     }
 }
 
 /// Prints what became of a message.
 fn tell(message: &ArchivedMessage, new: Result<EntryId, &TransferError>, json: bool, quiet: bool) -> io::Result<()> {
     let ArchivedMessage { stream, id, .. } = message;
+    let archived = message.message();
+    let name = archived.name();
     match (new, json) {
         (Ok(_), _) if quiet => Ok(()),
         (Ok(new), true) => output::json(&json!({"report": "restored", "stream": stream, "original_id": id, "id": new})),
-        (Ok(new), false) => output::line(format!(
-            "Message [{id}] has been restored to the '{stream}' stream as [{new}]."
-        )),
+        // The first sentence of each is laravel-streamer's.
+        (Ok(new), false) => output::line(format!("Successfully restored [{name}][{id}] message. New ID: {new}")),
         (Err(error), true) => {
             output::json(&json!({"report": "failed", "stream": stream, "original_id": id, "error": error.to_string()}))
         }
         (Err(error), false) => output::line(output::styled(
-            &format!("Failed to restore [{id}] to the '{stream}' stream. Error: {error}"),
+            &format!("Failed to restore [{name}][{id}] message. Error: {error}"),
             "31",
         )),
     }
-}
-
-/// Asks whoever sits at the terminal.
-fn confirmed(restore: &Restore) -> Result<bool, Failure> {
-    if !io::stdin().is_terminal() {
-        return Err(Failure::usage(
-            "restoring gives messages to their listeners again: say --yes where nobody can be asked",
-        ));
-    }
-    let which = match (&restore.stream, restore.id) {
-        (Some(stream), Some(id)) => format!("message {id} of '{stream}'"),
-        (Some(stream), None) => format!("all archived messages of '{stream}'"),
-        _ => "all archived messages".to_owned(),
-    };
-    let mut stderr = io::stderr();
-    write!(
-        stderr,
-        "Restoring {which} gives them to their listeners again. Go on? [y/N] "
-    )?;
-    stderr.flush()?;
-    let mut answer = String::new();
-    io::stdin()
-        .read_line(&mut answer)
-        .map_err(|error| Failure::failed(format!("could not read the answer: {error}")))?;
-    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }

@@ -9,20 +9,22 @@ use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use streamer::{
-    EntryId, StreamName,
-    archive::{Fate, OlderThan, Sweep, SweepSummary},
+    EntryId, StreamName, Streamer,
+    archive::{Fate, HoldingGroup, OlderThan, Sweep, SweepSummary, holding_groups},
 };
 
 use crate::{
     app::Session,
+    confirm::Confirm,
     exit::{Exit, Failure, Outcome},
-    output,
+    listeners, names, output,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   streamer purge --streams order.placed --older-than \"2 weeks\"
-  streamer purge --streams order.placed,order.paid --older-than \"60 min\" --dry-run";
+  streamer purge --streams order.placed --older-than 2026-11-01 --dry-run
+  streamer purge --streams order.placed,order.paid --older-than 2w --yes";
 
 /// What `archive` and `purge` take.
 #[derive(Args, Debug)]
@@ -30,15 +32,19 @@ pub(crate) struct SweepArgs {
     /// The streams, separated by commas
     #[arg(long, value_name = "STREAMS", value_delimiter = ',', required = true)]
     streams: Vec<String>,
-    /// Messages created so long ago or earlier (`5 days`, `60 min`, `P5D`), or on this date or before it (`2026-11-01`)
+    /// Messages created so long ago or earlier (`5 days`, `60 min`, `P5D`), or on this date or before it (`2026-11-01`; UTC where it names no zone)
     #[arg(long, value_name = "AGE", required = true, alias = "older_than")]
     older_than: Option<OlderThan>,
-    /// Only tell what would happen
-    #[arg(long)]
-    dry_run: bool,
     /// Also what some group has not been delivered, or has not acknowledged
     #[arg(long)]
     force: bool,
+    // Not the struct `Confirm`: clap cannot leave out as a whole what has a part of its own.
+    /// Do not ask; needed where nobody can be asked
+    #[arg(short, long)]
+    yes: bool,
+    /// Only tell what would happen
+    #[arg(long)]
+    dry_run: bool,
 }
 
 /// Delete old messages for good
@@ -52,7 +58,7 @@ pub(crate) struct Purge {
 impl Purge {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
         let streamer = session.connect().await?;
-        self.sweep.run(session, &streamer, Sweep::purge(&streamer)).await
+        self.sweep.run(session, &streamer, Sweep::purge(&streamer), true).await
     }
 }
 
@@ -60,10 +66,13 @@ impl SweepArgs {
     pub(super) async fn archive(&self, session: &Session) -> Outcome {
         let streamer = session.connect().await?;
         let archive = session.archive().await?;
-        self.run(session, &streamer, Sweep::archive(&streamer, archive)).await
+        // What goes to this one is not kept.
+        let deletes = session.config.settings.archive_driver.value == "null";
+        self.run(session, &streamer, Sweep::archive(&streamer, archive), deletes)
+            .await
     }
 
-    async fn run(&self, session: &Session, streamer: &streamer::Streamer, sweep: Sweep) -> Outcome {
+    async fn run(&self, session: &Session, streamer: &Streamer, sweep: Sweep, deletes: bool) -> Outcome {
         let older_than = self.older_than.ok_or_else(|| Failure::usage("say --older-than what"))?;
         let streams = self
             .streams
@@ -72,19 +81,43 @@ impl SweepArgs {
             .filter(|stream| !stream.is_empty());
         let streams = streams.map(StreamName::from).collect::<Vec<_>>();
         let mut total = 0;
+        let known = listeners::names(&session.listeners, &session.config.definitions);
         for stream in &streams {
-            total += streamer.engine().len(stream).await?;
+            stream.check()?;
+            let length = streamer.engine().len(stream).await?;
+            if length == 0 && streamer.engine().info(stream).await?.is_none() {
+                let hint = names::hint(&stream.to_string(), known.iter().map(|(event, _)| event.as_str()));
+                tracing::warn!("there is no stream '{stream}'{hint}");
+            }
+            total += length;
         }
+        let confirm = Confirm::new(self.yes, self.dry_run);
+        if deletes && confirm.asks(session) {
+            let (mut count, mut parts) = (0, Vec::new());
+            for stream in &streams {
+                let looking = Sweep::purge(streamer).dry_run(true).force(self.force);
+                let removed = looking.run(stream, older_than).await?.removed;
+                count += removed;
+                parts.push(format!("{removed} on '{stream}'"));
+            }
+            let messages = output::counted(count, "message");
+            let what = format!("This deletes {messages} for good ({}).", parts.join(", "));
+            if count > 0 && !confirm.ask(session, &what)? {
+                output::line("Nothing was deleted.")?;
+                return Ok(Exit::Failed);
+            }
+        }
+        let dry_run = confirm.is_dry_run();
         let teller = Arc::new(Teller {
             json: session.json,
             quiet: session.quiet,
-            dry_run: self.dry_run,
+            dry_run,
             bar: progress(total, session.quiet),
             broken: Mutex::default(),
         });
         let telling = Arc::clone(&teller);
         let sweep = sweep
-            .dry_run(self.dry_run)
+            .dry_run(dry_run)
             .force(self.force)
             .on_message(move |stream, id, fate| telling.tell(stream, id, fate));
         let mut processed = 0;
@@ -98,27 +131,65 @@ impl SweepArgs {
             summaries.push((stream, summary));
         }
         teller.bar.finish_and_clear();
+        let mut held = Vec::new();
+        for (stream, summary) in &summaries {
+            if summary.undelivered + summary.pending > 0 {
+                let groups = holding_groups(streamer, stream).await?;
+                held.extend(groups.into_iter().map(|group| (stream.clone(), group)));
+            }
+        }
         if session.json {
+            for (stream, group) in &held {
+                let mut object = json!(group);
+                if let Some(object) = object.as_object_mut() {
+                    object.shift_insert(0, "report".to_owned(), json!("held"));
+                    object.shift_insert(1, "stream".to_owned(), json!(stream));
+                }
+                output::json(&object)?;
+            }
             let streams = summaries
                 .iter()
                 .map(|(stream, summary)| (stream.to_string(), json!(summary)));
             let streams = streams.collect::<serde_json::Map<_, _>>();
-            output::json(
-                &json!({"report": "total", "processed": processed, "dry_run": self.dry_run, "streams": streams}),
-            )?;
+            output::json(&json!({"report": "total", "processed": processed, "dry_run": dry_run, "streams": streams}))?;
             return Ok(Exit::Done);
         }
         for (stream, summary) in &summaries {
             if let Some(kept) = kept(stream, summary) {
                 output::line(kept)?;
             }
+            for (_, group) in held.iter().filter(|(held_on, _)| held_on == stream) {
+                output::line(format!("  Group {}", describe(group)))?;
+            }
         }
-        output::line(match self.dry_run {
-            true => format!("Total of {processed} messages would be processed."),
-            false => format!("Total of {processed} messages processed."),
+        let messages = output::counted(processed, "message");
+        output::line(match dry_run {
+            true => format!("Total of {messages} would be processed."),
+            false => format!("Total of {messages} processed."),
         })?;
         Ok(Exit::Done)
     }
+}
+
+/// A group that keeps messages on their stream, so that somebody can act.
+fn describe(group: &HoldingGroup) -> String {
+    let undelivered = match group.undelivered {
+        Some(0) => String::new(),
+        Some(undelivered) => format!("{undelivered} not yet delivered, "),
+        None => "an unknown number not yet delivered, ".to_owned(),
+    };
+    let pending = match group.pending {
+        0 => String::new(),
+        pending => format!("{pending} pending, "),
+    };
+    let idle = match group.idle_ms {
+        Some(idle) => {
+            let since = jiff::Timestamp::now() - jiff::SignedDuration::from_millis(i64::try_from(idle).unwrap_or(0));
+            format!("idle since {}", since.strftime("%Y-%m-%d %H:%M:%S UTC"))
+        }
+        None => "has no consumers".to_owned(),
+    };
+    format!("'{}': {undelivered}{pending}{idle}.", group.group)
 }
 
 /// Why messages that are old enough stay.

@@ -29,8 +29,11 @@ use crate::{
 
 const EXAMPLES: &str = "\
 Examples:
-  streamer demo                                  # on a temporary SQLite file; nothing else is needed
-  streamer demo --url redis://127.0.0.1:6379     # the same on Redis; it cleans up after itself";
+  streamer demo
+  streamer demo --url redis://127.0.0.1:6379
+
+Without --url it runs on a temporary SQLite file. On a store that is named it
+uses names of its own and cleans up after itself.";
 
 /// How long the whole may take before it is given up.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,7 +7,7 @@ use serde_json::json;
 use streamer::failed::FailedMessage;
 
 use super::store::Store;
-use crate::{exit::Failure, output};
+use crate::{exit::Failure, output, terminal::Shown};
 
 /// So many handled orders are shown at the beginning …
 const FIRST: u32 = 5;
@@ -38,7 +38,7 @@ impl Screen {
 
     pub(super) fn handled(&self, handled: u32, total: u32, id: &str, order: &str) -> Result<(), Failure> {
         if handled <= FIRST || handled.is_multiple_of((total / MORE).max(1)) {
-            self.line(&format!("  {} [{id}] {order}", output::styled("handled", "32")))?;
+            self.item("handled", "32", &format!("[{id}] {order}"))?;
         }
         if handled == FIRST {
             self.line("  …")?;
@@ -47,7 +47,7 @@ impl Screen {
     }
 
     pub(super) fn failed(&self, id: &str, error: &str) -> Result<(), Failure> {
-        self.line(&format!("  {}  [{id}] {error}", output::styled("failed", "31")))
+        self.item("failed", "31", &format!(" [{id}] {error}"))
     }
 
     pub(super) fn counts(
@@ -98,7 +98,7 @@ impl Screen {
     /// Commands that can be copied.
     pub(super) fn next_steps(&self, url: Option<&str>) -> Result<(), Failure> {
         let program = std::env::args().next().unwrap_or_else(|| "streamer".to_owned());
-        let url = url.map_or_else(|| "sqlite://shop.db".to_owned(), crate::config::without_password);
+        let url = url.map_or_else(|| "sqlite://shop.db".to_owned(), streamer::shown_url);
         self.line(&format!(
             "\nWhat to try next, in two terminals:\n\n  \
              {program} --url {url} tail order.placed\n  \
@@ -118,7 +118,14 @@ impl Screen {
 
     fn line(&self, text: &str) -> Result<(), Failure> {
         if !self.json && !self.quiet {
-            output::line(text)?;
+            output::text(text)?;
+        }
+        Ok(())
+    }
+
+    fn item(&self, what: &str, style: &str, text: &str) -> Result<(), Failure> {
+        if !self.json && !self.quiet {
+            output::line(Shown::line(" ").and(output::styled(what, style)).and(text))?;
         }
         Ok(())
     }

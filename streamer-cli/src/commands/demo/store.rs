@@ -9,7 +9,7 @@ use streamer::{
 };
 use tempfile::TempDir;
 
-use crate::{config::without_password, exit::Failure};
+use crate::exit::Failure;
 
 pub(super) struct Store {
     pub(super) streamer: Streamer,
@@ -52,7 +52,7 @@ impl Store {
     pub(super) fn shown(&self) -> String {
         match self.folder {
             Some(_) => format!("{} (temporary)", self.url),
-            None => without_password(&self.url),
+            None => streamer::shown_url(&self.url),
         }
     }
 

@@ -1,4 +1,6 @@
 //! `emit --lines`: one event for each line, in chunks, so that a file of any size needs little memory.
+//!
+//! A thread reads lines, which may block; what has come is emitted as soon as no more comes for a moment.
 
 use std::{
     fs::File,
@@ -9,12 +11,13 @@ use std::{
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use streamer::{DynamicEvent, EmitAllError, EntryId, StreamName, Streamer, Trim};
+use tokio::{sync::mpsc, time::timeout};
 
-use super::{Emit, object};
+use super::{Emit, parsed};
 use crate::{
     app::Session,
     exit::{Exit, Failure, Outcome},
-    output,
+    output, terminal,
 };
 
 /// A chunk is emitted when it holds so many events …
@@ -23,6 +26,11 @@ const CHUNK_EVENTS: usize = 512;
 const CHUNK_BYTES: usize = 1 << 20;
 /// A longer line is refused; Redis takes no value longer than 512 MB.
 const LONGEST_LINE: u64 = 512 << 20;
+
+/// Lines that are read before they are asked for.
+const READ_AHEAD: usize = 32;
+/// What has come is emitted when no more comes for so long.
+const PAUSE: Duration = Duration::from_millis(20);
 
 type Input = Box<dyn io::BufRead + Send>;
 
@@ -45,7 +53,7 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
         let (events, name) = (written.events, &command.name);
         failure.text = failure
             .text
-            .map(|text| format!("{text}; {events} events were written to '{name}' before"));
+            .map(|text| format!("{text}; {} written to '{name}' before", were(events)));
         return Err(failure);
     }
     let seconds = began.elapsed().as_secs_f64();
@@ -64,45 +72,69 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
             .map(|(first, last)| format!(", from {first} to {last}"))
             .unwrap_or_default();
         output::line(format!(
-            "Emitted {events} events to '{}' in {seconds:.2} s ({rate}/s){range}.",
+            "Emitted {} to '{}' in {seconds:.2} s ({rate}/s){range}.",
+            output::counted(events, "event"),
             command.name
         ))?;
     }
     Ok(Exit::Done)
 }
 
+fn were(events: u64) -> String {
+    match events {
+        1 => "1 event was".to_owned(),
+        _ => format!("{events} events were"),
+    }
+}
+
 async fn run(
     command: &Emit,
     streamer: &Streamer,
-    mut input: Input,
+    input: Input,
     from: &str,
     bar: &ProgressBar,
     written: &mut Written,
 ) -> Result<(), Failure> {
-    let mut line = Vec::new();
+    let mut lines = read_lines(input);
     let mut number = 0_u64;
     loop {
         let mut chunk = Vec::new();
+        // On which line each event of the chunk stands.
+        let mut places = Vec::new();
         let mut bytes = 0;
-        let first = number + 1;
         let mut end = None;
         while chunk.len() < CHUNK_EVENTS && bytes < CHUNK_BYTES {
-            line.clear();
-            let read = (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line);
-            let refused = match read {
-                Ok(0) => {
-                    end = Some(Ok(()));
-                    break;
-                }
-                Ok(_) => parse(&line),
-                Err(error) => Err(format!("could not be read: {error}")),
+            let next = match chunk.is_empty() {
+                true => lines.recv().await,
+                false => match timeout(PAUSE, lines.recv()).await {
+                    Ok(next) => next,
+                    Err(_) => break,
+                },
+            };
+            let Some(read) = next else {
+                end = Some(Ok(()));
+                break;
             };
             number += 1;
+            let (line, payload) = match read {
+                Ok(line) if line.trim_ascii().is_empty() => {
+                    bytes += line.len();
+                    continue;
+                }
+                Ok(line) => {
+                    let payload = parse(&line);
+                    (line, payload)
+                }
+                Err(error) => (Vec::new(), Err(format!("could not be read: {error}"))),
+            };
             bytes += line.len();
-            match refused {
-                Ok(payload) => chunk.push(DynamicEvent::new(&command.name, payload).with_kind(command.kind.clone())),
+            match payload {
+                Ok(payload) => {
+                    chunk.push(DynamicEvent::new(&command.name, payload).with_kind(command.kind.clone()));
+                    places.push(number);
+                }
                 Err(reason) => {
-                    let quoted = output::beginning(&line, 60);
+                    let quoted = terminal::beginning(&line, 60);
                     end = Some(Err(Failure::failed(format!(
                         "line {number} of {from} {reason} (`{quoted}`)"
                     ))));
@@ -111,7 +143,7 @@ async fn run(
             }
         }
         // What came before a bad line is written; the line is named, and nothing after it is written.
-        send(command, streamer, &chunk, first, from, written).await?;
+        send(command, streamer, &chunk, &places, from, written).await?;
         bar.inc(bytes as u64);
         bar.set_message(written.events.to_string());
         if let Some(end) = end {
@@ -120,20 +152,34 @@ async fn run(
     }
 }
 
-fn parse(line: &[u8]) -> Result<serde_json::Map<String, serde_json::Value>, String> {
-    let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
-    if text.trim().is_empty() {
-        return Err("is empty".to_owned());
-    }
-    object(text)
+/// Reads lines on a thread of its own, no faster than they are taken. It ends with the input, after an error, or when
+/// nobody wants more.
+fn read_lines(mut input: Input) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+    let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    std::thread::spawn(move || {
+        loop {
+            let mut line = Vec::new();
+            let read = (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line);
+            let failed = read.is_err();
+            if matches!(read, Ok(0)) || sender.blocking_send(read.map(|_| line)).is_err() || failed {
+                return;
+            }
+        }
+    });
+    receiver
 }
 
-/// Emits a chunk whose first event stands on line `first`.
+fn parse(line: &[u8]) -> Result<serde_json::Value, String> {
+    let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
+    parsed(text)
+}
+
+/// Emits a chunk; `places` says on which line each event stands.
 async fn send(
     command: &Emit,
     streamer: &Streamer,
     chunk: &[DynamicEvent],
-    first: u64,
+    places: &[u64],
     from: &str,
     written: &mut Written,
 ) -> Result<(), Failure> {
@@ -161,9 +207,12 @@ async fn send(
             return Err(Failure::failed("the batch was not written as a whole"));
         };
         let mut failure = super::failure(&error);
-        let line = first + position as u64;
+        let line = places.get(position).copied().unwrap_or_default();
         let unsure = if unsure > 0 {
-            format!("; {unsure} events from this line on may have been written")
+            format!(
+                "; {} from this line on may have been written",
+                output::counted(unsure as u64, "event")
+            )
         } else {
             String::new()
         };

@@ -7,14 +7,14 @@ use std::io::Read as _;
 use clap::Args;
 use serde_json::{Map, Value, json};
 use streamer::{
-    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, Trim, engine::EngineErrorKind,
+    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, StreamName, Trim,
     message::payload_from_text,
 };
 
 use crate::{
     app::Session,
     config::Flags,
-    exit::{Exit, Failure, Outcome},
+    exit::{Exit, Failure, Outcome, exit_of},
     output,
 };
 
@@ -22,9 +22,9 @@ const EXAMPLES: &str = "\
 Examples:
   streamer emit order.placed '{\"id\": 123, \"total\": 9.99}'
   streamer emit order.placed @order.json --type command
-  curl -s https://example.com/order | streamer emit order.placed -
-  streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7   # for `replay user.changed 7`
-  streamer emit order.placed --lines @orders.jsonl        # one JSON object a line
+  echo '{\"id\": 123}' | streamer emit order.placed
+  streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7
+  streamer emit order.placed --lines @orders.jsonl
   streamer emit order.placed --lines < orders.jsonl
 
 The ID of the new entry is printed.";
@@ -35,7 +35,8 @@ The ID of the new entry is printed.";
 pub(crate) struct Emit {
     /// The event's name: the stream it goes to
     name: String,
-    /// The payload: JSON, `@FILE`, or `-` for stdin [default: an empty one; with --lines stdin]
+    /// The payload: a JSON object or list, `@FILE`, or `-` for stdin [default: stdin where it is a pipe or a file, else an
+    /// empty one]
     #[arg(value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
     /// Its type: event, notification, command or any other text
@@ -53,7 +54,7 @@ pub(crate) struct Emit {
     /// Which resource it is about, for `replay`
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
     identifier: Option<String>,
-    /// Emit one event for each line, a JSON object, of FILE or stdin
+    /// Emit one event for each line of FILE or stdin, a JSON object or list; empty lines are skipped
     #[arg(long)]
     lines: bool,
 }
@@ -67,6 +68,7 @@ impl Emit {
         if self.name.is_empty() {
             return Err(Failure::usage("an event needs a name"));
         }
+        StreamName::from(&self.name).check()?;
         if self.lines {
             return lines::emit(self, session).await;
         }
@@ -92,13 +94,18 @@ impl Emit {
         Ok(Exit::Done)
     }
 
-    fn payload(&self) -> Result<Map<String, Value>, Failure> {
+    fn payload(&self) -> Result<Value, Failure> {
         let (text, from) = match self.payload.as_deref() {
-            None => return Ok(Map::new()),
-            Some("-") => {
+            None if !is_input() => return Ok(Value::Object(Map::new())),
+            None | Some("-") => {
                 let mut text = String::new();
                 let read = std::io::stdin().lock().read_to_string(&mut text);
                 read.map_err(|error| Failure::failed(format!("could not read the payload from stdin: {error}")))?;
+                if text.trim().is_empty() {
+                    return Err(Failure::usage(
+                        "standard input is empty; an event without a payload is written as '{}'",
+                    ));
+                }
                 (text, "stdin".to_owned())
             }
             Some(text) => match text.strip_prefix('@') {
@@ -110,15 +117,32 @@ impl Emit {
                 None => (text.to_owned(), "the command line".to_owned()),
             },
         };
-        object(&text).map_err(|reason| Failure::usage(format!("the payload from {from} {reason}")))
+        parsed(&text).map_err(|reason| Failure::usage(format!("the payload from {from} {reason}")))
     }
 }
 
-/// A payload from its text; the error completes "the payload …".
-fn object(text: &str) -> Result<Map<String, Value>, String> {
+/// Whether somebody gives us something on standard input: a pipe, a file or a socket. A terminal and /dev/null do not.
+fn is_input() -> bool {
+    #[cfg(unix)]
+    {
+        let kind = rustix::fs::fstat(std::io::stdin()).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
+        matches!(
+            kind,
+            Ok(rustix::fs::FileType::Fifo | rustix::fs::FileType::RegularFile | rustix::fs::FileType::Socket)
+        )
+    }
+    #[cfg(not(unix))]
+    {
+        use std::io::IsTerminal as _;
+        !std::io::stdin().is_terminal()
+    }
+}
+
+/// A payload from its text: an object, or a list, which PHP has as well. The error completes "the payload …".
+fn parsed(text: &str) -> Result<Value, String> {
     match payload_from_text(text.as_bytes()) {
-        Ok(Value::Object(object)) => Ok(object),
-        Ok(_) => Err("is not a JSON object; write {\"name\": value, …}".to_owned()),
+        Ok(payload @ (Value::Object(_) | Value::Array(_))) => Ok(payload),
+        Ok(_) => Err("is not a JSON object or list; write {\"name\": value, …}".to_owned()),
         Err(DecodeError::Undecodable(reason)) => Err(format!("is not JSON: {reason}")),
         Err(error) => Err(format!("is not JSON: {error}")),
     }
@@ -141,9 +165,7 @@ fn new_id(text: &str) -> Result<NewId, String> {
 
 fn failure(error: &EmitError) -> Failure {
     let exit = match error.kind() {
-        EmitErrorKind::Engine(EngineErrorKind::Connection | EngineErrorKind::Unavailable | EngineErrorKind::Moved) => {
-            Exit::Unreachable
-        }
+        EmitErrorKind::Engine(kind) => exit_of(kind),
         _ => Exit::Failed,
     };
     Failure {

@@ -1,0 +1,47 @@
+//! Values that are almost certainly mistakes, by one rule.
+//!
+//! Times are milliseconds where no unit is written, and a person who writes `reclaim = 60` means seconds. So a time
+//! below [`SUSPICIOUS`] that was not the default is worth a warning, for every setting that is a time.
+
+use std::time::Duration;
+
+use super::{Settings, Value as _, settings::Setting};
+
+/// A shorter time than this is hardly meant.
+const SUSPICIOUS: Duration = Duration::from_millis(100);
+
+/// A sentence for each time that is hardly meant.
+pub(crate) fn suspicious_times(settings: &Settings) -> Vec<String> {
+    let Settings {
+        reclaim,
+        listen_timeout,
+        read_wait,
+        grace,
+        ..
+    } = settings;
+    let times = [
+        ("reclaim", reclaim.value.0, reclaim.source_text()),
+        ("listen_timeout", listen_timeout.value.0, listen_timeout.source_text()),
+        ("read_wait", Some(read_wait.value), read_wait.source_text()),
+        ("grace", Some(grace.value), grace.source_text()),
+    ];
+    let short = |time: &Duration| !time.is_zero() && *time < SUSPICIOUS;
+    let times = times
+        .into_iter()
+        .filter_map(|(key, time, source)| Some((key, time.filter(short)?, source)));
+    times
+        .map(|(key, time, source)| {
+            let seconds = time.as_millis();
+            format!(
+                "`{key}` is {} ({source}); write {key} = \"{seconds}s\" if you mean seconds",
+                time.show()
+            )
+        })
+        .collect()
+}
+
+impl<V> Setting<V> {
+    fn source_text(&self) -> String {
+        self.source.to_string()
+    }
+}

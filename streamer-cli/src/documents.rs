@@ -1,0 +1,190 @@
+//! The documents say what the program does: their lists are compared with it. `UPDATE_DOCUMENTS=1` writes the generated ones.
+
+use std::{fmt::Write as _, fs, path::PathBuf};
+
+use clap::{Command, CommandFactory as _};
+
+use crate::{args::Cli, exit::Exit};
+
+fn path(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name)
+}
+
+fn read(name: &str) -> String {
+    fs::read_to_string(path(name)).unwrap_or_default()
+}
+
+/// Every command that can be run, with its path.
+fn commands(command: &Command, path: &str, all: &mut Vec<(String, Command)>) {
+    for inner in command
+        .get_subcommands()
+        .filter(|inner| !inner.is_hide_set() && inner.get_name() != "help")
+    {
+        let path = format!("{path} {}", inner.get_name()).trim().to_owned();
+        if inner.get_arguments().next().is_some() || inner.get_subcommands().next().is_none() {
+            all.push((path.clone(), inner.clone()));
+        }
+        commands(inner, &path, all);
+    }
+}
+
+fn all_commands() -> Vec<(String, Command)> {
+    let mut all = Vec::new();
+    commands(&Cli::command(), "", &mut all);
+    all
+}
+
+/// The options of every command, as a table.
+fn options() -> String {
+    let mut table = "| command | arguments | options |\n| --- | --- | --- |\n".to_owned();
+    for (path, command) in all_commands() {
+        let arguments = command.get_positionals().map(|argument| {
+            let name = argument
+                .get_value_names()
+                .and_then(|names| names.first())
+                .map(ToString::to_string);
+            let name = name.unwrap_or_else(|| argument.get_id().to_string().to_uppercase());
+            let name = name.replace('|', "\\|");
+            match argument.is_required_set() {
+                true => format!("`{name}`"),
+                false => format!("[`{name}`]"),
+            }
+        });
+        let options = command
+            .get_opts()
+            .chain(command.get_arguments().filter(|one| one.get_num_args().is_none()));
+        let mut options = options
+            .filter(|one| !one.is_hide_set() && !one.is_global_set())
+            .filter_map(|one| Some((one.get_long()?, one)))
+            .map(|(long, one)| {
+                let value = one.get_value_names().and_then(|names| names.first());
+                let value = value.filter(|_| one.get_action().takes_values());
+                value.map_or_else(|| format!("`--{long}`"), |value| format!("`--{long} {value}`"))
+            })
+            .collect::<Vec<_>>();
+        options.sort();
+        options.dedup();
+        let arguments = arguments.collect::<Vec<_>>().join(" ");
+        let _ = writeln!(table, "| `{path}` | {arguments} | {} |", options.join(", "));
+    }
+    table
+}
+
+#[test]
+fn the_options_in_the_documents_are_those_of_the_program() {
+    let page = read("cli.md");
+    let (before, rest) = page.split_once("<!-- options -->").expect("a place for the options");
+    let (there, after) = rest.split_once("<!-- /options -->").expect("its end");
+    let expected = format!("\n{}", options());
+    if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        let page = format!("{before}<!-- options -->{expected}<!-- /options -->{after}");
+        fs::write(path("cli.md"), page).expect("docs/cli.md can be written");
+        return;
+    }
+    assert_eq!(there, expected, "UPDATE_DOCUMENTS=1 writes it");
+}
+
+#[test]
+fn the_exit_codes_in_the_documents_are_those_of_the_program() {
+    let codes = [
+        Exit::Done,
+        Exit::Failed,
+        Exit::Usage,
+        Exit::Unreachable,
+        Exit::Archive,
+        Exit::Aborted,
+    ];
+    let codes = codes.map(|exit| (exit as u8).to_string());
+    let page = read("cli.md");
+    let section = page.split("## Exit codes").nth(1).unwrap_or_default();
+    let listed = section
+        .lines()
+        .filter_map(|line| line.strip_prefix("| ")?.split(' ').next());
+    let listed = listed.filter(|code| code.parse::<u8>().is_ok()).collect::<Vec<_>>();
+    assert_eq!(listed, codes);
+    let help = Cli::command()
+        .get_after_help()
+        .map(ToString::to_string)
+        .unwrap_or_default();
+    let listed = help
+        .lines()
+        .filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+    let listed = listed.filter(|code| code.parse::<u8>().is_ok()).collect::<Vec<_>>();
+    assert_eq!(listed, codes);
+}
+
+#[test]
+fn every_command_has_an_example_that_fits_80_columns() {
+    let mut wrong = Vec::new();
+    for (path, command) in all_commands() {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        if !help.contains("Examples:\n  ") {
+            wrong.push(format!("`{path}` has no example"));
+        }
+        let long = help.lines().filter(|line| line.chars().count() > 80);
+        wrong.extend(long.map(|line| format!("`{path}`: {line}")));
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_keys_of_a_listener_in_the_documents_are_those_of_the_program() {
+    let page = read("configuration.md");
+    let section = page
+        .split("## `[listeners.NAME]`")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next());
+    let listed = section.unwrap_or_default().lines();
+    let listed = listed.filter_map(|line| line.strip_prefix("| `")?.split('`').next());
+    let mut listed = listed.collect::<Vec<_>>();
+    listed.sort_unstable();
+    let mut keys = crate::config::listener_keys();
+    keys.sort_unstable();
+    assert_eq!(listed, keys);
+    let page = read("retry.md");
+    for key in crate::config::retry_keys() {
+        assert!(page.contains(&format!("| `{key}` |")), "docs/retry.md lacks {key}");
+    }
+}
+
+#[test]
+fn the_settings_in_the_documents_have_the_defaults_and_flags_of_the_program() {
+    let page = read("configuration.md");
+    let settings = crate::config::default_settings().expect("the defaults make sense");
+    let listen = all_commands()
+        .into_iter()
+        .find(|(path, _)| path == "listen")
+        .map(|(_, command)| command);
+    let listen = listen.expect("there is a command `listen`");
+    for row in settings.rows() {
+        let line = page
+            .lines()
+            .find(|line| line.starts_with(&format!("| `{}` |", row.key)));
+        // Before the first cell is nothing.
+        let cells = line
+            .unwrap_or_default()
+            .split('|')
+            .skip(1)
+            .map(str::trim)
+            .collect::<Vec<_>>();
+        let flag = format!("--{}", row.key.replace('_', "-"));
+        let has_flag = listen.get_opts().any(|one| one.get_long() == flag.strip_prefix("--"));
+        let documented = cells.get(2).copied().unwrap_or_default();
+        if has_flag {
+            assert_eq!(documented, format!("`{flag}`"), "{}", row.key);
+        }
+        let default = cells
+            .get(3)
+            .copied()
+            .unwrap_or_default()
+            .trim_matches('`')
+            .trim_matches('"');
+        let is = row.text.replace("1m", "60s");
+        let in_words = ["none", "no bound", "empty", "the group, `-`, 16 random characters"];
+        assert!(
+            default == is || in_words.contains(&default) && ["-", ""].contains(&&*is),
+            "{}: {default} and {is}",
+            row.key
+        );
+    }
+}

@@ -1,0 +1,153 @@
+//! What others wrote drives no terminal.
+
+use crate::bench::Bench;
+
+/// One of each class of what drives a terminal.
+const ESCAPES: [(&str, &str); 12] = [
+    ("CSI", "\u{1b}[31m\u{1b}[2J"),
+    ("OSC", "\u{1b}]0;title\u{7}"),
+    ("DCS", "\u{1b}P1$r\u{1b}\\"),
+    ("cursor", "\u{1b}[1A\u{1b}[K"),
+    ("C1 CSI", "\u{9b}31m"),
+    ("C1 OSC", "\u{9d}0;t\u{9c}"),
+    ("bell", "\u{7}"),
+    ("backspace", "ab\u{8}\u{8}"),
+    ("return", "a\rb"),
+    ("delete", "\u{7f}"),
+    ("right to left", "\u{202e}txt.exe\u{202c}"),
+    ("isolate", "\u{2066}x\u{2069}"),
+];
+
+fn check(what: &str, text: &str) {
+    let driving = |c: &char| {
+        c.is_control() && *c != '\n' && *c != '\t'
+            || ('\u{202a}'..='\u{202e}').contains(c)
+            || ('\u{2066}'..='\u{2069}').contains(c)
+    };
+    let found = text.chars().find(driving);
+    assert!(found.is_none(), "{what} prints {found:?}: {text:?}");
+}
+
+fn json(text: &str) -> String {
+    serde_json::to_string(text).unwrap()
+}
+
+/// A key in TOML, which takes no control character as it is.
+fn toml(text: &str) -> String {
+    let escaped = |c: char| match c {
+        '\\' => r"\\".to_owned(),
+        c if c.is_control() => format!("\\u{:04x}", u32::from(c)),
+        c => c.to_string(),
+    };
+    format!("\"{}\"", text.chars().map(escaped).collect::<String>())
+}
+
+#[test]
+fn no_escape_sequence_reaches_the_terminal_through_payloads_names_and_errors() {
+    for bench in [Bench::new(), Bench::on_redis()] {
+        bench.script(
+            "fail.py",
+            "exec python3 -c '\nimport sys, json\nfor line in sys.stdin:\n    message = json.loads(line)\n    \
+             sys.stderr.write(message[\"data\"][\"text\"] + \"\\n\"); sys.stderr.flush()\n    \
+             print(json.dumps({\"error\": message[\"data\"][\"text\"]}), flush=True)\n'",
+        );
+        let name = format!("name{}", ESCAPES.map(|(_, escape)| escape).concat());
+        bench.write(
+            "streamer.toml",
+            &format!(
+                "archive_url = 'sqlite://archive.db'\n[listen_and_fire]\na = ['it']\n{} = ['it']\n[listeners.it]\n\
+                 program = ['./fail.py']\n",
+                toml(&name)
+            ),
+        );
+        for (_, escape) in ESCAPES {
+            let payload = format!("{{\"text\":{}}}", json(&format!("before {escape} after\nnext line")));
+            bench.ok(&["emit", "a", &payload, "--type", escape, "--identifier", "7"]);
+            bench.ok(&["emit", &name, &payload]);
+        }
+        let mut shown = Vec::new();
+        let mut run = |arguments: &[&str]| {
+            let ended = bench.run(arguments);
+            check(&format!("{arguments:?}"), &ended.stdout);
+            check(&format!("{arguments:?} (log)"), &ended.stderr);
+            shown.push(ended.stdout.clone());
+            ended
+        };
+        let listened = run(&["listen", "--all", "--group", "g", "--listen-timeout", "1s", "-v"]);
+        assert_eq!(listened.stdout.matches("Listener error.").count(), 24, "{listened:?}");
+        assert!(listened.stdout.contains(r"\u{1b}[31m"), "{listened:?}");
+        run(&["list"]);
+        run(&["list", "--compact"]);
+        run(&["config"]);
+        run(&["failed", "list"]);
+        run(&["failed", "list", "--summary"]);
+        run(&["failed", "retry", "--all"]);
+        run(&["failed", "list", "--stream", &format!("{name}x")]);
+        let listed = bench.ok(&["failed", "list", "--json"]);
+        let first: serde_json::Value = serde_json::from_str(listed.lines().next().unwrap()).unwrap();
+        run(&["failed", "show", first["id"].as_str().unwrap()]);
+        run(&["replay", "a", "7"]);
+        run(&["replay", "a", "7", "--steps"]);
+        run(&["group", "list"]);
+        run(&["group", "list", &name]);
+        run(&["purge", "--streams", &name, "--older-than", "0s", "--dry-run"]);
+        run(&["failed", "flush", "--dry-run"]);
+        run(&["archive", "--streams", &format!("a,{name}"), "--older-than", "0s"]);
+        run(&["archive", "list"]);
+        let archived = bench.ok(&["archive", "list", "--json"]);
+        for line in archived.lines() {
+            let message: serde_json::Value = serde_json::from_str(line).unwrap();
+            run(&[
+                "archive",
+                "show",
+                message["stream"].as_str().unwrap(),
+                message["id"].as_str().unwrap(),
+            ]);
+        }
+        run(&["archive", "restore", "--all", "--yes"]);
+        run(&["emit", "a", &format!("{{\"x\":{}", ESCAPES[0].1)]);
+        run(&[&format!("no{}such", ESCAPES[0].1)]);
+        run(&["replay", "a", "7", "--until", ESCAPES[0].1]);
+        let mut tail = bench.start(&["tail", &format!("a,{name}"), "--last-id", "0"]);
+        for _ in 0..24 {
+            let line = tail.wait_for("after");
+            check("tail", &line);
+            assert!(line.contains("next line"), "{line}");
+        }
+        // JSON is exact.
+        let mut tail = bench.start(&["tail", "a", "--last-id", "0", "--json"]);
+        for (_, escape) in ESCAPES {
+            let line: serde_json::Value = serde_json::from_str(&tail.wait_for("{")).unwrap();
+            assert_eq!(line["data"]["text"], format!("before {escape} after\nnext line"));
+            assert_eq!(line["type"], escape);
+        }
+    }
+}
+
+#[test]
+fn an_error_of_a_megabyte_is_cut_in_a_table_and_whole_elsewhere() {
+    let bench = Bench::new();
+    bench.script("long.sh", "while read -r line; do cat answer; done");
+    bench.write("answer", &format!("{{\"error\":\"begin {}\"}}\n", "x".repeat(1 << 20)));
+    bench.write(
+        "streamer.toml",
+        "[listen_and_fire]\na = ['it']\n[listeners.it]\nprogram = ['./long.sh']\n",
+    );
+    let id = bench.emit("a", "{\"n\":1}");
+    let listened = bench.listen_all(&[]).stdout;
+    // The answer was longer than an answer may be: it is cut, and is no nonsense.
+    assert!(
+        listened.contains("Error: begin xxx") && listened.contains("was cut"),
+        "{}",
+        listened.len()
+    );
+    let table = bench.ok(&["failed", "list"]);
+    assert!(table.lines().all(|line| line.chars().count() < 400), "{table}");
+    assert!(
+        table.contains(&id) && table.contains("begin xxx") && table.contains('…'),
+        "{table}"
+    );
+    let shown = bench.ok(&["failed", "show", &id]);
+    assert!(shown.len() > 64 * 1000 && shown.contains("\"n\": 1"), "{}", shown.len());
+    assert!(bench.ok(&["failed", "list", "--json"]).len() > 64 * 1000);
+}
