@@ -44,7 +44,10 @@ pub use self::{
     entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
-    listen::{AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, Report, Start, Summary, When, Workers},
+    listen::{
+        AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report, Scope, Start, Summary, When,
+        Workers,
+    },
     listener::{
         Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners, Payload,
         RegisteredListener, RetryPolicy, State, StopHandle,

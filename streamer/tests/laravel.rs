@@ -375,7 +375,7 @@ async fn after_an_interruption_listening_goes_on_where_it_was_and_not_at_its_sta
     let listening = listening.on_report(move |report| {
         let _ = match report {
             Report::Processed { .. } => happened.send("processed"),
-            Report::Resumed => happened.send("resumed"),
+            Report::Resumed { .. } => happened.send("resumed"),
             _ => Ok(()),
         };
     });

@@ -3,6 +3,7 @@
 pub(crate) mod drain;
 mod embedded;
 mod emit;
+mod failing;
 mod flat;
 pub(crate) mod latency;
 mod streams;
@@ -16,6 +17,7 @@ pub(crate) fn all() -> Vec<Case> {
     let cases = [
         emit::cases(),
         drain::cases(),
+        failing::cases(),
         streams::cases(),
         latency::cases(),
         embedded::cases(),

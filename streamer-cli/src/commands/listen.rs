@@ -9,13 +9,14 @@ use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use streamer::{
-    AfterSuccess, Ended, KeepAlive, Key, Listeners, Report, StopHandle, StreamName, Streamer, Summary, When, Workers,
+    AfterSuccess, Ended, KeepAlive, Key, Listeners, OnNameInUse, Report, Scope, StopHandle, StreamName, Streamer,
+    Summary, When, Workers,
 };
 
 use super::start::{Start, start};
 use crate::{
     app::Session,
-    config::{Definition, Definitions, Flags, SettingFlags, Settings, Source, What, suspicious_times},
+    config::{Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, suspicious_times},
     exit::{Exit, Failure, Outcome},
     listeners, names, output,
 };
@@ -302,6 +303,11 @@ fn listening(streamer: &Streamer, listeners: Listeners, settings: &Settings) -> 
         .read_wait(settings.read_wait.value)
         .always_acknowledge(settings.always_acknowledge.value.0)
         .grace(settings.grace.value)
+        .poison(settings.poison.value.0.into())
+        .on_name_in_use(match settings.name_in_use.value {
+            NameInUse::Warn => OnNameInUse::Warn,
+            NameInUse::Refuse => OnNameInUse::Refuse,
+        })
         .workers(match (settings.workers.value.0 as usize, &settings.key.value) {
             (1, _) => Workers::InOrder,
             (count, None) => Workers::AtOnce(count),
@@ -353,17 +359,23 @@ impl Printer {
             Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => {
                 output::line(report.to_string())
             }
-            Report::Failed { .. } => output::line(output::styled(&report.to_string(), "31")),
+            Report::Failed { .. } | Report::Poison { .. } => output::line(output::styled(&report.to_string(), "31")),
             Report::RetryLater { .. } => output::line(output::styled(&report.to_string(), "33")),
             _ => Ok(()),
         };
         match report {
             Report::Processed { .. }
             | Report::Failed { .. }
+            | Report::Poison { .. }
             | Report::RetryLater { .. }
             | Report::Archived { .. }
             | Report::Purged { .. } => {}
-            Report::Gone { .. } | Report::LeaseLost { .. } | Report::Interrupted { .. } => tracing::warn!("{report}"),
+            Report::Gone { .. }
+            | Report::LeaseLost { .. }
+            | Report::Orphaned { .. }
+            | Report::Detached { .. }
+            | Report::NameInUse { .. }
+            | Report::Interrupted { .. } => tracing::warn!("{report}"),
             _ => tracing::info!("{report}"),
         }
         if let Err(error) = printed
@@ -428,17 +440,53 @@ fn as_json(report: &Report<'_>) -> Value {
         Report::Purged { stream, id } => json!({"report": "purged", "stream": stream, "id": id}),
         Report::Gone { stream, ids } => json!({"report": "gone", "stream": stream, "ids": ids}),
         Report::LeaseLost { stream, ids } => json!({"report": "lease_lost", "stream": stream, "ids": ids}),
-        Report::Interrupted { error, attempt, delay } => json!({
+        Report::Orphaned { stream, ids } => json!({"report": "orphaned", "stream": stream, "ids": ids}),
+        Report::Detached { stream, ids } => json!({"report": "detached", "stream": stream, "ids": ids}),
+        Report::NameInUse { stream, consumer, ids } => {
+            json!({"report": "name_in_use", "stream": stream, "consumer": consumer, "ids": ids})
+        }
+        Report::ConsumersRemoved { stream, names } => {
+            json!({"report": "consumers_removed", "stream": stream, "names": names})
+        }
+        Report::Poison { message, cut_off } => json!({
+            "report": "poison",
+            "stream": message.stream(),
+            "id": message.id(),
+            "cut_off": cut_off,
+        }),
+        Report::Interrupted {
+            scope,
+            error,
+            attempt,
+            delay,
+        } => json!({
             "report": "interrupted",
+            "scope": scope_as_json(scope).0,
+            "streams": scope_as_json(scope).1,
             "error": error.to_string(),
             "attempt": attempt,
             "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
         }),
-        Report::Resumed => json!({"report": "resumed"}),
+        Report::Resumed { scope } => json!({
+            "report": "resumed",
+            "scope": scope_as_json(scope).0,
+            "streams": scope_as_json(scope).1,
+        }),
         Report::GroupRecreated { stream, group, after } => {
             json!({"report": "group_recreated", "stream": stream, "group": group, "after": after})
         }
         Report::Stopping => json!({"report": "stopping"}),
         other => json!({"report": "other", "text": other.to_string()}),
+    }
+}
+
+/// A scope's name, and the streams that it is about, if it is not about all.
+fn scope_as_json(scope: &Scope) -> (&'static str, Option<&[StreamName]>) {
+    match scope {
+        Scope::Store => ("store", None),
+        Scope::Streams(streams) => ("streams", Some(streams)),
+        Scope::Settling(streams) => ("settling", Some(streams)),
+        Scope::Retention => ("retention", None),
+        _ => ("other", None),
     }
 }

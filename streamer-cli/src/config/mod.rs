@@ -22,7 +22,7 @@ pub(crate) use self::{
     retry::Retry,
     settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
     suspicious::suspicious_times,
-    value::{Batch, Bounded, Limit, LogFormat, PhpBool, Value, Workers, flag},
+    value::{Batch, Bounded, Limit, LogFormat, NameInUse, PhpBool, Value, Workers, flag},
 };
 use self::{
     file::{File, Table},

@@ -4,7 +4,12 @@ use std::{ffi::OsString, fmt, path::PathBuf, time::Duration};
 
 use clap::Args;
 
-use super::{Batch, Bounded, Limit, LogFormat, PhpBool, Value, Workers, file::Table, flag, value::Count};
+use super::{
+    Batch, Bounded, Limit, LogFormat, PhpBool, Value, Workers,
+    file::Table,
+    flag,
+    value::{Count, NameInUse, Number},
+};
 use crate::exit::Failure;
 
 /// A key of the configuration. Its environment variable is `STREAMER_` and the name in capitals.
@@ -61,6 +66,8 @@ settings! {
     workers: Workers = |_| Bounded(1);
     key: Option<String> = |_| None;
     listen_timeout: Limit = |_| Limit(None);
+    poison: Number = |_| Number(5);
+    name_in_use: NameInUse = |_| NameInUse::Warn;
     always_acknowledge: PhpBool = |_| PhpBool(true);
     read_wait: Duration = |_| Duration::from_secs(2);
     batch: Batch = |_| Bounded(512);
@@ -177,9 +184,16 @@ pub(crate) struct SettingFlags {
     /// With --workers: messages with the same value here (such as `order.id`) stay in order
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
-    /// End when no message came for so long: milliseconds or `30s` [default: never]
+    /// End when nothing came, ran or waited for a retry for so long: milliseconds or `30s` [default: never]
     #[arg(long, value_name = "MS", value_parser = flag::<Limit>, alias = "listen_timeout")]
     listen_timeout: Option<Limit>,
+    /// List a message as failed after the process ended so many times while it was handled; `0` never does
+    /// [default: 5]
+    #[arg(long, value_name = "N", value_parser = flag::<Number>)]
+    poison: Option<Number>,
+    /// When another process uses the same consumer name: `warn`, or `refuse` to start [default: warn]
+    #[arg(long, value_name = "CHOICE", value_parser = flag::<NameInUse>, alias = "name_in_use")]
+    name_in_use: Option<NameInUse>,
 }
 
 impl SettingFlags {
@@ -194,6 +208,8 @@ impl SettingFlags {
         flags.workers = self.workers;
         flags.key = given(self.key);
         flags.listen_timeout = self.listen_timeout;
+        flags.poison = self.poison;
+        flags.name_in_use = self.name_in_use;
     }
 }
 

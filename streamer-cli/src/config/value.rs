@@ -123,6 +123,30 @@ impl<const MOST: u32> Value for Bounded<MOST> {
     }
 }
 
+/// A whole number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Number(pub(crate) u32);
+
+impl Value for Number {
+    const EXPECTED: &'static str = "a whole number of at least 0";
+
+    fn from_text(text: &str) -> Option<Self> {
+        text.parse().ok().map(Self)
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        u32::try_from(integer(value)?).ok().map(Self)
+    }
+
+    fn show(&self) -> String {
+        self.0.to_string()
+    }
+
+    fn json(&self) -> serde_json::Value {
+        self.0.into()
+    }
+}
+
 /// Yes or no as laravel-streamer's configuration has it: its environment variable is read by PHP's `env()`, and both sides
 /// read the same variable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,6 +180,37 @@ impl Value for PhpBool {
 
     fn json(&self) -> serde_json::Value {
         self.0.into()
+    }
+}
+
+/// What to do when another process uses the consumer's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NameInUse {
+    Warn,
+    Refuse,
+}
+
+impl Value for NameInUse {
+    const EXPECTED: &'static str = "\"warn\" or \"refuse\"";
+
+    fn from_text(text: &str) -> Option<Self> {
+        match text {
+            "warn" => Some(Self::Warn),
+            "refuse" => Some(Self::Refuse),
+            _ => None,
+        }
+    }
+
+    fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        Self::from_text(value.as_str()?)
+    }
+
+    fn show(&self) -> String {
+        match self {
+            Self::Warn => "warn",
+            Self::Refuse => "refuse",
+        }
+        .to_owned()
     }
 }
 

@@ -53,7 +53,6 @@ pub(crate) fn snapshots(event: &str, identifier: &str) -> StreamName {
 /// message is acknowledged, or with the group's sweep once the entry is not pending any more; on Redis the whole hash
 /// expires 30 days after its last change (later where retries wait for longer), on the embedded engine it goes with its
 /// stream.
-#[allow(dead_code, reason = "used by the verbs of a delivery, which are being written")]
 pub(crate) fn retry_states(stream: &StreamName, group: &str) -> String {
     beside(stream, &format!("retry:{group}"))
 }

@@ -35,6 +35,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub(crate) use self::embedded::{decode_fields, encode_fields};
+pub(crate) use self::subscription::{
+    Begin, Close, DeferredBound, Deliveries, Delivery, DeliveryRef, End, Event, EventSink, Kept, Next, Retry, Scope,
+    Settled, Settlement, Settler, Spec, StreamSpec, SubscribeError, Subscription, WhyEnded, subscribe,
+};
 pub use self::{
     embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},

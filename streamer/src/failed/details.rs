@@ -47,6 +47,11 @@ impl Details {
         *self == Self::default()
     }
 
+    /// As the store keeps it; `None` when there is nothing to keep.
+    pub(crate) fn to_stored(&self) -> Option<Bytes> {
+        (!self.says_nothing()).then(|| self.to_text())
+    }
+
     pub(super) fn to_text(&self) -> Bytes {
         let mut object = Map::new();
         if !self.fields.is_empty() {

@@ -22,14 +22,13 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use super::{
     Details, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary, Skipped,
     clear::{After, Clear},
-    find, store,
+    find, retry_state, store,
 };
 use crate::{
     archive::ArchiveStorage,
     client::Streamer,
     engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, StreamName},
-    listen::progress,
     listener::{Context, Listeners, RegisteredListener, StopHandle},
     message::ReceivedMessage,
 };
@@ -349,7 +348,7 @@ impl Retry {
             // First, so that a crash in between leaves the record, which knows the groups.
             for group in &details.groups {
                 self.move_old_states(group, &stream).await?;
-                pass_over(progress::retried(engine, group, &stream, id, &failed.receiver, member).await)?;
+                pass_over(retry_state::retried(engine, group, &stream, id, &failed.receiver, member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;
             return Ok(Outcome::Retried(stream, id));
@@ -373,7 +372,7 @@ impl Retry {
         if again_member != *member {
             for group in &groups {
                 self.move_old_states(group, &stream).await?;
-                pass_over(progress::failed_again(engine, group, &stream, id, member, &again_member).await)?;
+                pass_over(retry_state::failed_again(engine, group, &stream, id, member, &again_member).await)?;
             }
             store::forget(engine, std::slice::from_ref(member)).await?;
         }

@@ -1,7 +1,7 @@
 //! Why a listening could not begin or go on.
 
 use crate::{
-    engine::{EngineError, EngineErrorKind},
+    engine::{EngineError, EngineErrorKind, SubscribeError},
     entry::StreamName,
 };
 
@@ -17,6 +17,9 @@ pub enum ListenError {
     /// An event was named that has no listener.
     #[error("There are no local listeners associated with '{0}' event in configuration.")]
     NoListeners(StreamName),
+    /// Listeners were registered in a way that cannot be meant ([`Listeners::mistakes`](crate::Listeners::mistakes)).
+    #[error("{0}")]
+    Mistake(String),
     /// An option makes no sense, or not together with another.
     #[error("{0}")]
     InvalidOption(&'static str),
@@ -24,7 +27,7 @@ pub enum ListenError {
     #[error("listening ended: {0}")]
     Engine(#[source] EngineError),
     /// A part of the listening panicked or ended too early: a stage, or an application's code that is no listener
-    /// (`on_report`, `permanent_if`, a `Key`, an `ArchiveStorage`). What was not settled can be claimed at once.
+    /// (`on_report`, `permanent_if`, a `Key`, an `ArchiveStorage`). Other consumers can claim at once what was not settled.
     #[error("listening ended: {stage} {text}")]
     Stage {
         /// Which part.
@@ -41,6 +44,33 @@ pub enum ListenError {
         #[source]
         error: EngineError,
     },
+    /// Another process uses the consumer's name, and [`OnNameInUse::Refuse`](super::OnNameInUse::Refuse) was asked for.
+    #[error(
+        "consumer '{consumer}' of group '{group}' is being used on stream '{stream}' by another process: give each \
+         process a name of its own, or none"
+    )]
+    NameInUse {
+        /// The stream on which that was seen.
+        stream: StreamName,
+        /// The group.
+        group: String,
+        /// The consumer.
+        consumer: String,
+    },
+}
+
+impl From<SubscribeError> for ListenError {
+    fn from(error: SubscribeError) -> Self {
+        match error {
+            SubscribeError::Engine(error) => Self::Engine(error),
+            SubscribeError::GaveUp { attempts, error } => Self::GaveUp { attempts, error },
+            SubscribeError::NameInUse { stream, member } => Self::NameInUse {
+                stream,
+                group: member.group,
+                consumer: member.consumer,
+            },
+        }
+    }
 }
 
 impl ListenError {

@@ -2,46 +2,47 @@
 //!
 //! # Layout
 //!
-//! Messages go one way, through bounded channels, in whole batches:
+//! The subscription ([`engine::subscription`](crate::engine)) owns every delivery until it is settled. Here messages go one
+//! way through tasks that each own their state, in whole batches over bounded channels:
 //!
-//! - `read`: asks the engine for messages, first this consumer's own pending ones, then those that others left idle,
-//!   then new ones; sees to groups, and to what to do when the store is away.
-//! - `appetite`: how many of them it asks for.
-//! - `queue`: hands messages to workers, in order, at once, or in order per key.
-//! - `work`: runs the listeners of a message and collects the outcome.
-//! - `settle`: records failures, *then* acknowledges, in batches.
-//! - `after`: what becomes of a message that was handled: it stays, or is archived or purged.
-//! - `lease`: what is in hand here, kept ours by renewing its claim, and handed back at the end.
-//! - `waiting`: messages whose listener failed and is tried again later; `progress`: what they achieved so far.
-//! - `run`: puts these together, and ends them in order; `supervisor`: owns their tasks, and says which one failed;
-//!   `guarded`: calls an application's code that is no listener.
+//! - `read`: takes deliveries from the subscription.
+//! - `dispatch`: hands messages to workers, in order, at once, or in order per key.
+//! - `work`: runs the listeners of a message; `outcome`: what came of it; `poison`: what is not run any more.
+//! - `settle`: gives outcomes to the subscription, many at a time.
+//! - `retention`: what becomes of a message that was handled: it stays, or is archived or purged.
 //!
-//! Beside them what an application touches: `options`, `report`, `error`. Listeners themselves are in
-//! [`listener`](crate::Listener), below this.
+//! Around them:
+//!
+//! - `run`: puts them together, and ends them in order; `supervisor`: owns the tasks, and says which one failed.
+//! - `plan`: what is to be done; it never changes, and every task has a reference to it.
+//! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
+//!
+//! What an application touches: `options`, `report`, `error`. Listeners themselves are in [`listener`](crate::Listener),
+//! below this.
 
-mod after;
-mod appetite;
+mod dispatch;
 mod error;
 mod guarded;
-mod lease;
 mod options;
-pub(crate) mod progress;
-mod queue;
+mod outcome;
+mod plan;
+mod poison;
 mod read;
 mod report;
+mod retention;
 mod run;
 mod settle;
 mod supervisor;
-mod waiting;
+mod trouble;
 mod work;
 
 use std::time::Duration;
 
 pub use self::{
-    after::{AfterSuccess, When},
     error::ListenError,
-    options::{KeepAlive, Key, Start, Workers},
-    report::{Ended, Report, Summary},
+    options::{KeepAlive, Key, OnNameInUse, Start, Workers},
+    report::{Ended, Report, Scope, Summary},
+    retention::{AfterSuccess, When},
 };
 use self::{options::Options, report::Reporter};
 use crate::{
@@ -155,13 +156,16 @@ impl Listening {
         self
     }
 
-    /// Ends when no message came for so long. Default: never.
+    /// Ends when so much time has passed since the last message was settled (or, before the first, since the listening
+    /// began), every stream answered a read with nothing, nothing is in flight and nothing waits for a retry here.
+    /// Default: never.
     pub fn listen_timeout(mut self, quiet: Duration) -> Self {
         self.options.listen_timeout = Some(quiet);
         self
     }
 
-    /// Goes on when the store comes back. Default: a failure of the store ends the listening.
+    /// Goes on when the store comes back, also when it is away at the start. Default: a failure of the store ends the
+    /// listening.
     pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
         self.options.keep_alive = Some(keep_alive);
         self
@@ -172,6 +176,22 @@ impl Listening {
     /// listeners that have not succeeded run again.
     pub fn always_acknowledge(mut self, always: bool) -> Self {
         self.options.always_acknowledge = always;
+        self
+    }
+
+    /// How many attempts at a message may be cut off because the process ended, before the message is listed as failed
+    /// and not handled any more ([`Report::Poison`]). Default: 5; 0: any number. Below 3 counts as 3: a message that
+    /// ends its process takes others with it that were read together with it, and only from the third time on it is known
+    /// which one ran. A message that waits for a retry has no more attempts than its listener's
+    /// [`RetryPolicy`](crate::RetryPolicy), if two or more were cut off.
+    pub fn poison(mut self, cut_off: u64) -> Self {
+        self.options.poison = cut_off;
+        self
+    }
+
+    /// What to do when another process uses the consumer's name in the group. Default: [`OnNameInUse::Warn`].
+    pub fn on_name_in_use(mut self, choice: OnNameInUse) -> Self {
+        self.options.on_name_in_use = choice;
         self
     }
 

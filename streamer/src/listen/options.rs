@@ -8,8 +8,8 @@ use std::{
     time::Duration,
 };
 
-use super::AfterSuccess;
-pub use crate::engine::KeepAlive;
+use super::{AfterSuccess, ListenError};
+pub use crate::engine::{KeepAlive, OnNameInUse};
 use crate::{entry::EntryId, message::ReceivedMessage};
 
 /// Where listening begins: without a group always, with a group when the group does not exist yet.
@@ -91,6 +91,8 @@ pub(super) struct Options {
     pub(super) always_acknowledge: bool,
     pub(super) grace: Duration,
     pub(super) after_success: Option<AfterSuccess>,
+    pub(super) poison: u64,
+    pub(super) on_name_in_use: OnNameInUse,
 }
 
 impl Default for Options {
@@ -109,6 +111,26 @@ impl Default for Options {
             always_acknowledge: true,
             grace: Duration::from_secs(30),
             after_success: None,
+            poison: 5,
+            on_name_in_use: OnNameInUse::Warn,
         }
+    }
+}
+
+impl Options {
+    /// Refuses what makes no sense.
+    pub(super) fn check(&self) -> Result<(), ListenError> {
+        let refused = if self.consumer.is_some() && self.group.is_none() {
+            "a consumer needs a group: name the group too"
+        } else if self.group.as_deref() == Some("") {
+            "a group needs a name"
+        } else if self.reclaim.is_some_and(|reclaim| reclaim.as_millis() < 3) {
+            "a reclaim time below 3 ms leaves no time to renew: make it longer"
+        } else if self.batch == 0 {
+            "a batch of 0 messages reads nothing: make it 1 or more"
+        } else {
+            return Ok(());
+        };
+        Err(ListenError::InvalidOption(refused))
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::sync::Notify;
 
-use super::{ListenError, guarded::guarded};
+use super::{ListenError, guarded::guarded, poison};
 use crate::{
     engine::EngineError,
     entry::{EntryId, StreamName},
@@ -94,8 +94,51 @@ pub enum Report<'a> {
         /// Its ID.
         id: EntryId,
     },
-    /// The store could not be reached or refused; there will be a new attempt.
+    /// Messages were pending with nobody although their leases were valid: somebody destroyed the group or deleted this
+    /// consumer. They are pending with this consumer again, and handled here.
+    Orphaned {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Their IDs.
+        ids: &'a [EntryId],
+    },
+    /// Messages were deleted from the stream, or trimmed, after they were delivered. They are handled here.
+    Detached {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Their IDs.
+        ids: &'a [EntryId],
+    },
+    /// Messages are pending under this consumer's name that this process was not delivered: another process uses the
+    /// name, and both may handle the same messages.
+    NameInUse {
+        /// The stream.
+        stream: &'a StreamName,
+        /// The consumer.
+        consumer: &'a str,
+        /// Their IDs.
+        ids: &'a [EntryId],
+    },
+    /// Consumers with a generated name that had nothing pending and did not read for long were removed from the group:
+    /// their processes have ended.
+    ConsumersRemoved {
+        /// The stream.
+        stream: &'a StreamName,
+        /// Their names.
+        names: &'a [String],
+    },
+    /// Attempts at a message were cut off too often, because the process ended: the message is listed as failed for each
+    /// listener that has not handled it, and does not come again ([`Listening::poison`](super::Listening::poison)).
+    Poison {
+        /// The message.
+        message: &'a ReceivedMessage,
+        /// How many attempts.
+        cut_off: u64,
+    },
+    /// The store or the archive could not be reached or refused; there will be a new attempt.
     Interrupted {
+        /// What does not go on.
+        scope: &'a Scope,
         /// Why.
         error: &'a EngineError,
         /// Which attempt comes, from 1 on.
@@ -103,8 +146,11 @@ pub enum Report<'a> {
         /// In how long.
         delay: Duration,
     },
-    /// Reading goes on after an interruption.
-    Resumed,
+    /// What was interrupted goes on.
+    Resumed {
+        /// What goes on.
+        scope: &'a Scope,
+    },
     /// A group had vanished and was made again.
     GroupRecreated {
         /// The stream.
@@ -118,11 +164,45 @@ pub enum Report<'a> {
     Stopping,
 }
 
+/// What an interruption holds up. Everything else goes on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Scope {
+    /// Reading, of all streams.
+    Store,
+    /// Reading, of these streams.
+    Streams(Vec<StreamName>),
+    /// Storing the outcomes of messages of these streams: they stay pending.
+    Settling(Vec<StreamName>),
+    /// Archiving or deleting messages that were handled.
+    Retention,
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Store => f.write_str("Listening"),
+            Self::Streams(streams) => write!(f, "Listening to {}", names(streams)),
+            Self::Settling(streams) => write!(f, "Settling messages of {}", names(streams)),
+            Self::Retention => f.write_str("Archiving or purging"),
+        }
+    }
+}
+
+fn names<T: ToString>(names: &[T]) -> String {
+    names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// `1 message`, `2 messages`.
+fn messages(count: usize) -> String {
+    format!("{count} {}", if count == 1 { "message" } else { "messages" })
+}
+
 impl fmt::Display for Report<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Started { streams, group } => {
-                let streams = streams.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let streams = names(streams);
                 match group {
                     Some((group, consumer)) => write!(f, "Listening to {streams} in group {group} as {consumer}."),
                     None => write!(f, "Listening to {streams}."),
@@ -170,7 +250,8 @@ impl fmt::Display for Report<'_> {
             } => {
                 write!(
                     f,
-                    "Claimed {count} messages on '{stream}' stream that another consumer left pending."
+                    "Claimed {} on '{stream}' stream that another consumer left pending.",
+                    messages(*count)
                 )
             }
             Self::Recovered {
@@ -180,29 +261,77 @@ impl fmt::Display for Report<'_> {
             } => {
                 write!(
                     f,
-                    "Took up {count} messages on '{stream}' stream that this consumer had left pending."
+                    "Took up {} on '{stream}' stream that this consumer had left pending.",
+                    messages(*count)
                 )
             }
             Self::Gone { stream, ids } => write!(
                 f,
-                "{} pending messages on '{stream}' stream were deleted before they were handled: {}.",
-                ids.len(),
+                "{} on '{stream}' stream that {} pending {} deleted before anybody handled {}: {}.",
+                messages(ids.len()),
+                was(ids),
+                was(ids),
+                if ids.len() == 1 { "it" } else { "them" },
                 list(ids)
             ),
             Self::LeaseLost { stream, ids } => write!(
                 f,
-                "{} messages on '{stream}' stream were claimed by another consumer while they waited here: {}.",
-                ids.len(),
+                "{} on '{stream}' stream {} claimed by another consumer while in flight here: {}.",
+                messages(ids.len()),
+                was(ids),
                 list(ids)
             ),
-            Self::Interrupted { error, attempt, delay } => {
+            Self::Orphaned { stream, ids } => write!(
+                f,
+                "{} on '{stream}' stream {} pending with nobody, because the group or the consumer was removed; handled \
+                 here: {}.",
+                messages(ids.len()),
+                was(ids),
+                list(ids)
+            ),
+            Self::Detached { stream, ids } => write!(
+                f,
+                "{} on '{stream}' stream {} deleted after delivery; handled here: {}.",
+                messages(ids.len()),
+                was(ids),
+                list(ids)
+            ),
+            Self::NameInUse { stream, consumer, ids } => write!(
+                f,
+                "Another process uses the consumer name {consumer}: {} on '{stream}' stream {} pending under this name \
+                 and unknown here: {}. Give each process a name of its own, or none.",
+                messages(ids.len()),
+                was(ids),
+                list(ids)
+            ),
+            Self::ConsumersRemoved {
+                stream,
+                names: consumers,
+            } => write!(
+                f,
+                "Removed consumers of ended processes from the group of '{stream}' stream: {}.",
+                names(consumers)
+            ),
+            Self::Poison { message, cut_off } => write!(
+                f,
+                "Message with ID {} on '{}' stream is listed as failed and will not be handled: {}.",
+                message.id(),
+                message.stream(),
+                poison::error(*cut_off)
+            ),
+            Self::Interrupted {
+                scope,
+                error,
+                attempt,
+                delay,
+            } => {
                 write!(
                     f,
-                    "Listening was interrupted: {error}. Attempt {attempt} in {} ms.",
+                    "{scope} was interrupted: {error}. Attempt {attempt} in {} ms.",
                     delay.as_millis()
                 )
             }
-            Self::Resumed => f.write_str("Listening again."),
+            Self::Resumed { scope } => write!(f, "{scope} goes on."),
             Self::GroupRecreated { stream, group, after } => {
                 write!(
                     f,
@@ -212,6 +341,10 @@ impl fmt::Display for Report<'_> {
             Self::Stopping => f.write_str("Stopping: finishing what runs."),
         }
     }
+}
+
+fn was(ids: &[EntryId]) -> &'static str {
+    if ids.len() == 1 { "was" } else { "were" }
 }
 
 /// The first few IDs.
@@ -283,6 +416,10 @@ impl Default for Reporter {
             | Report::RetryLater { .. }
             | Report::Gone { .. }
             | Report::LeaseLost { .. }
+            | Report::Orphaned { .. }
+            | Report::Detached { .. }
+            | Report::NameInUse { .. }
+            | Report::Poison { .. }
             | Report::Interrupted { .. } => {
                 tracing::warn!("{report}");
             }
@@ -317,6 +454,7 @@ pub enum Ended {
     Stopped,
     /// No message came for as long as [`Listening::listen_timeout`](super::Listening::listen_timeout) says.
     Quiet,
-    /// It was ended at once, or the grace period ran out: what was not finished stays pending.
+    /// It was ended at once, or the grace period ran out, or outcomes could not be stored after it was stopped: what was
+    /// not finished comes again.
     Aborted,
 }

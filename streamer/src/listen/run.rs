@@ -2,297 +2,271 @@
 
 use std::{
     pin::pin,
-    sync::{
-        Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    time::Duration,
+    sync::{Arc, atomic::Ordering},
 };
 
-use futures_util::future::try_join_all;
-use rand::{RngExt, distr::Alphanumeric};
 use tokio::{
-    sync::{mpsc, oneshot},
-    time::{sleep, timeout},
+    sync::{Notify, Semaphore, mpsc, oneshot},
+    time::sleep,
 };
 
 use super::{
-    Ended, ListenError, Listening, Report, Summary, When, after,
-    lease::{self, InHand},
-    options::Options,
-    queue, read,
-    report::Reporter,
-    settle,
+    Ended, ListenError, Listening, Report, Scope, Summary,
+    dispatch::{self, Queue},
+    plan::Plan,
+    read,
+    retention::Retention,
+    settle::Settling,
     supervisor::{Finished, Stage, Supervisor},
-    waiting::Waiting,
-    work,
+    work::{Counts, Worker},
 };
-use crate::{
-    engine::{Engine, EngineResult},
-    entry::StreamName,
-    listener::{Context, RegisteredListener, RetryPolicy},
-};
-
-/// How many streams are left at once.
-const LEFT_AT_ONCE: usize = 16;
-
-/// How long leaving a group may take at the end.
-const LEAVING: Duration = Duration::from_secs(5);
-
-/// What the stages of one listening share.
-#[derive(Debug)]
-pub(super) struct Shared {
-    /// What listeners are given; the stages take the stop handle from it too.
-    pub(super) context: Context,
-    pub(super) streams: Vec<ListenedStream>,
-    pub(super) group: Option<GroupMember>,
-    pub(super) options: Options,
-    pub(super) reporter: Reporter,
-    pub(super) in_hand: InHand,
-    pub(super) waiting: Waiting,
-    pub(super) counts: Counts,
-    /// Why the listening could not go on.
-    failure: Mutex<Option<ListenError>>,
-}
-
-/// A stream with the listeners of its event.
-#[derive(Debug)]
-pub(super) struct ListenedStream {
-    pub(super) name: StreamName,
-    pub(super) listeners: Vec<RegisteredListener>,
-    /// Whether one of them is tried again when it fails.
-    pub(super) retries: bool,
-}
-
-/// Who listens in a group.
-#[derive(Debug)]
-pub(super) struct GroupMember {
-    pub(super) group: String,
-    pub(super) consumer: String,
-}
-
-/// What was done so far.
-#[derive(Debug, Default)]
-pub(super) struct Counts {
-    pub(super) messages: AtomicU64,
-    pub(super) processed: AtomicU64,
-    pub(super) failed: AtomicU64,
-}
-
-impl Shared {
-    pub(super) fn engine(&self) -> &Arc<dyn Engine> {
-        self.context.streamer.engine()
-    }
-
-    /// Whether a message with a failed listener stays pending.
-    pub(super) fn keeps_failed_pending(&self) -> bool {
-        self.group.is_some() && !self.options.always_acknowledge
-    }
-
-    /// Whether it is kept what listeners achieved with a message that comes again.
-    pub(super) fn keeps_progress(&self, stream: usize) -> bool {
-        self.keeps_failed_pending() || self.streams[stream].retries
-    }
-
-    /// Ends the listening with an error.
-    pub(super) fn fail(&self, error: ListenError) {
-        self.failure
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get_or_insert(error);
-        self.context.stop.stop();
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failure.lock().unwrap_or_else(PoisonError::into_inner).is_some()
-    }
-}
+use crate::engine::{self, Close, End, Event, EventSink, Settlement, Settler, Subscription};
 
 /// See [`Listening::run`].
 pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
-    let shared = Arc::new(prepare(listening)?);
-    let (hand_over, queues) = queue::queues(&shared.options.workers);
-    let (outcomes, settled) = mpsc::channel(64);
+    let plan = Arc::new(Plan::new(listening)?);
+    let trouble = Arc::new(Notify::new());
+    let store: Arc<dyn engine::GroupStore> = plan.context.streamer.engine().clone();
+    let events = event_sink(&plan, &trouble);
+    let Subscription {
+        deliveries,
+        settler,
+        tasks,
+    } = engine::subscribe(store, plan.spec(), events);
 
-    // Each stage ends when the one before it has: the reader drops the queues, the workers drop their ends of
-    // `outcomes`, and settling ends the line.
+    // Each stage ends when the one before it has: reading drops the queues, the workers drop their ends of `outcomes`,
+    // and settling tells the retention stage.
     let mut supervisor = Supervisor::default();
-    supervisor.spawn(Stage::Read, read::read(Arc::clone(&shared), hand_over));
-    for queue in queues {
-        supervisor.spawn(Stage::Work, work::work(Arc::clone(&shared), queue, outcomes.clone()));
+    for task in tasks {
+        supervisor.spawn(Stage::Beside(task.name), async {
+            task.future.await?;
+            Ok(Finished::Other)
+        });
+    }
+    let (dispatcher, queues) = dispatch::queues(&plan.options.workers);
+    supervisor.spawn(Stage::Read, read::read(Arc::clone(&plan), deliveries, dispatcher));
+    let (outcomes, settled) = mpsc::channel(64);
+    let suspects = Arc::new(Semaphore::new(1));
+    let counts = queues.iter().map(|_| Arc::<Counts>::default()).collect::<Vec<_>>();
+    for (queue, counts) in queues.iter().zip(&counts) {
+        let worker = Worker {
+            plan: Arc::clone(&plan),
+            settler: settler.clone(),
+            queue: Arc::clone(queue),
+            suspects: Arc::clone(&suspects),
+            counts: Arc::clone(counts),
+        };
+        supervisor.spawn(Stage::Work, worker.work(outcomes.clone()));
     }
     drop(outcomes);
+    let retention = Retention::of(&plan);
     let (all_settled, sweep_on) = oneshot::channel::<()>();
-    let settling = settle::settle(Arc::clone(&shared), settled);
+    let settling = Settling {
+        plan: Arc::clone(&plan),
+        settler: settler.clone(),
+        retention: retention.clone(),
+        trouble,
+    };
     supervisor.spawn(Stage::Settle, async move {
-        let settled = settling.await;
-        drop(all_settled);
-        settled
+        let ended = settling.settle(settled).await;
+        // After an error nothing is swept any more.
+        ended.inspect(|_| drop(all_settled))
     });
-    let after = &shared.options.after_success;
-    if after
-        .as_ref()
-        .is_some_and(|after| after.when == When::AllGroupsAcknowledged)
-    {
-        supervisor.spawn(Stage::Retention, after::sweep_until(Arc::clone(&shared), sweep_on));
-    }
-    if let Some(reclaim) = shared.group.as_ref().and(shared.options.reclaim) {
-        let renewing = lease::renew(Arc::clone(&shared), reclaim);
-        supervisor.spawn(Stage::Beside("the lease task"), renewing);
+    if let Some(retention) = retention.filter(|retention| retention.after.waits()) {
+        supervisor.spawn(Stage::Retention, retention.sweep_until(sweep_on));
     }
 
-    let ended = supervise(&shared, &mut supervisor).await;
+    let Supervised {
+        ended,
+        is_unsettled,
+        mut error,
+    } = supervise(&plan, &settler, &queues, &mut supervisor).await;
+    let how = match &error {
+        _ if plan.context.stop.is_aborted() => Close::Aborted,
+        // Nobody runs any more what has no outcome, or one that could not be stored.
+        Some(_) => Close::Failed,
+        None if is_unsettled => Close::Failed,
+        None => Close::Orderly,
+    };
+    // What still runs is given up, before what it works on is given back.
+    supervisor.abort_stages().await;
+    match settler.close(how).await {
+        Ok(()) => {}
+        // Failures that were kept here for another attempt could not be listed.
+        Err(lost) if plan.member.is_none() => _ = error.get_or_insert(ListenError::Engine(lost)),
+        // What was not released can be claimed after the reclaim time.
+        Err(error) => tracing::warn!("could not leave the group in order: {error}"),
+    }
     supervisor.end().await;
-    if !shared.context.stop.is_aborted() {
-        if let Err(error) = settle::give_up_waiting(&shared).await {
-            shared.fail(error);
-        }
-        leave(&shared).await;
-    }
-
-    if let Some(error) = shared.failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
+    if let Some(error) = error {
         return Err(error);
     }
+    let sum = |of: fn(&Counts) -> u64| counts.iter().map(|counts| of(counts)).sum();
     Ok(Summary {
-        messages: shared.counts.messages.load(Ordering::Relaxed),
-        processed: shared.counts.processed.load(Ordering::Relaxed),
-        failed: shared.counts.failed.load(Ordering::Relaxed),
-        ended,
+        messages: sum(|counts| counts.messages.load(Ordering::Relaxed)),
+        processed: sum(|counts| counts.processed.load(Ordering::Relaxed)),
+        failed: sum(|counts| counts.failed.load(Ordering::Relaxed)),
+        ended: if is_unsettled { Ended::Aborted } else { ended },
     })
 }
 
-fn prepare(listening: Listening) -> Result<Shared, ListenError> {
-    let Listening {
-        streamer,
-        listeners,
-        events,
-        options,
-        stop,
-        reporter,
-    } = listening;
-    let mut names = match events.is_empty() {
-        true => listeners.all().map(|(event, _)| event.clone()).collect(),
-        false => events,
-    };
-    let mut known = std::collections::HashSet::new();
-    names.retain(|name| known.insert(name.clone()));
-    if names.is_empty() {
-        return Err(ListenError::NoEvents);
-    }
-    if options.consumer.is_some() && options.group.is_none() {
-        return Err(ListenError::InvalidOption(
-            "a consumer needs a group: name the group too",
-        ));
-    }
-    if options.reclaim.is_some_and(|reclaim| reclaim.as_millis() < 3) {
-        return Err(ListenError::InvalidOption(
-            "a reclaim time below 3 ms leaves no time to renew: make it longer",
-        ));
-    }
-    if options.group.as_deref() == Some("") {
-        return Err(ListenError::InvalidOption("a group needs a name"));
-    }
-    if options.batch == 0 {
-        return Err(ListenError::InvalidOption(
-            "a batch of 0 messages reads nothing: make it 1 or more",
-        ));
-    }
-    let streams = names.into_iter().map(|name| {
-        let listeners = listeners.of(&name).to_vec();
-        match listeners.is_empty() {
-            true => Err(ListenError::NoListeners(name)),
-            false => Ok(ListenedStream {
-                name,
-                retries: listeners
-                    .iter()
-                    .any(|one| one.retry().is_some_and(RetryPolicy::retries)),
-                listeners,
-            }),
-        }
-    });
-    let streams = streams.collect::<Result<Vec<_>, _>>()?;
-    let group = options.group.clone().map(|group| {
-        let consumer = options.consumer.clone().unwrap_or_else(|| default_consumer(&group));
-        GroupMember { group, consumer }
-    });
-    Ok(Shared {
-        context: Context { streamer, stop },
-        in_hand: InHand::new(streams.len()),
-        waiting: Waiting::default(),
-        streams,
-        group,
-        options,
-        reporter,
-        counts: Counts::default(),
-        failure: Mutex::default(),
-    })
+/// How the stages ended.
+struct Supervised {
+    ended: Ended,
+    /// Whether outcomes could not be stored.
+    is_unsettled: bool,
+    error: Option<ListenError>,
 }
 
-/// The group, `-` and 16 random characters, as laravel-streamer names its consumers.
-fn default_consumer(group: &str) -> String {
-    let random = rand::rng().sample_iter(Alphanumeric).take(16).map(char::from);
-    format!("{group}-{}", random.collect::<String>())
-}
-
-/// Waits for the stages to end. The first failure ends the listening as a stop does: what was begun is finished, what
-/// was not goes back.
-async fn supervise(shared: &Shared, supervisor: &mut Supervisor) -> Ended {
+/// Waits for the stages to end, or for the time when the listening has to be over. The first failure ends the listening
+/// as a stop does: what was begun is finished, what was not is released.
+async fn supervise(plan: &Plan, settler: &Settler, queues: &[Arc<Queue>], supervisor: &mut Supervisor) -> Supervised {
+    let stop = &plan.context.stop;
+    let mut stopped = pin!(stop.stopped());
     // The time to finish runs from the moment the end is asked for, through all stages.
-    let mut overdue = pin!(overdue(shared));
-    let mut ended = Ended::Stopped;
+    let mut grace = pin!(async {
+        stop.stopped().await;
+        sleep(plan.options.grace).await;
+    });
+    let mut is_stopping = false;
+    let mut supervised = Supervised {
+        ended: Ended::Stopped,
+        is_unsettled: false,
+        error: None,
+    };
     loop {
         let next = tokio::select! {
-            next = supervisor.next() => next,
-            error = shared.reporter.panicked() => Some(Err(error)),
-            () = &mut overdue => return Ended::Aborted,
+            next = supervisor.next() => match next {
+                Some(next) => Some(next),
+                None => return supervised,
+            },
+            error = plan.reporter.panicked() => Some(Err(error)),
+            () = &mut stopped, if !is_stopping => {
+                is_stopping = true;
+                settler.stop_reading();
+                if supervised.error.is_none() {
+                    plan.reporter.tell(&Report::Stopping);
+                }
+                continue;
+            }
+            () = stop.aborted() => None,
+            () = &mut grace => None,
         };
         match next {
-            Some(Ok(Finished::Read(why))) => ended = why,
+            Some(Ok(Finished::Read(why))) => supervised.ended = why,
+            Some(Ok(Finished::Settled { all })) => supervised.is_unsettled = !all,
             Some(Ok(Finished::Other)) => {}
-            Some(Err(error)) => shared.fail(error),
-            None => return ended,
+            Some(Err(error)) => {
+                tracing::debug!("a part of the listening failed: {error}");
+                supervised.error.get_or_insert(error);
+                stop.stop();
+                settler.stop_reading();
+            }
+            None => {
+                supervised.ended = Ended::Aborted;
+                return supervised;
+            }
+        }
+        if !supervisor.is_running(Stage::Read) && stop.is_stopped() {
+            release_queued(settler, queues, supervisor);
         }
     }
 }
 
-/// Ends when the listening has to be over at once: it was aborted, or its grace period after a stop ran out.
-async fn overdue(shared: &Shared) {
-    let stop = &shared.context.stop;
-    let grace = async {
-        stop.stopped().await;
-        if !shared.has_failed() {
-            shared.reporter.tell(&Report::Stopping);
+/// Releases what no worker has begun, while workers finish what they have: nobody else has to wait for them.
+fn release_queued(settler: &Settler, queues: &[Arc<Queue>], supervisor: &mut Supervisor) {
+    let recalled = queues.iter().flat_map(|queue| queue.recall());
+    let release = recalled.map(|at| Settlement {
+        at,
+        end: End::Release { begun: false },
+        failures: None,
+    });
+    let release = release.collect::<Vec<_>>();
+    if !release.is_empty() {
+        let settler = settler.clone();
+        supervisor.spawn(Stage::Release, async move {
+            // What is not released here is released at the end.
+            settler.settle(release).await;
+            Ok(Finished::Other)
+        });
+    }
+}
+
+/// Tells the application what the subscription tells, and the settle stage of trouble with settling.
+fn event_sink(plan: &Arc<Plan>, trouble: &Arc<Notify>) -> EventSink {
+    let (plan, trouble) = (Arc::clone(plan), Arc::clone(trouble));
+    Arc::new(move |event| {
+        let name = |stream: u32| &plan.stream(stream).name;
+        let scope = |scope: &engine::Scope| {
+            let names = |streams: &[u32]| streams.iter().map(|stream| name(*stream).clone()).collect();
+            match scope {
+                engine::Scope::Store => Scope::Store,
+                engine::Scope::Streams(streams) => Scope::Streams(names(streams)),
+                engine::Scope::Settling(streams) => Scope::Settling(names(streams)),
+            }
+        };
+        let member = plan.member.as_ref();
+        let tell = |report: &Report<'_>| plan.reporter.tell(report);
+        match event {
+            Event::Started => {
+                let streams = plan.streams.iter().map(|stream| stream.name.clone());
+                tell(&Report::Started {
+                    streams: &streams.collect::<Vec<_>>(),
+                    group: member.map(|member| (&*member.group, &*member.consumer)),
+                });
+            }
+            Event::Recovered { stream, count, claimed } => tell(&Report::Recovered {
+                stream: name(stream),
+                count,
+                claimed,
+            }),
+            Event::Gone { stream, ids } => tell(&Report::Gone {
+                stream: name(stream),
+                ids,
+            }),
+            Event::LeaseLost { stream, ids } => tell(&Report::LeaseLost {
+                stream: name(stream),
+                ids,
+            }),
+            Event::Orphaned { stream, ids } => tell(&Report::Orphaned {
+                stream: name(stream),
+                ids,
+            }),
+            Event::Detached { stream, ids } => tell(&Report::Detached {
+                stream: name(stream),
+                ids,
+            }),
+            Event::GroupRecreated { stream, after } => tell(&Report::GroupRecreated {
+                stream: name(stream),
+                group: member.map_or("", |member| &member.group),
+                after,
+            }),
+            Event::NameInUse { stream, ids } => tell(&Report::NameInUse {
+                stream: name(stream),
+                consumer: member.map_or("", |member| &member.consumer),
+                ids,
+            }),
+            Event::ConsumersRemoved { stream, names } => tell(&Report::ConsumersRemoved {
+                stream: name(stream),
+                names,
+            }),
+            Event::Interrupted {
+                scope: where_,
+                error,
+                attempt,
+                delay,
+            } => {
+                if matches!(where_, engine::Scope::Settling(_)) {
+                    trouble.notify_one();
+                }
+                tell(&Report::Interrupted {
+                    scope: &scope(where_),
+                    error,
+                    attempt,
+                    delay,
+                });
+            }
+            Event::Resumed { scope: where_ } => tell(&Report::Resumed { scope: &scope(where_) }),
         }
-        sleep(shared.options.grace).await;
-    };
-    tokio::select! {
-        () = grace => {}
-        () = stop.aborted() => {}
-    }
-}
-
-/// Leaves the group in order: gives back what was not begun, and goes from it if nothing is pending.
-///
-/// Nothing is lost when that fails: what stays pending is claimed by others after the reclaim time.
-async fn leave(shared: &Shared) {
-    match timeout(LEAVING, try_leave(shared)).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::warn!("could not leave the group in order: {error}"),
-        Err(_) => tracing::warn!("could not leave the group in order: the store did not answer in time"),
-    }
-}
-
-async fn try_leave(shared: &Shared) -> EngineResult<()> {
-    let Some(GroupMember { group, consumer }) = &shared.group else {
-        return Ok(());
-    };
-    lease::hand_back(shared).await?;
-    for streams in shared.streams.chunks(LEFT_AT_ONCE) {
-        let engine = shared.engine();
-        let removals = streams
-            .iter()
-            .map(|stream| engine.remove_consumer_if_done(&stream.name, group, consumer));
-        try_join_all(removals).await?;
-    }
-    Ok(())
+    })
 }

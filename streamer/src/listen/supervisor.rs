@@ -3,14 +3,15 @@
 use std::{collections::HashMap, time::Duration};
 
 use tokio::{
-    task::{Id, JoinSet},
+    task::{AbortHandle, Id, JoinError, JoinSet},
     time::timeout,
 };
 
 use super::{Ended, ListenError};
 
-/// How long a task that was aborted may take to end. One takes long only when a listener blocks its thread.
-const ABORTING: Duration = Duration::from_secs(1);
+/// How long a task may take to end that was aborted, or that has nothing to do any more. An aborted one takes long only
+/// when a listener blocks its thread.
+const ENDING: Duration = Duration::from_secs(1);
 
 /// How long a stage may go on after the next one has ended.
 const HANDING_ON: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ const HANDING_ON: Duration = Duration::from_secs(1);
 pub(super) struct Supervisor {
     tasks: JoinSet<Result<Finished, ListenError>>,
     /// The tasks that have not ended.
-    running: HashMap<Id, Stage>,
+    running: HashMap<Id, (Stage, AbortHandle)>,
     /// The last stage that ended in order.
     latest: Option<Stage>,
 }
@@ -35,25 +36,32 @@ pub(super) enum Stage {
     Work,
     Settle,
     Retention,
-    /// A task beside the stages, which goes on until it is aborted.
+    /// Releases what was read and not begun, at the end. It ends when it has done so, whatever the others do.
+    Release,
+    /// A task beside the stages, which goes on until the stages have ended.
     Beside(&'static str),
 }
 
 impl Stage {
-    fn failed(self, text: &str) -> ListenError {
-        ListenError::Stage {
-            stage: self.name(),
-            text: text.to_owned(),
-        }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Read => "the read stage",
+            Self::Release => "the release of messages",
             Self::Work => "a worker",
             Self::Settle => "the settle stage",
             Self::Retention => "the retention stage",
             Self::Beside(name) => name,
+        }
+    }
+
+    fn is_beside(self) -> bool {
+        matches!(self, Self::Beside(_))
+    }
+
+    fn failed(self, text: &str) -> ListenError {
+        ListenError::Stage {
+            stage: self.name(),
+            text: text.to_owned(),
         }
     }
 }
@@ -63,9 +71,13 @@ impl Stage {
 pub(super) enum Finished {
     /// The read stage, and why.
     Read(Ended),
+    /// The settle stage, and whether it could store every outcome.
+    Settled { all: bool },
     /// Another one.
     Other,
 }
+
+type Joined = Result<(Id, Result<Finished, ListenError>), JoinError>;
 
 impl Supervisor {
     pub(super) fn spawn(
@@ -73,13 +85,22 @@ impl Supervisor {
         stage: Stage,
         task: impl Future<Output = Result<Finished, ListenError>> + Send + 'static,
     ) {
-        let id = self.tasks.spawn(task).id();
-        self.running.insert(id, stage);
+        let handle = self.tasks.spawn(task);
+        self.running.insert(handle.id(), (stage, handle));
+    }
+
+    /// Whether a stage has not ended.
+    pub(super) fn is_running(&self, stage: Stage) -> bool {
+        self.stages().any(|other| other == stage)
+    }
+
+    fn stages(&self) -> impl Iterator<Item = Stage> {
+        self.running.values().map(|(stage, _)| *stage)
     }
 
     /// Waits for the next task to end; `None` when no stage is left (tasks beside the stages may be).
     pub(super) async fn next(&mut self) -> Option<Result<Finished, ListenError>> {
-        if self.running.values().all(|stage| matches!(stage, Stage::Beside(_))) {
+        if self.stages().all(Stage::is_beside) {
             return None;
         }
         let joined = match self.early() {
@@ -89,22 +110,17 @@ impl Supervisor {
                 Err(_) => return Some(Err(stage.failed("ended too early"))),
             },
         };
-        let (id, result) = match joined {
-            Ok((id, result)) => (id, Ok(result)),
-            Err(error) => (error.id(), Err(error)),
-        };
-        let stage = self.running.remove(&id)?;
-        Some(match result {
-            Ok(Ok(_)) if matches!(stage, Stage::Beside(_)) => Err(stage.failed("ended too early")),
-            Ok(result) => {
-                self.latest = self.latest.max(result.is_ok().then_some(stage));
+        let stage = self.remove(&joined)?;
+        Some(match joined {
+            Ok((_, Ok(_))) if stage.is_beside() => Err(stage.failed("ended too early")),
+            Ok((_, result)) => {
+                if result.is_ok() && stage != Stage::Release {
+                    self.latest = self.latest.max(Some(stage));
+                }
                 result
             }
-            Err(error) if error.is_panic() => Err(match error.into_panic().downcast::<ListenError>() {
-                Ok(error) => *error,
-                Err(panic) => ListenError::panicked(stage.name(), &*panic),
-            }),
-            // Nobody but `end` aborts a task, and a runtime that shuts down drops this task too.
+            Err(error) if error.is_panic() => Err(ListenError::panicked(stage.name(), &*error.into_panic())),
+            // Nobody aborts a task before the end, and a runtime that shuts down drops this task too.
             Err(_) => Err(stage.failed("was cancelled")),
         })
     }
@@ -112,24 +128,47 @@ impl Supervisor {
     /// A stage that ended although one before it has not. For an instant that is in order: a task drops what it has, by
     /// which the next one ends, before it has ended itself.
     fn early(&self) -> Option<Stage> {
-        self.latest
-            .filter(|latest| self.running.values().any(|stage| stage < latest))
+        self.latest.filter(|latest| self.stages().any(|stage| stage < *latest))
     }
 
-    /// Aborts what is still running and joins it.
-    pub(super) async fn end(&mut self) {
-        self.tasks.abort_all();
-        let joined = timeout(ABORTING, async {
-            while let Some(ended) = self.tasks.join_next_with_id().await {
-                let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
-                self.running.remove(&id);
-            }
-        });
-        if joined.await.is_err() {
-            for stage in self.running.values() {
-                tracing::warn!("{} blocks its thread and did not end in time", stage.name());
+    fn remove(&mut self, joined: &Joined) -> Option<Stage> {
+        let id = match joined {
+            Ok((id, _)) => *id,
+            Err(error) => error.id(),
+        };
+        self.running.remove(&id).map(|(stage, _)| stage)
+    }
+
+    /// Aborts the stages and joins them; tasks beside them go on.
+    pub(super) async fn abort_stages(&mut self) {
+        for (stage, handle) in self.running.values() {
+            if !stage.is_beside() {
+                handle.abort();
             }
         }
+        self.join(|stage| !stage.is_beside()).await;
+        for stage in self.stages().filter(|stage| !stage.is_beside()) {
+            tracing::warn!("{} blocks its thread and did not end in time", stage.name());
+        }
+    }
+
+    /// Joins what is left: it has nothing to do any more.
+    pub(super) async fn end(&mut self) {
+        self.join(Stage::is_beside).await;
+        self.tasks.abort_all();
+        self.join(Stage::is_beside).await;
+    }
+
+    async fn join(&mut self, some: fn(Stage) -> bool) {
+        let joined = async {
+            while self.stages().any(some) {
+                let Some(joined) = self.tasks.join_next_with_id().await else {
+                    break;
+                };
+                self.remove(&joined);
+            }
+        };
+        _ = timeout(ENDING, joined).await;
     }
 }
 

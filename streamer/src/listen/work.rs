@@ -1,171 +1,253 @@
 //! Runs the listeners of a message, each by itself, and collects the outcome.
 
 use std::{
-    future::Future,
     pin::pin,
-    sync::{Arc, atomic::Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     task::Poll,
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::{
     ListenError, Report,
+    dispatch::{Job, Queue},
     guarded::guarded,
-    progress::Progress,
-    queue::{Job, Queue},
-    run::Shared,
-    settle::{Outcome, Tried},
+    outcome::{Attempt, Failure, Outcome},
+    plan::{Plan, PlannedStream},
+    poison,
     supervisor::Finished,
 };
-use crate::entry::unix_ms;
+use crate::{
+    engine::{Begin, Settler},
+    failed::RetryState,
+    listener::{ListenerError, RegisteredListener},
+    message::ReceivedMessage,
+};
 
-/// The most outcomes a worker keeps back before it passes them on.
-const KEPT_BACK: usize = 256;
+/// The most outcomes a worker gathers before it passes them on.
+const GATHERED: usize = 256;
 
-/// The longest a worker keeps an outcome back while its listeners do not wait for anything.
-const KEPT_BACK_FOR: std::time::Duration = std::time::Duration::from_millis(2);
+/// The longest a worker keeps an outcome while its listeners do not wait for anything.
+const GATHERED_FOR: Duration = Duration::from_millis(2);
 
-/// Handles messages until the queue ends.
-pub(super) async fn work(
-    shared: Arc<Shared>,
-    queue: Arc<Queue>,
-    settle: mpsc::Sender<Vec<Outcome>>,
-) -> Result<Finished, ListenError> {
-    let mut outcomes = Outcomes {
-        kept: Vec::new(),
-        since: Instant::now(),
-        settle,
-    };
-    loop {
-        let job = match queue.next_at_hand() {
-            Some(job) => Some(job),
-            None => {
-                // Nothing may be kept back while waiting for the next batch.
-                outcomes.pass_on().await;
-                queue.next().await
-            }
+/// One of the tasks that run listeners.
+pub(super) struct Worker {
+    pub(super) plan: Arc<Plan>,
+    pub(super) settler: Settler,
+    pub(super) queue: Arc<Queue>,
+    /// Who runs a suspect has the one permit, so that a process that ends at a message has run no other suspect.
+    pub(super) suspects: Arc<Semaphore>,
+    pub(super) counts: Arc<Counts>,
+}
+
+/// What one worker did so far. Written by the worker, and read when the listening has ended.
+#[derive(Debug, Default)]
+pub(super) struct Counts {
+    pub(super) messages: AtomicU64,
+    pub(super) processed: AtomicU64,
+    pub(super) failed: AtomicU64,
+}
+
+/// Adds one. There is only one writer, so that no other addition can be lost.
+fn count(counter: &AtomicU64) {
+    counter.store(counter.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
+}
+
+impl Worker {
+    /// Handles messages until the queue ends.
+    pub(super) async fn work(self, settle: mpsc::Sender<Vec<Outcome>>) -> Result<Finished, ListenError> {
+        let mut outcomes = Outcomes {
+            gathered: Vec::new(),
+            since: Instant::now(),
+            settle,
         };
-        let Some(job) = job else { return Ok(Finished::Other) };
-        if shared.context.stop.is_stopped() {
-            // Not begun: it is handed back at the end.
-            continue;
-        }
-        if shared.in_hand.is_lost(job.stream, job.message.id()) {
-            // Not begun, and another consumer's by now.
-            shared.in_hand.let_go(job.stream, &[job.message.id()]);
-            continue;
-        }
-        let mut handled = pin!(handle(&shared, job));
-        // A listener that has to wait may wait for long, and what others achieved must not wait with it.
-        let outcome = match std::future::poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
-            Poll::Ready(outcome) => outcome,
-            Poll::Pending => {
-                outcomes.pass_on().await;
-                handled.await
+        loop {
+            let job = match self.queue.next_at_hand() {
+                Some(job) => Some(job),
+                None => {
+                    // Nothing may be kept while waiting for the next batch.
+                    outcomes.pass_on().await;
+                    self.queue.next().await
+                }
+            };
+            let Some(job) = job else { return Ok(Finished::Other) };
+            if self.plan.context.stop.is_stopped() {
+                // Not begun: it is released at the end.
+                continue;
             }
+            let mut handled = pin!(self.handle(job));
+            // A listener that has to wait may wait for long, and what others achieved must not wait with it.
+            let outcome = match std::future::poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
+                Poll::Ready(outcome) => outcome,
+                Poll::Pending => {
+                    outcomes.pass_on().await;
+                    handled.await
+                }
+            };
+            match outcome {
+                Ok(Some(outcome)) => outcomes.add(outcome).await,
+                Ok(None) => {}
+                Err(error) => {
+                    outcomes.pass_on().await;
+                    return Err(error);
+                }
+            }
+        }
+    }
+
+    /// Tries every listener of a message that has not succeeded. `None` when the message is not to be handled here.
+    async fn handle(&self, job: Job) -> Result<Option<Outcome>, ListenError> {
+        let Job {
+            at,
+            message,
+            retry_state,
+            suspect,
+        } = job;
+        let _alone = match suspect {
+            true => self.suspects.acquire().await.ok(),
+            false => None,
         };
-        match outcome {
-            Ok(outcome) => outcomes.add(outcome).await,
-            Err(error) => {
-                outcomes.pass_on().await;
-                return Err(error);
+        let stream = self.plan.stream(at.stream);
+        let state = match &retry_state {
+            None => RetryState::default(),
+            Some(text) => match RetryState::from_text(text) {
+                Ok(state) => state,
+                Err(error) => return Ok(self.put_off(Attempt::new(at, message, text.clone()), &error).await),
+            },
+        };
+        let attempt = Attempt::new(at, message, state);
+        if let Some(cut_off) = poison::attempts_cut_off(&self.plan, stream, &attempt) {
+            return Ok(Some(self.give_up(stream, attempt, cut_off)));
+        }
+        if self.settler.begin(at).await == Begin::Skip {
+            return Ok(None);
+        }
+        count(&self.counts.messages);
+        self.run(stream, attempt).await.map(Some)
+    }
+
+    /// Runs the listeners that have not succeeded.
+    async fn run(&self, stream: &PlannedStream, mut attempt: Attempt<RetryState>) -> Result<Outcome, ListenError> {
+        let plan = &*self.plan;
+        for (number, listener) in stream.listeners.iter().enumerate() {
+            if attempt.skips(listener.name()) {
+                continue;
             }
+            match listener.try_handle(&attempt.message, &plan.context).await {
+                Ok(()) => {
+                    count(&self.counts.processed);
+                    plan.reporter.tell(&Report::Processed {
+                        message: &attempt.message,
+                        listener: listener.name(),
+                    });
+                }
+                Err(error) => {
+                    count(&self.counts.failed);
+                    let failure = self.failed(&attempt.message, number, listener, &error)?;
+                    attempt.failures.push(failure);
+                }
+            }
+        }
+        Ok(attempt.end(plan, stream))
+    }
+
+    fn failed(
+        &self,
+        message: &ReceivedMessage,
+        number: usize,
+        listener: &RegisteredListener,
+        error: &ListenerError,
+    ) -> Result<Failure, ListenError> {
+        let attempt = message.attempt();
+        let delay = match listener.retry() {
+            Some(retry) => guarded("`permanent_if` of a `RetryPolicy`", || {
+                retry.delay_after(attempt, error)
+            })?,
+            None => None,
+        };
+        let text = error.to_string();
+        let (error, listener) = (&*text, listener.name());
+        self.plan.reporter.tell(&match delay {
+            Some(delay) => Report::RetryLater {
+                message,
+                listener,
+                error,
+                attempt,
+                delay,
+            },
+            None => Report::Failed {
+                message,
+                listener,
+                error,
+            },
+        });
+        Ok(Failure {
+            listener: number,
+            error: text,
+            delay,
+        })
+    }
+
+    /// A message whose attempts were cut off too often: it is listed and not run any more.
+    fn give_up(&self, stream: &PlannedStream, mut attempt: Attempt<RetryState>, cut_off: u64) -> Outcome {
+        self.plan.reporter.tell(&Report::Poison {
+            message: &attempt.message,
+            cut_off,
+        });
+        let error = poison::error(cut_off);
+        for (number, listener) in stream.listeners.iter().enumerate() {
+            if !attempt.state.has_succeeded(listener.name()) && !attempt.state.has_failed(listener.name()) {
+                attempt.failures.push(Failure {
+                    listener: number,
+                    error: error.clone(),
+                    delay: None,
+                });
+            }
+        }
+        attempt.give_up(&self.plan, stream)
+    }
+
+    /// A message whose retry state cannot be read stays pending: to run listeners that have succeeded would be wrong.
+    async fn put_off(&self, attempt: Attempt<bytes::Bytes>, error: &serde_json::Error) -> Option<Outcome> {
+        tracing::warn!(
+            "message {} on '{}' stream is put off, because what its earlier attempts achieved cannot be read: {error}; \
+             remove it from the retry states of the stream (docs/keys.md) to run all listeners again",
+            attempt.message.id(),
+            attempt.message.stream()
+        );
+        match self.settler.begin(attempt.at).await {
+            Begin::Run => Some(attempt.put_off()),
+            Begin::Skip => None,
         }
     }
 }
 
 /// Outcomes on their way to be settled, a few at a time.
 struct Outcomes {
-    kept: Vec<Outcome>,
+    gathered: Vec<Outcome>,
     since: Instant,
     settle: mpsc::Sender<Vec<Outcome>>,
 }
 
 impl Outcomes {
     async fn add(&mut self, outcome: Outcome) {
-        if self.kept.is_empty() {
+        if self.gathered.is_empty() {
             self.since = Instant::now();
         }
-        self.kept.push(outcome);
-        if self.kept.len() >= KEPT_BACK || self.since.elapsed() >= KEPT_BACK_FOR {
+        self.gathered.push(outcome);
+        if self.gathered.len() >= GATHERED || self.since.elapsed() >= GATHERED_FOR {
             self.pass_on().await;
         }
     }
 
     async fn pass_on(&mut self) {
-        if !self.kept.is_empty() {
-            // The settling end is gone only when the listening is aborted; what it did not get stays pending.
-            let _ = self.settle.send(std::mem::take(&mut self.kept)).await;
+        if !self.gathered.is_empty() {
+            // The settle stage is gone only when it failed; what it did not get stays pending.
+            let _ = self.settle.send(std::mem::take(&mut self.gathered)).await;
         }
     }
-}
-
-/// Tries every listener of a message that has not succeeded.
-async fn handle(shared: &Shared, job: Job) -> Result<Outcome, ListenError> {
-    let earlier = match Progress::load(shared, &job).await {
-        Ok(earlier) => earlier,
-        Err(error) => {
-            // Running listeners that have succeeded already would be wrong: leave the message pending.
-            tracing::warn!(
-                "message {} on '{}' stream is put off: {error}",
-                job.message.id(),
-                job.message.stream()
-            );
-            return Ok(Outcome::put_off(job.stream, job.message.id()));
-        }
-    };
-    let Job { stream, message, .. } = job;
-    let attempt = message.attempt().saturating_sub(earlier.untried).max(1);
-    let is_retry = earlier.retry_at.is_some();
-    if let Some(at) = earlier.retry_at.filter(|at| unix_ms() < *at) {
-        return Ok(Outcome::not_due(stream, message.id(), at, earlier));
-    }
-    shared.counts.messages.fetch_add(1, Ordering::Relaxed);
-    let mut tried = Tried::new(earlier);
-    for listener in &shared.streams[stream].listeners {
-        let name = listener.name();
-        // A failure that is listed is not tried again for the sake of another listener's retry.
-        if tried.progress.has_succeeded(name) || is_retry && tried.progress.has_failed(name) {
-            continue;
-        }
-        match listener.try_handle(&message, &shared.context).await {
-            Ok(()) => {
-                shared.counts.processed.fetch_add(1, Ordering::Relaxed);
-                shared.reporter.tell(&Report::Processed {
-                    message: &message,
-                    listener: name,
-                });
-                tried.succeeded(shared, stream, listener);
-            }
-            Err(error) => {
-                shared.counts.failed.fetch_add(1, Ordering::Relaxed);
-                let delay = match listener.retry() {
-                    Some(retry) => guarded("`permanent_if` of a `RetryPolicy`", || {
-                        retry.delay_after(attempt, &error)
-                    })?,
-                    None => None,
-                };
-                let error = &*error.to_string();
-                let message = &message;
-                shared.reporter.tell(&match delay {
-                    Some(delay) => Report::RetryLater {
-                        message,
-                        listener: name,
-                        error,
-                        attempt,
-                        delay,
-                    },
-                    None => Report::Failed {
-                        message,
-                        listener: name,
-                        error,
-                    },
-                });
-                tried.failed(shared, listener, message, error, attempt, delay);
-            }
-        }
-    }
-    Ok(tried.finish(shared, stream, message))
 }

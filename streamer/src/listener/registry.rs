@@ -33,10 +33,6 @@ impl RegisteredListener {
         &self.name
     }
 
-    pub(crate) fn shared_name(&self) -> Arc<str> {
-        Arc::clone(&self.name)
-    }
-
     /// How long it may take for one message; `None` is without bound.
     #[must_use]
     pub fn timeout(&self) -> Option<Duration> {

@@ -84,6 +84,11 @@ impl RetryPolicy {
         self
     }
 
+    /// How many attempts there are in all.
+    pub(crate) fn attempts(&self) -> u64 {
+        self.attempts
+    }
+
     /// Whether there are any retries.
     pub(crate) fn retries(&self) -> bool {
         self.attempts > 1

@@ -55,15 +55,6 @@ impl ReceivedMessage {
         }))
     }
 
-    /// The same message, delivered once more.
-    pub(crate) fn once_more(&self) -> Self {
-        Self::new(
-            self.stream().clone(),
-            self.0.entry.clone(),
-            self.attempt().saturating_add(1),
-        )
-    }
-
     /// The ID of its entry.
     #[must_use]
     pub fn id(&self) -> EntryId {

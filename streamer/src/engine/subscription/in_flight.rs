@@ -322,18 +322,6 @@ impl InFlight {
             .is_some_and(|slot| slot.mark && slot.place == Place::Ours)
     }
 
-    /// Another consumer has an entry: it is let go if it has not begun.
-    pub(super) fn lost(&self, at: DeliveryRef) {
-        let mut table = self.stream(at.stream);
-        let Some(slot) = table.slot_mut(at) else { return };
-        slot.place = Place::Lost;
-        if slot.state == State::Waiting {
-            let waited = table.done(at.batch, at.slot as usize, self);
-            drop(table);
-            self.closed(1, usize::from(waited));
-        }
-    }
-
     fn begun(&self) {
         self.waiting.fetch_sub(1, Ordering::AcqRel);
         self.freed();

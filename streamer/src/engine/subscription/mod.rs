@@ -37,9 +37,6 @@
 //! 7. Memory is bounded: by a number of deliveries and bytes in flight, and by a bound for what is deferred.
 //! 8. Trouble with one stream, node or store stays there.
 
-// Until `listen` is built on it, nothing else uses this module.
-#![allow(dead_code, unused_imports)]
-
 mod close;
 mod delayed_retries;
 mod event;

@@ -21,7 +21,7 @@ use super::{
     trouble::{is_missing, is_of_a_stream},
 };
 use crate::{
-    engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries},
+    engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, Reader, StreamEntries},
     entry::EntryId,
 };
 

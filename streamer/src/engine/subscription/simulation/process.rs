@@ -84,7 +84,6 @@ impl Journal {
 /// One process.
 pub(crate) struct Process {
     pub(crate) settler: Settler,
-    pub(crate) journal: Arc<Journal>,
     tasks: JoinSet<Result<Option<WhyEnded>, SubscribeError>>,
     freezer: Arc<Freezer>,
     worker: AbortHandle,
@@ -165,7 +164,6 @@ impl Process {
         }));
         Self {
             settler,
-            journal: journal.clone(),
             tasks,
             freezer,
             worker,

@@ -52,8 +52,6 @@ pub(crate) struct State {
     pub(crate) streams: BTreeMap<StreamName, Stream>,
     /// Members of the failed list.
     pub(crate) failed: BTreeSet<Bytes>,
-    /// What each call of a verb was, in order.
-    pub(crate) calls: Vec<&'static str>,
     /// What each verb did, if somebody wants to know.
     pub(crate) notes: Option<Vec<String>>,
 }
@@ -151,10 +149,6 @@ impl MemoryStore {
             .unwrap_or_default()
     }
 
-    pub(crate) fn calls(&self, verb: &str) -> usize {
-        locked(&self.state).calls.iter().filter(|call| **call == verb).count()
-    }
-
     /// Runs a verb on each of some streams.
     async fn each<Q, T>(
         &self,
@@ -179,7 +173,6 @@ impl MemoryStore {
         }
         let answers = {
             let mut state = locked(&self.state);
-            state.calls.push(verb);
             let mut answers = Vec::new();
             let now = self.now();
             for request in requests {
@@ -735,7 +728,6 @@ impl Reader for MemoryReader {
             let now = store.now();
             let found = {
                 let mut state = locked(&store.state);
-                state.calls.push("read");
                 let found = Self::read(&mut state, mode, now, count)?;
                 if !found.is_empty() {
                     state.note(|| format!("{now} read {mode:?} -> {found:?}"));

@@ -1,4 +1,4 @@
-//! Between the reader and the workers: messages in whole batches, and never more than a few of them.
+//! Between reading and work: messages in whole batches, and never more than a few of them.
 //!
 //! A batch crosses from task to task once, however many messages it has: on a runtime with several threads each
 //! crossing may cost a wake-up of another core, many times what a quick listener costs.
@@ -8,18 +8,37 @@ use std::{
     vec,
 };
 
+use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{Key, Workers, guarded::guarded, progress::Progress};
-use crate::message::ReceivedMessage;
+use super::{Key, ListenError, Workers, guarded::guarded, plan::Plan};
+use crate::{
+    engine::{Delivery, DeliveryRef},
+    message::ReceivedMessage,
+};
 
-/// A message and the stream it came from, by its number.
+/// A delivery as a worker gets it.
 #[derive(Debug)]
 pub(super) struct Job {
-    pub(super) stream: usize,
+    pub(super) at: DeliveryRef,
     pub(super) message: ReceivedMessage,
-    /// What earlier attempts achieved, where the store does not keep it: without a group.
-    pub(super) progress: Option<Box<Progress>>,
+    /// What earlier attempts left.
+    pub(super) retry_state: Option<Bytes>,
+    /// See [`Delivery::suspect`].
+    pub(super) suspect: bool,
+}
+
+impl Job {
+    fn new(plan: &Plan, delivery: Delivery) -> Self {
+        let attempt = u64::from(delivery.count_before) + 1;
+        let stream = plan.stream(delivery.at.stream).name.clone();
+        Self {
+            at: delivery.at,
+            message: ReceivedMessage::new(stream, delivery.entry, attempt),
+            retry_state: delivery.retry_state,
+            suspect: delivery.suspect,
+        }
+    }
 }
 
 /// Where workers take messages from. Workers that share a queue handle its messages at once; a queue with one worker
@@ -61,42 +80,59 @@ impl Queue {
             *self.current.lock().unwrap_or_else(PoisonError::into_inner) = batch.into_iter();
         }
     }
+
+    /// Takes back what no worker has taken.
+    pub(super) fn recall(&self) -> Vec<DeliveryRef> {
+        let current = std::mem::take(&mut *self.current.lock().unwrap_or_else(PoisonError::into_inner));
+        let mut recalled = current.map(|job| job.at).collect::<Vec<_>>();
+        // Where a worker has the lock, it waits for a batch, and there is none.
+        if let Ok(mut batches) = self.batches.try_lock() {
+            while let Ok(batch) = batches.try_recv() {
+                recalled.extend(batch.into_iter().map(|job| job.at));
+            }
+        }
+        recalled
+    }
 }
 
 /// The reader's end of the queues.
 #[derive(Debug)]
-pub(super) struct HandOver {
+pub(super) struct Dispatcher {
     queues: Vec<mpsc::Sender<Vec<Job>>>,
     key: Option<Key>,
 }
 
-impl HandOver {
+impl Dispatcher {
     /// Whether a batch would have to wait, because workers are behind.
     pub(super) fn is_full(&self) -> bool {
         self.queues.iter().any(|queue| queue.capacity() == 0)
     }
 
     /// Hands a batch over, waiting while the workers are behind.
-    pub(super) async fn send(&self, batch: Vec<Job>) {
+    pub(super) async fn dispatch(&self, plan: &Plan, batch: Vec<Delivery>) -> Result<(), ListenError> {
+        let room = batch.len();
+        let jobs = batch.into_iter().map(|delivery| Job::new(plan, delivery));
         let Some(key) = &self.key else {
-            return send(&self.queues[0], batch).await;
+            send(&self.queues[0], jobs.collect()).await;
+            return Ok(());
         };
         // Room for what chance gives to most.
-        let room = batch.len() / self.queues.len() * 5 / 4 + 1;
+        let room = room / self.queues.len() * 5 / 4 + 1;
         let parts = self.queues.iter().map(|_| Vec::with_capacity(room));
         let mut parts = parts.collect::<Vec<_>>();
-        for job in batch {
-            let key = guarded("the function of a `Key`", || key.of(&job.message));
-            let part = key.unwrap_or_else(|error| std::panic::resume_unwind(Box::new(error))) % parts.len() as u64;
+        for job in jobs {
+            let key = guarded("the function of a `Key`", || key.of(&job.message))?;
+            let part = key % parts.len() as u64;
             parts[part as usize].push(job);
         }
         for (queue, part) in self.queues.iter().zip(parts) {
             send(queue, part).await;
         }
+        Ok(())
     }
 }
 
-/// Workers leave only when the listening is aborted, and what is not handed over stays pending then.
+/// Workers leave before the reader only when something failed. What is not handed over is released by the subscription.
 async fn send(queue: &mpsc::Sender<Vec<Job>>, batch: Vec<Job>) {
     if !batch.is_empty() {
         let _ = queue.send(batch).await;
@@ -104,13 +140,13 @@ async fn send(queue: &mpsc::Sender<Vec<Job>>, batch: Vec<Job>) {
 }
 
 /// The reader's end, and for each worker the queue it takes from.
-pub(super) fn queues(workers: &Workers) -> (HandOver, Vec<Arc<Queue>>) {
+pub(super) fn queues(workers: &Workers) -> (Dispatcher, Vec<Arc<Queue>>) {
     let count = workers.count();
     match workers {
         Workers::InOrder | Workers::AtOnce(_) => {
             let (sender, queue) = Queue::new();
             (
-                HandOver {
+                Dispatcher {
                     queues: vec![sender],
                     key: None,
                 },
@@ -120,7 +156,7 @@ pub(super) fn queues(workers: &Workers) -> (HandOver, Vec<Arc<Queue>>) {
         Workers::PerKey(_, key) => {
             let (senders, queues) = (0..count).map(|_| Queue::new()).unzip();
             (
-                HandOver {
+                Dispatcher {
                     queues: senders,
                     key: Some(key.clone()),
                 },
