@@ -2,6 +2,7 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use streamer::archive::Restore;
 
 use crate::{
     app::Session,
@@ -16,7 +17,8 @@ Examples:
   streamer history trim user 7 8 9 --yes --json
 
 A snapshot is removed when its message is neither on the stream nor in the
-archive that `archive_driver` and `archive_url` name. Events may be emitted at
+archive that `archive_driver` and `archive_url` name. Restored messages that are
+gone are forgotten, too (the hash `{EVENT}:restored`). Events may be emitted at
 the same time.";
 
 /// Maintain the snapshots that replays read
@@ -98,6 +100,10 @@ impl History {
                     "{did} {removed} of {snapshots} snapshots of '{event}' with the identifier '{identifier}'."
                 ))?;
             }
+        }
+        // The same for what is kept of messages that were restored, which all identifiers share.
+        if let Some(archive) = archive.filter(|_| !confirm.is_dry_run()) {
+            Restore::new(&streamer, archive).tidy(&event.into()).await?;
         }
         Ok(Exit::Done)
     }

@@ -19,7 +19,8 @@ pub(crate) const FAILED: &str = "failed_stream";
 /// The hash of what a failure record has no room for, by [`details_field`].
 ///
 /// Written before its record and removed after it; read by `failed list` and `failed retry`. Bounded by the records:
-/// `failed retry` and `failed flush` also remove details whose record is gone, as PHP removes records alone.
+/// `failed retry`, `flush` and `forget` also mark and, an hour later, remove details whose record is gone, as PHP removes
+/// records alone.
 pub(crate) const FAILED_DETAILS: &str = "failed_stream:details";
 
 /// The field of [`FAILED_DETAILS`] that belongs to a member of [`FAILED`]: its SHA-256 in lower-case hex.
@@ -52,14 +53,14 @@ pub(crate) fn snapshots(event: &str, identifier: &str) -> StreamName {
 /// Written by listeners when an attempt failed; read with the next delivery and by `failed retry`. A field goes when its
 /// message is acknowledged, or with the group's sweep once the entry is not pending any more; on Redis the whole hash
 /// expires 30 days after its last change (later where retries wait for longer), on the embedded engine it goes with its
-/// stream.
+/// stream or its group.
 pub(crate) fn retry_states(stream: &StreamName, group: &str) -> String {
     beside(stream, &format!("retry:{group}"))
 }
 
 /// Where earlier versions kept [`retry_states`]: in another slot, and without an expiry.
 ///
-/// Never written. What is found there is moved when a message is looked up for the first time.
+/// Never written. What is found there is moved when somebody joins the group, or retries one of its failures.
 pub(crate) fn old_retry_states(stream: &StreamName, group: &str) -> String {
     format!("streamer:progress:{group}:{stream}")
 }
@@ -69,7 +70,7 @@ pub(crate) fn old_retry_states(stream: &StreamName, group: &str) -> String {
 ///
 /// Written before the acknowledgement and read by listenings that archive or purge when all groups have acknowledged.
 /// Bounded by the entries of the stream that some group still needs; on Redis the set expires 30 days after the last
-/// listening looked at it, on the embedded engine it goes with its stream.
+/// listening looked at it, on the embedded engine it goes with its stream or its group.
 pub(crate) fn handled(stream: &StreamName, group: Option<&str>) -> String {
     match group {
         Some(group) => beside(stream, &format!("handled:{group}")),
@@ -80,7 +81,10 @@ pub(crate) fn handled(stream: &StreamName, group: Option<&str>) -> String {
 /// The hash that leads from the ID that a message had when it was emitted to the ID of the entry that it is, or was last.
 ///
 /// Written in the same step as the entry of a restored message; read by restores, which append nothing twice, and by
-/// replays. One field for each restored message that is on the stream or in the archive.
+/// replays. One field for each restored message that is on the stream or in the archive; [`Restore`] tidies up what is
+/// gone.
+///
+/// [`Restore`]: crate::archive::Restore
 pub(crate) fn restored(stream: &StreamName) -> String {
     beside(stream, "restored")
 }
@@ -88,7 +92,7 @@ pub(crate) fn restored(stream: &StreamName) -> String {
 /// The hash of all IDs that a message had before, by the ID of its entry, for messages that were restored more than once.
 ///
 /// Written in the same step as the entry; read when the entry is archived, which removes the field. Bounded by the
-/// entries of the stream.
+/// entries of the stream: those of entries that are gone are tidied up with [`restored`].
 pub(crate) fn original_ids(stream: &StreamName) -> String {
     beside(stream, "original_ids")
 }

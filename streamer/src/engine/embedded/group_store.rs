@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 use super::{
-    EmbeddedEngine, consumers, deliveries, failure::Step, reader::EmbeddedReader, settlement, transaction::Transaction,
-    worker::Worker,
+    EmbeddedEngine, consumers, deliveries, failure::Step, gone_groups, reader::EmbeddedReader, settlement,
+    transaction::Transaction, worker::Worker,
 };
 use crate::{
     engine::{
@@ -247,7 +247,11 @@ impl GroupStore for EmbeddedEngine {
             swept[index] = removed;
         }
         for (stream, swept) in streams.iter().zip(&mut swept).filter(|(_, swept)| swept.is_ok()) {
-            if let Err(error) = self.sweep_states(member, stream).await {
+            let done = match self.sweep_states(member, stream).await {
+                Ok(()) => self.sweep_gone_groups(stream).await,
+                failed => failed,
+            };
+            if let Err(error) = done {
                 *swept = Err(error);
             }
         }
@@ -311,6 +315,23 @@ impl EmbeddedEngine {
     }
 
     /// Removes retry states of entries that are not pending any more, page by page: other looks need not wait for all.
+    /// Removes what groups that are gone have left.
+    async fn sweep_gone_groups(&self, stream: &StreamName) -> EngineResult<()> {
+        let attempted = || format!("remove what groups that are gone have left beside stream '{stream}'");
+        let name = stream.clone();
+        let left = self.look(attempted, move |transaction| {
+            gone_groups::keys_of_gone_groups(transaction, &name)
+        });
+        if left.await?.is_empty() {
+            return Ok(());
+        }
+        let name = stream.clone();
+        self.write(attempted, move |transaction| {
+            gone_groups::remove_keys_of_gone_groups(transaction, &name)
+        })
+        .await
+    }
+
     async fn sweep_states(&self, member: &Member, stream: &StreamName) -> EngineResult<()> {
         let attempted = || {
             let group = &member.group;

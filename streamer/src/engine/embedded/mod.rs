@@ -10,6 +10,7 @@
 //! - `operations`: each operation of the contract; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
+//! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
 //! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
 //! - `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
 //!   what goes wrong below the contract's errors.
@@ -24,6 +25,7 @@ mod consumers;
 mod deliveries;
 mod entries;
 mod failure;
+mod gone_groups;
 mod group;
 mod group_store;
 mod info;
