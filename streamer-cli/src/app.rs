@@ -9,7 +9,7 @@ use std::{
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use streamer::{
-    Listeners, Streamer,
+    KeepAlive, Listeners, Streamer,
     archive::{ArchiveManager, ArchiveStorage, SqliteArchive},
 };
 
@@ -307,6 +307,42 @@ impl Session {
                 settings.url.source
             )),
         })
+    }
+
+    /// Connects; with `keep_alive` a store that is away at the start is waited for as one that goes away later.
+    pub(crate) async fn connect_patiently(&self) -> Result<Streamer, Failure> {
+        let settings = &self.config.settings;
+        let max_attempts = settings.max_attempts.value.map(|count| count.0);
+        let (first, longest) = (KeepAlive::default().first_delay, KeepAlive::default().longest_delay);
+        let mut attempt = 0;
+        loop {
+            let failure = match self.connect().await {
+                Err(failure) if settings.keep_alive.value && failure.exit == Exit::Unreachable => failure,
+                ended => return ended,
+            };
+            if max_attempts.is_some_and(|most| attempt >= most) {
+                return Err(failure);
+            }
+            // At least half of it, so that many processes do not come back in the same instant.
+            let doubled = first.saturating_mul(1 << attempt.min(20)).min(longest);
+            let delay = doubled.mul_f64(rand::random_range(0.5..=1.0));
+            attempt += 1;
+            let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+            tracing::warn!("{failure}. Attempt {attempt} in {delay_ms} ms.");
+            if self.json {
+                let report = serde_json::json!({
+                    "report": "interrupted",
+                    "scope": "store",
+                    "streams": null,
+                    "error": failure.to_string(),
+                    "attempt": attempt,
+                    "delay_ms": delay_ms,
+                });
+                // Whoever does not read this hears it from the log.
+                let _ = output::json(&report);
+            }
+            tokio::time::sleep(delay).await;
+        }
     }
 
     pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {

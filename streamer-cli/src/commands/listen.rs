@@ -101,7 +101,7 @@ impl Listen {
         for mistake in self.likely_mistakes(session) {
             tracing::warn!("{mistake}");
         }
-        let streamer = session.connect().await?;
+        let streamer = session.connect_patiently().await?;
         programs.reap_orphans();
         for warning in streamer.engine().warnings().await.unwrap_or_default() {
             tracing::warn!("{warning}");

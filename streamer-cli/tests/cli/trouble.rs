@@ -7,8 +7,6 @@ use crate::bench::{Bench, Running, fifo, wait_until};
 
 /// Promises that are not kept yet. This list may only shrink: a test that passes fails until it leaves the list.
 const KNOWN: &[&str] = &[
-    "with_keep_alive_a_start_waits_for_its_store",
-    "with_keep_alive_a_password_that_changed_is_waited_for",
     "two_processes_with_one_consumer_name_are_warned_of",
     "a_signal_ends_a_listening_whose_store_is_full_or_gone",
 ];

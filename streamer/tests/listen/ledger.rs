@@ -139,5 +139,13 @@ async fn whatever_happens_to_consumers_each_message_is_handled_or_listed(store: 
     }
     assert_eq!(ledger.0.lock().unwrap().handled, all);
     let listed = list(&emitter, FailedFilter::all()).await;
+    let mut ids = listed
+        .iter()
+        .filter_map(|failure| failure.record.as_ref().ok())
+        .map(|record| &record.id)
+        .collect::<Vec<_>>();
+    ids.sort();
+    let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect::<Vec<_>>();
+    assert!(twice.is_empty(), "listed twice: {twice:?} in {listed:#?}");
     assert_eq!(listed.len() as u64, MESSAGES / 50, "each failure once");
 }
