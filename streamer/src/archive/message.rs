@@ -128,11 +128,7 @@ pub(super) fn stored_message(location: &str, text: &[u8]) -> ArchiveResult<Archi
 
 /// See [`ArchivedMessage::created_ms`].
 pub(super) fn created_ms(id: EntryId, fields: &Fields) -> u64 {
-    match fields.iter().any(|(name, _)| name == "data") {
-        true => message::created_ms(id, fields).unwrap_or(id.ms),
-        // An entry of another program: its `created` means what that program likes.
-        false => id.ms,
-    }
+    message::created_ms(id, fields).unwrap_or(id.ms)
 }
 
 /// About how many bytes the fields of a message take.
@@ -164,10 +160,8 @@ mod tests {
     #[test]
     fn an_entry_without_created_is_as_old_as_its_id() {
         let id = EntryId::new(7_500, 0);
-        let with = |created: &'static str| vec![("data".into(), "1".into()), ("created".into(), created.into())];
-        assert_eq!(created_ms(id, &with("5")), 5_000);
-        assert_eq!(created_ms(id, &with("soon")), 7_500);
-        assert_eq!(created_ms(id, &vec![("created".into(), "5".into())]), 7_500);
+        assert_eq!(created_ms(id, &vec![("created".into(), "5".into())]), 5_000);
+        assert_eq!(created_ms(id, &vec![("created".into(), "soon".into())]), 7_500);
         assert_eq!(created_ms(id, &Fields::new()), 7_500);
     }
 }

@@ -76,7 +76,7 @@ pub(crate) async fn a_member_of_the_failed_list_is_found(engine: Arc<dyn Engine>
         .unwrap();
     assert!(engine.is_listed(&member).await.unwrap());
     assert!(!engine.is_listed(&Bytes::from_static(b"other")).await.unwrap());
-    streamer::failed::forget(engine.as_ref(), &[member.clone()])
+    streamer::failed::forget(engine.as_ref(), std::slice::from_ref(&member))
         .await
         .unwrap();
     assert!(!engine.is_listed(&member).await.unwrap());
