@@ -85,7 +85,7 @@ async fn retried(url: String, amount: u64) -> Result<Reading> {
     let countdown = Countdown::from(amount);
     let counting = Arc::clone(&countdown);
     let listeners = Listeners::new().on(STREAM, "fails", move |message: ReceivedMessage| {
-        let succeeds = message.attempt() > 1 || message.id().seq % 2 == 0;
+        let succeeds = message.attempt() > 1 || message.id().seq.is_multiple_of(2);
         if succeeds {
             counting.one_less();
         }
