@@ -45,7 +45,7 @@ pub(crate) fn check() -> Result<()> {
 
 /// Every test, and every example in the documentation.
 pub(crate) fn test() -> Result<()> {
-    cargo(&["test", "--workspace"], &[])?;
+    cargo(&["test", "--workspace", "--no-fail-fast"], &[])?;
     let drivers = ["--test", "archive", "--", "drivers::", "postgres"];
     cargo(&[&["test"], &DATABASES[..], &drivers].concat(), &[])?;
     cargo(&[&["test"], &DATABASES[..], &["--test", "outbox"]].concat(), &[])
