@@ -63,11 +63,13 @@ impl Connection {
 
     /// Waits for so many lines of replies.
     pub(crate) fn receive(&mut self, lines: usize) -> Result<()> {
+        // A later piece may begin anywhere, also in an ID.
+        let mut at_the_start = self.lines == 0;
         while self.lines < lines {
             let read = self.socket.read(&mut self.buffer)?;
             ensure!(read > 0, "the server closed the connection");
             let received = &self.buffer[..read];
-            if received[0] == b'-' {
+            if std::mem::take(&mut at_the_start) && received[0] == b'-' {
                 bail!("the server said {}", String::from_utf8_lossy(received));
             }
             self.lines += received.iter().filter(|byte| **byte == b'\n').count();

@@ -129,7 +129,7 @@ impl From<ListenError> for Failure {
     fn from(error: ListenError) -> Self {
         let exit = archive_behind(&error).unwrap_or_else(|| match (&error, error.engine_kind()) {
             (_, Some(kind)) => exit_of(kind),
-            (ListenError::InvalidOption(_), None) => Exit::Usage,
+            (ListenError::InvalidOption(_) | ListenError::Mistake(_), None) => Exit::Usage,
             _ => Exit::Failed,
         });
         Self {

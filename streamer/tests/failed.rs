@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256};
 use streamer::{
     EntryId, Fields, StreamName, Streamer,
     engine::EngineErrorKind,
-    failed::{self, FailedMessage},
+    failed::{self, FailedFilter, FailedMessage},
 };
 use streamer_test_servers::RedisServer;
 
@@ -123,5 +123,44 @@ async fn the_fields_of_what_cannot_be_decoded_are_kept_beside_its_record() {
             .command(&["EXISTS", "failed_stream", "failed_stream:details"])
             .trim(),
         "0"
+    );
+}
+
+#[tokio::test]
+async fn failures_are_sorted_by_date_and_id_also_where_they_do_not_fit_into_memory() {
+    let streamer = Streamer::connect("memory:").await.unwrap();
+    // About 20 MB, more than is kept in memory.
+    let long = "x".repeat(10_000);
+    let failures = (0..2_000_u64).map(|n| FailedMessage {
+        date: format!("2026-11-{:02} 00:00:00", 1 + n * 7 % 28),
+        ..FailedMessage::new(EntryId::new(n * 13 % 2_000, 0), &"a".into(), "r", format!("{n} {long}"))
+    });
+    let failures = failures.collect::<Vec<_>>();
+    failed::record(streamer.engine().as_ref(), &failures).await.unwrap();
+    let mut sorted = streamer.failed().sorted(FailedFilter::all());
+    let mut seen = Vec::new();
+    while let Some(page) = sorted.next_page().await.unwrap() {
+        seen.extend(page.into_iter().map(|listed| {
+            let failed = listed.record.unwrap();
+            (failed.date, failed.id.parse::<EntryId>().unwrap(), failed.error.len())
+        }));
+    }
+    assert_eq!(seen.len(), 2_000);
+    assert!(seen.is_sorted());
+    assert!(seen.iter().all(|(_, _, length)| *length > 10_000));
+    let mut first = streamer.failed().sorted(FailedFilter::all()).limit(3);
+    let page = first.next_page().await.unwrap().unwrap();
+    assert_eq!(page.len(), 3);
+    assert_eq!(page[0].record.as_ref().unwrap().date, seen[0].0);
+    assert!(first.next_page().await.unwrap().is_none());
+    assert_eq!(
+        streamer
+            .failed()
+            .summary(FailedFilter::all())
+            .await
+            .unwrap()
+            .kinds
+            .len(),
+        1
     );
 }

@@ -146,13 +146,21 @@ impl Retry {
     /// # Errors
     ///
     /// The engine's: what was retried before stays so, the rest stays listed. [`EngineErrorKind::InvalidInput`] when
-    /// messages are to be archived and no archive was given.
+    /// messages are to be archived and no archive was given, and for
+    /// [`Listeners::mistakes`](crate::Listeners::mistakes).
     pub async fn run(self) -> EngineResult<RetrySummary> {
         if matches!(self.after, After::Archive) && self.archive.is_none() {
             return Err(EngineError::new(
                 EngineErrorKind::InvalidInput,
                 "retry and archive failed messages",
                 "there is no archive; give one with `Retry::archive`",
+            ));
+        }
+        if let Some(mistake) = self.listeners.mistakes().first() {
+            return Err(EngineError::new(
+                EngineErrorKind::InvalidInput,
+                "retry failed messages",
+                mistake.clone(),
             ));
         }
         let engine = self.context.streamer.engine().clone();

@@ -17,7 +17,8 @@ pub enum ListenError {
     /// An event was named that has no listener.
     #[error("There are no local listeners associated with '{0}' event in configuration.")]
     NoListeners(StreamName),
-    /// Listeners were registered in a way that cannot be meant ([`Listeners::mistakes`](crate::Listeners::mistakes)).
+    /// Listeners were registered in a way that cannot be meant ([`Listeners::mistakes`](crate::Listeners::mistakes)), or an
+    /// event has a name that is reserved ([`StreamName::check`]).
     #[error("{0}")]
     Mistake(String),
     /// An option makes no sense, or not together with another.

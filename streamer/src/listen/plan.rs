@@ -54,6 +54,9 @@ impl Plan {
             return Err(ListenError::NoEvents);
         }
         options.check()?;
+        for name in &names {
+            name.check().map_err(|error| ListenError::Mistake(error.to_string()))?;
+        }
         let streams = names.into_iter().map(|name| {
             let listeners = listeners.of(&name).to_vec();
             match listeners.is_empty() {

@@ -361,22 +361,24 @@ impl InFlight {
         })
     }
 
-    /// Takes deliveries of one stream for being settled, in order; `None` for those that are not in the table.
-    pub(super) fn settling(
+    /// Takes deliveries of one stream for being settled, in order, and calls `taken` with each; `None` for those that are
+    /// not in the table. `at` tells where one is, and whether it is acknowledged.
+    pub(super) fn settling<T>(
         &self,
         stream: u32,
-        some: impl Iterator<Item = (DeliveryRef, bool)>,
-        mut taken: impl FnMut(Option<Ending>),
+        some: impl Iterator<Item = T>,
+        at: impl Fn(&T) -> (DeliveryRef, bool),
+        mut taken: impl FnMut(T, Option<Ending>),
     ) {
         let mut table = self.stream(stream);
-        for (at, acknowledges) in some {
+        for one in some {
+            let (at, acknowledges) = at(&one);
             let ending = table.slot_mut(at).and_then(|slot| {
                 let begun = match slot.state {
                     State::Waiting => false,
                     State::Running | State::Refused => true,
                     State::Settling { .. } | State::Done => return None,
                 };
-                // A delivery that ends without having begun still counts as waiting until it is done.
                 slot.state = State::Settling { acknowledges };
                 if !begun {
                     self.waiting.fetch_sub(1, Ordering::AcqRel);
@@ -389,7 +391,7 @@ impl InFlight {
                     has_retry_state: slot.has_retry_state,
                 })
             });
-            taken(ending);
+            taken(one, ending);
         }
     }
 

@@ -22,7 +22,10 @@
 //!   `take_up`: own pending entries, and those that others left idle. `prefetch`: how much to read.
 //! - `lease`: renews what is in flight, and decides what became of what the store does not know any more.
 //! - `delayed_retries`: what waits for its next attempt. `settle`: ends deliveries. `close`: gives the rest back.
-//! - `trouble`: what failed, and when to try again. `event`: what is told.
+//! - `trouble`: what failed, and when to try again (`keep_alive`: how patiently). `quiet`: whether nothing comes any more.
+//!   `strangers`: whether another process uses the consumer's name. `event`: what is told.
+//! - `state`: what these share.
+//! - `simulation` (tests): a store in memory on the test's clock, each rule by itself, and long runs of random misfortune.
 //!
 //! # Invariants
 //!

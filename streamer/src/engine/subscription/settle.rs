@@ -3,7 +3,7 @@
 //! The store keeps the order within one request; here is what a request consists of, when it may be sent, and what
 //! becomes of a refusal. Trouble with one stream holds up only that stream's settlements.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     engine::{Deferral, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement},
-    entry::StreamName,
+    entry::{EntryId, StreamName},
 };
 
 /// For how long a store that fails is tried after the end was asked for.
@@ -67,7 +67,10 @@ impl Core {
             let outcomes = self.send(&mut plans, called, attempts).await;
             let patient = self.is_patient(called, attempts);
             let (mut again, mut last_error) = (Vec::new(), None);
-            let streams = plans.iter().map(|plan| plan.stream).collect::<Vec<_>>();
+            let tried = match attempts {
+                0 => Vec::new(),
+                _ => plans.iter().map(|plan| plan.stream).collect(),
+            };
             for (plan, outcome) in plans.into_iter().zip(outcomes) {
                 match outcome {
                     Ok(()) => self.stored(plan, &mut answers),
@@ -88,7 +91,7 @@ impl Core {
                     self.wait_to_settle(&plans, &error, attempts, called).await;
                 }
                 None if attempts > 0 => (self.events)(Event::Resumed {
-                    scope: &Scope::Settling(streams),
+                    scope: &Scope::Settling(tried),
                 }),
                 None => {}
             }
@@ -98,59 +101,61 @@ impl Core {
 
     /// Takes the settlements apart by stream.
     fn plan(&self, many: Vec<Settlement>, answers: &mut [Settled]) -> Vec<Plan> {
-        let mut by_stream = Vec::<(u32, Vec<(u32, Settlement)>)>::new();
-        let count = many.len();
-        for (index, settlement) in many.into_iter().enumerate() {
-            let stream = settlement.at.stream;
-            let index = index as u32;
-            match by_stream.iter_mut().rev().find(|(known, _)| *known == stream) {
-                Some((_, settlements)) => settlements.push((index, settlement)),
-                None => {
-                    let mut settlements = Vec::with_capacity(if by_stream.is_empty() { count } else { 16 });
-                    settlements.push((index, settlement));
-                    by_stream.push((stream, settlements));
-                }
+        let Some(first) = many.first().map(|settlement| settlement.at.stream) else {
+            return Vec::new();
+        };
+        let is_one_stream = many.iter().all(|settlement| settlement.at.stream == first);
+        let numbered = (0..many.len() as u32).zip(many);
+        let mut plans = if is_one_stream {
+            vec![self.plan_stream(first, numbered, answers)]
+        } else {
+            let mut by_stream = BTreeMap::<u32, Vec<_>>::new();
+            for (index, settlement) in numbered {
+                let of_stream = by_stream.entry(settlement.at.stream).or_default();
+                of_stream.push((index, settlement));
             }
-        }
-        let mut plans = Vec::with_capacity(by_stream.len());
-        for (stream, settlements) in by_stream {
-            let plan = self.plan_stream(stream, settlements, answers);
-            if !plan.parts.is_empty() {
-                plans.push(plan);
-            }
-        }
+            let plans = by_stream.into_iter();
+            plans
+                .map(|(stream, settlements)| self.plan_stream(stream, settlements.into_iter(), answers))
+                .collect()
+        };
+        plans.retain(|plan| !plan.parts.is_empty());
         plans
     }
 
-    fn plan_stream(&self, stream: u32, settlements: Vec<(u32, Settlement)>, answers: &mut [Settled]) -> Plan {
+    fn plan_stream(
+        &self,
+        stream: u32,
+        settlements: impl Iterator<Item = (u32, Settlement)>,
+        answers: &mut [Settled],
+    ) -> Plan {
         let mut plan = Plan {
             stream,
-            request: (self.name(stream).clone(), Vec::with_capacity(settlements.len())),
-            parts: Vec::with_capacity(settlements.len()),
+            request: (self.name(stream).clone(), Vec::with_capacity(settlements.size_hint().0)),
+            parts: Vec::with_capacity(settlements.size_hint().0),
         };
-        let refs = settlements.iter().map(|(_, settlement)| {
+        let at = |(_, settlement): &(u32, Settlement)| {
             let acknowledges = matches!(settlement.end, End::Acknowledge { .. });
             (settlement.at, acknowledges)
-        });
-        let mut endings = Vec::with_capacity(settlements.len());
-        self.in_flight.settling(stream, refs, |ending| endings.push(ending));
-        for ((index, settlement), ending) in settlements.into_iter().zip(endings) {
-            let Some(ending) = ending else {
-                answers[index as usize] = Settled::NotOurs;
-                continue;
-            };
-            let at = settlement.at;
-            let (end, after) = match ending.is_lost {
-                true => (EntryEnd::Forget, After::NotOurs),
-                false => self.end(settlement.end, ending),
-            };
-            plan.request.1.push(EntrySettlement {
-                id: ending.id,
-                end,
-                failures: settlement.failures,
+        };
+        self.in_flight
+            .settling(stream, settlements, at, |(index, settlement), ending| {
+                let Some(ending) = ending else {
+                    answers[index as usize] = Settled::NotOurs;
+                    return;
+                };
+                let (end, after) = match ending.is_lost {
+                    true => (EntryEnd::Forget, After::NotOurs),
+                    false => self.end(settlement.end, ending),
+                };
+                plan.request.1.push(EntrySettlement {
+                    id: ending.id,
+                    end,
+                    failures: settlement.failures,
+                });
+                let at = settlement.at;
+                plan.parts.push(Part { index, at, after });
             });
-            plan.parts.push(Part { index, at, after });
-        }
         plan
     }
 
@@ -284,35 +289,33 @@ impl Core {
     }
 
     /// The store has it.
-    fn stored(&self, plan: Plan, answers: &mut [Settled]) {
+    fn stored(&self, mut plan: Plan, answers: &mut [Settled]) {
         let stream = plan.stream;
-        for (part, settlement) in plan.parts.iter().zip(&plan.request.1) {
-            if matches!(part.after, After::Kept) {
-                self.strangers.known(stream, settlement.id);
+        for (part, settlement) in plan.parts.iter_mut().zip(&plan.request.1) {
+            match std::mem::replace(&mut part.after, After::Nothing) {
+                After::Nothing => {}
+                After::NotOurs => answers[part.index as usize] = Settled::NotOurs,
+                After::Kept => self.strangers.known(stream, settlement.id),
+                After::Retry(waits) => self.wait_for_retry(stream, settlement.id, *waits),
             }
-            if matches!(part.after, After::NotOurs) {
-                answers[part.index as usize] = Settled::NotOurs;
-            }
-        }
-        let refs = plan.parts.iter().map(|part| part.at).collect::<Vec<_>>();
-        let waits = plan.parts.into_iter().zip(plan.request.1);
-        for (part, settlement) in waits {
-            let After::Retry(waits) = part.after else { continue };
-            if waits.kept.is_none() && !self.may_defer() {
-                // It comes by the ordinary claim.
-                self.strangers.known(stream, settlement.id);
-                continue;
-            }
-            let deferred = Deferred {
-                at: waits.since + waits.delay,
-                count_before: waits.count_before,
-                valid_until: waits.arming.valid_for.map(|valid| waits.since + valid),
-                kept: waits.kept,
-            };
-            self.delayed(stream).add(stream, settlement.id, deferred);
         }
         // Only now: nothing may look settled while it is neither in the table nor waiting.
-        self.in_flight.settled(stream, refs);
+        self.in_flight.settled(stream, plan.parts.iter().map(|part| part.at));
+    }
+
+    fn wait_for_retry(&self, stream: u32, id: EntryId, waits: Waits) {
+        if waits.kept.is_none() && !self.may_defer() {
+            // It comes by the ordinary claim.
+            self.strangers.known(stream, id);
+            return;
+        }
+        let deferred = Deferred {
+            at: waits.since + waits.delay,
+            count_before: waits.count_before,
+            valid_until: waits.arming.valid_for.map(|valid| waits.since + valid),
+            kept: waits.kept,
+        };
+        self.delayed(stream).add(stream, id, deferred);
     }
 
     fn refused(&self, plan: Plan, error: &EngineError, answers: &mut [Settled]) {

@@ -265,8 +265,14 @@ impl Source {
             let Some(last) = batch.entries.last().map(|entry| entry.id) else {
                 continue;
             };
-            standing.seen = standing.seen.max(Some(last));
             let stream = standing.stream;
+            if standing.seen.is_some_and(|seen| batch.entries[0].id <= seen) {
+                // The group was created again further back: what waits for a retry comes now, and not once more when it is due.
+                for entry in &batch.entries {
+                    core.delayed(stream).remove(stream, entry.id);
+                }
+            }
+            standing.seen = standing.seen.max(Some(last));
             let bytes = batch.entries.iter().map(super::bytes_of).sum();
             streams_with_some += 1;
             all_bytes += bytes;
