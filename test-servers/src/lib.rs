@@ -40,7 +40,7 @@ pub use self::{
 use std::time::{Duration, Instant};
 
 /// How long anything may take that a server does by itself.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Waits until `condition` holds; panics naming `what` when that takes too long.
 pub fn wait_until(what: &str, mut condition: impl FnMut() -> bool) {

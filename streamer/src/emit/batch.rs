@@ -15,14 +15,14 @@ use crate::{
 const CHUNK_EVENTS: usize = 256;
 /// … or so many bytes, whichever comes first.
 const CHUNK_BYTES: usize = 512 * 1024;
-/// While one chunk is answered, the next is encoded and sent.
+/// While one chunk is answered, the next is encoded and sent, where the store keeps their order.
 const UNDER_WAY: usize = 2;
 
 impl Streamer {
     /// Emits events in their order, and gives the IDs of their entries in the same order.
     ///
     /// The events are taken from the iterator and encoded as they are sent, a chunk at a time (256 events, or 512 KiB), two
-    /// chunks under way at most: no more than that is in memory. Events may go to several streams; items may be events
+    /// chunks under way at most (on a Redis Cluster one): no more than that is in memory. Events may go to several streams; items may be events
     /// or references to them.
     ///
     /// # Errors
@@ -90,7 +90,11 @@ impl<'a> Batch<'a> {
         let streams = chunk.iter().map(|append| append.stream.clone()).collect();
         let answer = maybe_done(streamer.engine().append_many(chunk));
         self.under_way.push_back((streams, answer));
-        self.answered(UNDER_WAY - 1).await;
+        let others = match streamer.engine().overlapping_appends_keep_order() {
+            true => UNDER_WAY - 1,
+            false => 0,
+        };
+        self.answered(others).await;
         self.emitted.error.is_none()
     }
 

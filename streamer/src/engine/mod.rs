@@ -116,9 +116,15 @@ pub trait Engine:
 
     /// Many `XADD`s, in order, in one round trip (Redis: one pipeline; embedded: one commit). The IDs come in the order
     /// of the appends. If some were refused, the others may still have been written: the error tells each one's lot.
-    /// Several may be under way: to one stream they are made in the order in which their futures were first polled.
     /// The caller bounds the size of a batch.
+    ///
+    /// Several may be under way. Whether their order is kept, [`Engine::overlapping_appends_keep_order`] tells.
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError>;
+
+    /// Whether several [`Engine::append_many`] that are under way at once append to one stream in the order in which their
+    /// futures were first polled. Not on a Redis Cluster: a node that does not serve the stream's slot any more refuses
+    /// what was sent to it, and what was sent later may find the right node first.
+    fn overlapping_appends_keep_order(&self) -> bool;
 
     /// Appends an entry and writes a record of it beside the stream, in one atomic step: there is never one without the
     /// other, whoever dies. Nothing is written when either key holds another kind of value

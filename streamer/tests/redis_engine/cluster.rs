@@ -1,5 +1,8 @@
 //! A Redis Cluster whose slots move and whose nodes fail.
 
+use serde_json::json;
+use streamer::{DynamicEvent, Streamer};
+
 use super::*;
 #[tokio::test]
 async fn a_moved_slot_is_followed_without_doubling_anything() {
@@ -62,6 +65,49 @@ async fn appends_while_slots_move_are_each_stored_once() {
         .await
         .unwrap();
     assert_eq!(found.iter().map(|entry| entry.id).collect::<Vec<_>>(), stored);
+}
+
+/// What a node refuses is sent again, and must not come behind what was sent after it.
+#[tokio::test]
+async fn events_emitted_together_keep_their_order_while_slots_move() {
+    let cluster = RedisCluster::start();
+    let streamer = Streamer::connect(&cluster.url()).await.unwrap();
+    let slot: u16 = cluster.nodes()[0]
+        .command(&["CLUSTER", "KEYSLOT", "events"])
+        .parse()
+        .unwrap();
+    let answers = |node: &RedisServer| !node.command(&["XLEN", "events"]).starts_with('-');
+    let home = cluster.nodes().iter().position(answers).unwrap();
+    let moving = tokio::task::spawn_blocking(move || {
+        for _ in 0..5 {
+            cluster.move_slot(slot, home, (home + 1) % 3);
+            cluster.move_slot(slot, (home + 1) % 3, home);
+        }
+        cluster
+    });
+    let (mut number, mut written) = (0, Vec::new());
+    while !moving.is_finished() {
+        let events = (number..number + 1_000).map(|number| DynamicEvent::new("events", json!({ "number": number })));
+        match streamer.emit_all(events).await {
+            Ok(_) => written.extend(number..number + 1_000),
+            Err(error) => written.extend(error.written.iter().map(|(position, _)| number + position)),
+        }
+        number += 1_000;
+    }
+    let _cluster = moving.await.unwrap();
+    let all = (RangeBound::Unbounded, RangeBound::Unbounded);
+    let events = StreamName::from("events");
+    let found = streamer
+        .engine()
+        .range(&events, all.0, all.1, None, false)
+        .await
+        .unwrap();
+    let found = found.iter().map(|entry| {
+        let data = entry.fields.iter().find(|(name, _)| name == "data").unwrap();
+        let data: serde_json::Value = serde_json::from_slice(&data.1).unwrap();
+        data["number"].as_u64().unwrap() as usize
+    });
+    assert!(found.eq(written), "each once, in order");
 }
 
 #[tokio::test]

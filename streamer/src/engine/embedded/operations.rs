@@ -38,6 +38,10 @@ impl Engine for EmbeddedEngine {
         .await
     }
 
+    fn overlapping_appends_keep_order(&self) -> bool {
+        true
+    }
+
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         let append = Encoded::from(append);
         self.write(appending(&append.stream), move |transaction| {

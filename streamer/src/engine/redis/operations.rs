@@ -99,6 +99,10 @@ impl Engine for RedisEngine {
         Ok(results.into_iter().filter_map(Result::ok).collect())
     }
 
+    fn overlapping_appends_keep_order(&self) -> bool {
+        matches!(self.server, Server::Single(_))
+    }
+
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         checked(&append)?;
         self.append_by_script(&append, Some(&record)).await
