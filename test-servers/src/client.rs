@@ -9,7 +9,7 @@ use std::{
 /// Sends one command over a new connection. Arrays come as one line for each item; errors begin with `-`.
 pub(crate) fn command(port: u16, arguments: &[&str]) -> io::Result<String> {
     let mut stream = TcpStream::connect(("127.0.0.1", port))?;
-    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     let mut request = format!("*{}\r\n", arguments.len());
     for argument in arguments {
         request.push_str(&format!("${}\r\n{argument}\r\n", argument.len()));
