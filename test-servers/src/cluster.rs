@@ -1,6 +1,6 @@
 //! Three masters that share the slots.
 
-use crate::{Options, RedisServer, wait_until};
+use crate::{Options, RedisServer, server::fixed_bus, wait_until};
 
 const NODES: u16 = 3;
 const SLOTS: u16 = 16_384;
@@ -34,19 +34,24 @@ impl RedisCluster {
     fn of(nodes: Vec<RedisServer>, tls: bool) -> Self {
         for (index, node) in (0..NODES).zip(&nodes) {
             let share = |index: u16| (u32::from(SLOTS) * u32::from(index) / u32::from(NODES)) as u16;
-            let (first, last) = (share(index).to_string(), (share(index + 1) - 1).to_string());
-            assert_eq!(node.command(&["CLUSTER", "ADDSLOTSRANGE", &first, &last]), "OK");
+            let slots: Vec<String> = (share(index)..share(index + 1)).map(|slot| slot.to_string()).collect();
+            let mut command = vec!["CLUSTER", "ADDSLOTS"];
+            command.extend(slots.iter().map(String::as_str));
+            assert_eq!(node.command(&command), "OK");
             assert_eq!(
                 node.command(&["CLUSTER", "SET-CONFIG-EPOCH", &(index + 1).to_string()]),
                 "OK"
             );
         }
-        let bus = nodes[0].command(&["CONFIG", "GET", "cluster-port"]);
-        let bus = bus.lines().last().unwrap_or_default();
         let port = if tls { nodes[0].tls_port() } else { nodes[0].port() };
+        let bus = nodes[0].command(&["CONFIG", "GET", "cluster-port"]);
+        let bus = match bus.lines().last() {
+            Some(bus) if !bus.is_empty() => bus.to_owned(),
+            _ => fixed_bus(port).to_string(),
+        };
         for node in &nodes[1..] {
             assert_eq!(
-                node.command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), bus]),
+                node.command(&["CLUSTER", "MEET", "127.0.0.1", &port.to_string(), &bus]),
                 "OK"
             );
         }

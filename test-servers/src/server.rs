@@ -6,7 +6,7 @@ use std::{
     net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    sync::{Mutex, PoisonError},
+    sync::{LazyLock, Mutex, PoisonError},
 };
 
 use tempfile::TempDir;
@@ -107,10 +107,15 @@ impl Options {
         }
         // Between choosing a port and using it another process may take it.
         for _ in 0..10 {
+            let plain = free_port();
             let ports = Ports {
-                plain: free_port(),
+                plain,
                 tls: free_port(),
-                bus: free_port(),
+                bus: if knows_cluster_port() {
+                    free_port()
+                } else {
+                    fixed_bus(plain)
+                },
             };
             let mut server = RedisServer {
                 port: ports.plain,
@@ -144,7 +149,8 @@ impl Options {
             // Whoever follows a fail-over should not wait for it.
             lines.push("repl-diskless-sync-delay 0".to_owned());
         }
-        if self.lines.iter().any(|line| line.starts_with("cluster-enabled")) {
+        let in_cluster = self.lines.iter().any(|line| line.starts_with("cluster-enabled"));
+        if in_cluster && knows_cluster_port() {
             lines.push(format!("cluster-port {}", ports.bus));
         }
         if self.tls {
@@ -164,6 +170,26 @@ impl Options {
         lines.extend(self.lines.iter().cloned());
         lines.join("\n") + "\n"
     }
+}
+
+/// The server that the tests run on.
+fn binary() -> String {
+    std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
+}
+
+/// Whether the server can be told the port of its cluster bus, which Redis 6.2 cannot.
+fn knows_cluster_port() -> bool {
+    static KNOWS: LazyLock<bool> = LazyLock::new(|| {
+        let version = Command::new(binary()).arg("--version").output();
+        let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
+        !version.unwrap_or_default().contains("v=6.")
+    });
+    *KNOWS
+}
+
+/// The port of the cluster bus where it cannot be chosen.
+pub(crate) fn fixed_bus(port: u16) -> u16 {
+    port.saturating_add(10_000)
 }
 
 struct Ports {
@@ -316,7 +342,7 @@ impl RedisServer {
 
     /// Starts the process and waits until it answers; `false` when it ended instead.
     fn launch(&mut self) -> bool {
-        let binary = std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned());
+        let binary = binary();
         let mut command = Command::new(&binary);
         command
             .arg(self.configuration())
@@ -370,6 +396,10 @@ pub(crate) fn free_port() -> u16 {
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        // A node of a cluster may need the port of its bus too.
+        if !knows_cluster_port() && TcpListener::bind(("127.0.0.1", fixed_bus(port))).is_err() {
+            continue;
+        }
         if given.get_or_insert_with(HashSet::new).insert(port) {
             return port;
         }
