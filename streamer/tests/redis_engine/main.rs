@@ -4,6 +4,8 @@
 mod cluster;
 mod connect;
 mod failing;
+mod refused;
+mod round_trips;
 mod sentinel;
 mod slow;
 

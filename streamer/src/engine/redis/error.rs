@@ -60,6 +60,9 @@ fn of_text(detail: &str) -> Option<EngineErrorKind> {
     let has = |text| detail.contains(text);
     if has("equal or smaller") || has("must be greater than 0-0") {
         Some(EngineErrorKind::IdTooSmall)
+    } else if has("user executing the script can't") {
+        // Inside a script there is no NOPERM, up to Redis 7.
+        Some(EngineErrorKind::Permission)
     } else if has("requires the key to exist") {
         Some(EngineErrorKind::NoStream)
     } else if has("unknown command") || has("unknown subcommand") || has("Unknown subcommand") || has("syntax error") {
@@ -119,6 +122,11 @@ mod tests {
                 EngineErrorKind::IdTooSmall,
             ),
             ("ERR", "unknown command `XAUTOCLAIM`", EngineErrorKind::Unsupported),
+            (
+                "ERR",
+                "The user executing the script can't run this command or subcommand script: f_1, on @user_script:8.",
+                EngineErrorKind::Permission,
+            ),
             (
                 "MISCONF",
                 "Redis is configured to save RDB snapshots",
