@@ -5,9 +5,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitOptions, EntryId, Listeners, Payload, Streamer,
+    DynamicEvent, EmitOptions, EntryId, Listeners, NewId, Payload, StreamName, Streamer,
     archive::{ArchiveStorage, MemoryArchive, OlderThan, Restore, Sweep},
-    engine::GroupStart,
+    engine::{
+        Append, AppendOptions, Deferral, DueEntries, EngineResult, EntryEnd, EntrySettlement, FailureChange,
+        FailureRecord, GroupStart, Member, Scan, TakeRequest, open,
+    },
     failed::FailedFilter,
 };
 use streamer_test_servers::Options;
@@ -35,6 +38,102 @@ async fn a_script_runs_once_whether_or_not_the_server_knows_it_and_the_user_may_
             assert_eq!(server.command(&["LLEN", "user-u1"]).trim(), emitted.to_string());
         }
     }
+}
+
+/// Also at moments that a listening rarely meets.
+#[tokio::test]
+async fn the_permissions_of_the_guide_are_enough_for_each_verb_of_a_delivery() {
+    let server = Options::default().user(rules_of_the_guide()).start();
+    let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
+    let engine = open(&url).await.unwrap();
+    let stream = StreamName::from("a.b");
+    let streams = std::slice::from_ref(&stream);
+    let member = |consumer: &str| Member {
+        group: "g".to_owned(),
+        consumer: consumer.to_owned(),
+    };
+    let append = |id| Append {
+        stream: stream.clone(),
+        id,
+        fields: vec![("name".into(), "value".into())],
+        options: AppendOptions::default(),
+    };
+    fn fine<T>(answers: Vec<EngineResult<T>>) -> T {
+        answers.into_iter().next().unwrap().unwrap()
+    }
+    let me = member("me");
+    let joined = fine(engine.join(&me, &[(stream.clone(), GroupStart::Now)]).await);
+    assert!(joined.created);
+    let dead = member("g-Abcdefghijklmn01");
+    fine(engine.join(&dead, &[(stream.clone(), GroupStart::Now)]).await);
+    let appends = (1..=6).map(|ms| append(NewId::Explicit(EntryId::new(ms, 0)))).collect();
+    let ids = engine.append_many(appends).await.unwrap();
+    let adopted = ids.iter().map(|id| (*id, 1)).collect();
+    fine(engine.adopt(&me, &[(stream.clone(), adopted)]).await);
+    engine.delete(&stream, &ids[5..]).await.unwrap();
+    assert_eq!(
+        fine(engine.renew(&me, &[(stream.clone(), ids.clone())]).await)
+            .missing
+            .len(),
+        1
+    );
+    assert_eq!(fine(engine.last_ids(streams).await), ids[5]);
+    assert!(fine(engine.consumer_idle(&me, streams).await).is_some());
+    fine(engine.heartbeat(&me, streams, Duration::ZERO).await);
+    assert!(engine.begin(&me, &stream, ids[0], 2).await.unwrap());
+
+    let change = FailureChange {
+        add: vec![FailureRecord {
+            member: "new".into(),
+            details: Some("{\"groups\":[\"g\"]}".into()),
+        }],
+        remove: vec!["old".into()],
+    };
+    let end = |id: EntryId, end: EntryEnd, failures: bool| EntrySettlement {
+        id,
+        end,
+        failures: failures.then(|| Box::new(change.clone())),
+    };
+    let deferral = Deferral {
+        retry_state: "tried".into(),
+        delay: Duration::ZERO,
+        idle: Duration::ZERO,
+        count: 1,
+    };
+    let acknowledge = EntryEnd::Acknowledge {
+        delete: true,
+        had_retry_state: true,
+    };
+    let ends = vec![
+        end(ids[0], acknowledge.clone(), true),
+        end(ids[1], acknowledge, false),
+        end(ids[2], EntryEnd::Defer(Box::new(deferral)), true),
+        end(ids[3], EntryEnd::Release { count: 0 }, false),
+    ];
+    for _ in 0..2 {
+        fine(engine.settle(Some(&me), &[(stream.clone(), ends.clone())]).await);
+    }
+    let request = TakeRequest {
+        stream: stream.clone(),
+        from: EntryId::MIN,
+    };
+    engine.delete(&stream, &ids[4..5]).await.unwrap();
+    let taken = fine(engine.take(&me, Scan::Own, std::slice::from_ref(&request), 10).await);
+    assert_eq!((taken.entries.len(), taken.gone.len()), (2, 1));
+    fine(engine.take(&me, Scan::Idle(Duration::ZERO), &[request], 10).await);
+    let due = DueEntries {
+        stream: stream.clone(),
+        ids: ids.clone(),
+    };
+    assert_eq!(fine(engine.take_due(&me, &[due]).await).entries.len(), 2);
+    engine.acknowledge(&stream, "g", &ids).await.unwrap();
+    assert_eq!(fine(engine.sweep(&me, streams, Duration::ZERO).await), [dead.consumer]);
+    assert_eq!(
+        server.command(&["EXISTS", "{a.b}:retry:g"]),
+        "0",
+        "its only entry is not pending any more"
+    );
+    assert!(fine(engine.leave(&me, streams).await));
 }
 
 #[tokio::test]
