@@ -233,7 +233,7 @@ pub trait Engine:
 
     /// `XCLAIM`: makes those of `ids` that are pending and idle for at least `min_idle` this consumer's own, counts
     /// one more delivery, begins their idle time anew, and returns them. Entries that were deleted from the stream
-    /// leave the pending entries list and come in [`Redelivery::deleted`] (on Redis 6.2 they may stay).
+    /// leave the pending entries list and come in [`Redelivery::deleted`].
     async fn claim(
         &self,
         stream: &StreamName,

@@ -127,6 +127,12 @@ pub(crate) fn assert_kind<T: std::fmt::Debug>(result: EngineResult<T>, kind: Eng
     assert_eq!(error.kind(), kind, "{error}");
 }
 
+/// Whether the server knows what is told of Redis 7.0; the floor is 6.2.
+pub(crate) async fn is_7_0(engine: &Arc<dyn Engine>, stream: &StreamName) -> bool {
+    let info = engine.info(stream).await.unwrap().unwrap();
+    info.entries_added.is_some()
+}
+
 // ----- the verbs of a delivery ----------------------------------------------------------------------------------------
 
 /// A consumer of [`GROUP`].

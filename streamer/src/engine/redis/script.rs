@@ -91,21 +91,22 @@ return kept";
 /// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, IDs. Answers the claimed entries, the delivery
 /// count of each, and the IDs whose entries were deleted.
 ///
-/// `XCLAIM` drops a deleted entry from the pending entries list without a word (6.2 keeps it): what was pending
-/// before, and is neither claimed nor pending afterwards, was deleted.
+/// An entry that was deleted from the stream is acknowledged, which `XCLAIM` does by itself from 7.0 on, without a word.
 pub(super) const CLAIM: &str = "
 local pending = function(id) return redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1)[1] end
 local claimed, counts, deleted = {}, {}, {}
 for i = 4, #ARGV do
   local id = ARGV[i]
   if pending(id) then
-    local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)[1]
-    local now = pending(id)
-    if entry then
-      claimed[#claimed + 1] = entry
-      counts[#counts + 1] = now and now[4] or 2
-    elseif not now then
+    if #redis.call('XRANGE', KEYS[1], id, id, 'COUNT', 1) == 0 then
+      redis.call('XACK', KEYS[1], ARGV[1], id)
       deleted[#deleted + 1] = id
+    else
+      local entry = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], ARGV[3], id)[1]
+      if entry then
+        claimed[#claimed + 1] = entry
+        counts[#counts + 1] = pending(id)[4]
+      end
     end
   end
 end
