@@ -86,7 +86,8 @@ pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
     async fn adopt(&self, member: &Member, entries: &[(StreamName, Vec<(EntryId, u64)>)]) -> Vec<EngineResult<()>>;
 
     /// An attempt begins: sets the delivery count and begins the idle time again. Tells whether the entry is still pending
-    /// with this consumer; if not, nothing was changed. Works when the store is full.
+    /// with this consumer; if not, nothing was changed, nor if the entry was deleted from the stream. Works when the store
+    /// is full.
     async fn begin(&self, member: &Member, stream: &StreamName, id: EntryId, count: u64) -> EngineResult<bool>;
 
     /// Ends deliveries, in one round trip (single server) or one transaction (embedded).

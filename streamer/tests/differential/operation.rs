@@ -40,6 +40,31 @@ pub(crate) enum Cut {
     From(Id),
 }
 
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Which {
+    Own,
+    Idle,
+    All,
+}
+
+/// How a delivery ends.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum End {
+    /// Whether the entry is deleted, and whether its retry state is.
+    Acknowledge(bool, bool),
+    /// With a retry state or none, idle for long or not at all, and with a count.
+    Defer(Option<u8>, bool, u64),
+    Release(u64),
+    Forget,
+}
+
+/// Members of the failed list by their numbers: one to add, with groups in its details, and one to remove.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) add: Option<(u8, Option<Vec<u8>>)>,
+    pub(crate) remove: Option<u8>,
+}
+
 #[derive(Clone, Debug)]
 pub(crate) struct Addition {
     pub(crate) stream: Stream,
@@ -83,6 +108,19 @@ pub(crate) enum Operation {
     /// Of an entry, where it is the first of these, or there is none, to the second, or to none.
     ReplaceRetryState(Stream, Group, u8, Option<u8>, Option<u8>),
     AcknowledgeRetried(Stream, Group, Id, u8),
+    Join(Stream, Group, Consumer, Option<Id>),
+    /// The consumer's own, or those that are idle for long, or all.
+    Take(Stream, Group, Consumer, Which, Id, usize),
+    TakeDue(Stream, Group, Consumer, Vec<Id>),
+    Renew(Stream, Group, Consumer, Vec<Id>),
+    Adopt(Stream, Group, Consumer, Vec<(Id, u64)>),
+    Begin(Stream, Group, Consumer, Id, u64),
+    /// Of both streams; without a consumer, not in a group.
+    Settle(Option<(Group, Consumer)>, [Vec<(Id, End, Option<Failure>)>; 2]),
+    /// Those that were idle for long, which are none, or all.
+    Sweep(Stream, Group, Consumer, bool),
+    Heartbeat(Stream, Group, Consumer),
+    Leave(Stream, Group, Consumer),
 }
 
 fn id() -> impl Strategy<Value = Id> {
@@ -140,7 +178,27 @@ fn of_group() -> impl Strategy<Value = (Stream, Group)> {
 }
 
 fn of_consumer() -> impl Strategy<Value = (Stream, Group, Consumer)> {
-    (of_group(), 0..3_usize).prop_map(|((stream, group), consumer)| (stream, group, consumer))
+    (of_group(), 0..4_usize).prop_map(|((stream, group), consumer)| (stream, group, consumer))
+}
+
+fn end() -> impl Strategy<Value = End> {
+    prop_oneof![
+        3 => (prop::bool::weighted(0.3), any::<bool>()).prop_map(|(delete, state)| End::Acknowledge(delete, state)),
+        3 => (option::weighted(0.8, any::<u8>()), any::<bool>(), 0..5_u64)
+            .prop_map(|(state, idle, count)| End::Defer(state, idle, count)),
+        2 => (0..5_u64).prop_map(End::Release),
+        1 => Just(End::Forget),
+    ]
+}
+
+fn failure() -> impl Strategy<Value = Failure> {
+    let groups = option::of(vec(0..4_u8, 1..3));
+    (option::weighted(0.8, (0..6_u8, groups)), option::weighted(0.3, 0..6_u8))
+        .prop_map(|(add, remove)| Failure { add, remove })
+}
+
+fn ends() -> impl Strategy<Value = Vec<(Id, End, Option<Failure>)>> {
+    vec((id(), end(), option::weighted(0.4, failure())), 0..6)
 }
 
 pub(crate) fn operation() -> impl Strategy<Value = Operation> {
@@ -170,7 +228,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         6 => (of_group(), ids()).prop_map(|((stream, group), ids)| Op::Acknowledge(stream, group, ids)),
         2 => (of_group(), ids(), ids()).prop_map(|((_, group), one, other)| Op::AcknowledgeAll(group, [one, other])),
         3 => of_group().prop_map(|(stream, group)| Op::Summary(stream, group)),
-        4 => (of_group(), bound(), bound(), 0..9_usize, option::of(0..3_usize), any::<bool>()).prop_map(
+        4 => (of_group(), bound(), bound(), 0..9_usize, option::of(0..4_usize), any::<bool>()).prop_map(
             |((stream, group), start, end, count, consumer, idle)| {
                 Op::Pending(stream, group, start, end, count, consumer, idle)
             }
@@ -193,5 +251,22 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         ),
         1 => (of_group(), id(), 0..3_u8)
             .prop_map(|((stream, group), id, known)| Op::AcknowledgeRetried(stream, group, id, known)),
+        2 => (of_consumer(), option::of(id()))
+            .prop_map(|((stream, group, consumer), start)| Op::Join(stream, group, consumer, start)),
+        6 => (of_consumer(), prop_oneof![Just(Which::Own), Just(Which::Idle), Just(Which::All)], id(), 0..6_usize)
+            .prop_map(|((stream, group, consumer), which, id, count)| Op::Take(stream, group, consumer, which, id, count)),
+        4 => (of_consumer(), ids()).prop_map(|((stream, group, consumer), ids)| Op::TakeDue(stream, group, consumer, ids)),
+        4 => (of_consumer(), ids()).prop_map(|((stream, group, consumer), ids)| Op::Renew(stream, group, consumer, ids)),
+        4 => (of_consumer(), vec((id(), 0..4_u64), 1..5))
+            .prop_map(|((stream, group, consumer), ids)| Op::Adopt(stream, group, consumer, ids)),
+        2 => (of_consumer(), id(), 0..5_u64)
+            .prop_map(|((stream, group, consumer), id, count)| Op::Begin(stream, group, consumer, id, count)),
+        8 => (option::weighted(0.9, of_consumer()), ends(), ends()).prop_map(|(who, one, other)| {
+            Op::Settle(who.map(|(_, group, consumer)| (group, consumer)), [one, other])
+        }),
+        1 => (of_consumer(), any::<bool>())
+            .prop_map(|((stream, group, consumer), idle)| Op::Sweep(stream, group, consumer, idle)),
+        1 => of_consumer().prop_map(|(stream, group, consumer)| Op::Heartbeat(stream, group, consumer)),
+        1 => of_consumer().prop_map(|(stream, group, consumer)| Op::Leave(stream, group, consumer)),
     ]
 }

@@ -13,16 +13,18 @@ use bytes::Bytes;
 use streamer::{
     Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim,
     engine::{
-        Append, AppendOptions, ConsumerInfo, Engine, EngineResult, GroupInfo, GroupStart, PendingEntry, PendingFilter,
-        ReadMode, Reader, Redelivery, StreamEntries,
+        Append, AppendOptions, ConsumerInfo, Deferral, DueEntries, Engine, EngineResult, EntryEnd, EntrySettlement,
+        FailureChange, FailureRecord, GroupInfo, GroupStart, Member, PendingEntry, PendingFilter, ReadMode, Reader,
+        Redelivery, Scan, StreamEntries, TakeRequest, Taken, TakenEntry,
     },
 };
 
-use crate::operation::{Addition, Bound, Cut, Id, New, Operation, Stream};
+use crate::operation::{Addition, Bound, Cut, End, Failure, Id, New, Operation, Stream, Which};
 
 pub(crate) const STREAMS: [&str; 2] = ["orders", "users"];
 pub(crate) const GROUPS: [&str; 2] = ["workers", "audit"];
-pub(crate) const CONSUMERS: [&str; 3] = ["anna", "ben", "carl"];
+/// The last one is a name as a listening of the first group generates them.
+pub(crate) const CONSUMERS: [&str; 4] = ["anna", "ben", "carl", "workers-Abcdefghijklmn01"];
 /// Longer than the test takes.
 const LONG: Duration = Duration::from_secs(3600);
 /// IDs with more milliseconds than this come from a clock.
@@ -31,6 +33,9 @@ const CLOCK: u64 = 1_000_000_000;
 pub(crate) struct Subject {
     engine: Arc<dyn Engine>,
     streams: Vec<StreamName>,
+    prefix: String,
+    /// All members that were ever added to the failed list.
+    recorded: BTreeSet<Bytes>,
     /// All IDs that were given, by stream, in their order.
     given: Vec<Vec<EntryId>>,
     plain: Option<Box<dyn Reader>>,
@@ -46,6 +51,8 @@ impl Subject {
                 .iter()
                 .map(|name| StreamName::from(format!("{prefix}{name}")))
                 .collect(),
+            prefix: prefix.to_owned(),
+            recorded: BTreeSet::new(),
             given: vec![Vec::new(); STREAMS.len()],
             plain: None,
             consumers: HashMap::new(),
@@ -102,6 +109,7 @@ impl Subject {
             }
             all += &format!("{handled:?}\n");
         }
+        all += &self.failures().await;
         all
     }
 
@@ -224,6 +232,104 @@ impl Subject {
                 let (group, consumer) = (GROUPS[*group], CONSUMERS[*consumer]);
                 number(engine.delete_consumer(&name(stream), group, consumer).await)
             }
+            Op::Join(stream, group, consumer, start) => {
+                let wanted = [(name(stream), self.start(*stream, *start))];
+                let joined = only(engine.join(&member(*group, *consumer), &wanted).await);
+                told(joined, |joined| {
+                    format!("{} at {}", joined.created, self.id(*stream, joined.last_delivered_id))
+                })
+            }
+            Op::Take(stream, group, consumer, which, from, count) => {
+                let scan = match which {
+                    Which::Own => Scan::Own,
+                    Which::Idle => Scan::Idle(LONG),
+                    Which::All => Scan::Idle(Duration::ZERO),
+                };
+                let request = TakeRequest {
+                    stream: name(stream),
+                    from: self.resolve(*stream, *from),
+                };
+                let taken = engine.take(&member(*group, *consumer), scan, &[request], *count).await;
+                told(only(taken), |taken| self.taken(*stream, &taken))
+            }
+            Op::TakeDue(stream, group, consumer, which) => {
+                let due = DueEntries {
+                    stream: name(stream),
+                    ids: sorted(ids(stream, which)),
+                };
+                let taken = engine.take_due(&member(*group, *consumer), &[due]).await;
+                told(only(taken), |taken| self.taken(*stream, &taken))
+            }
+            Op::Renew(stream, group, consumer, which) => {
+                let leases = [(name(stream), sorted(ids(stream, which)))];
+                let renewed = only(engine.renew(&member(*group, *consumer), &leases).await);
+                told(renewed, |mut renewed| {
+                    renewed.missing.sort_by_key(|(id, _)| *id);
+                    let missing = renewed.missing.iter();
+                    let missing = missing.map(|(id, why)| format!("{} {why:?}", self.id(*stream, *id)));
+                    let (last, was_missing) = (renewed.last_delivered_id, renewed.consumer_was_missing);
+                    format!(
+                        "missing {:?}, strangers {:?}, at {}, {was_missing}",
+                        missing.collect::<Vec<_>>(),
+                        self.ids(*stream, &renewed.strangers),
+                        self.id(*stream, last)
+                    )
+                })
+            }
+            Op::Adopt(stream, group, consumer, which) => {
+                let mut entries: Vec<_> = which
+                    .iter()
+                    .map(|(id, count)| (self.resolve(*stream, *id), *count))
+                    .collect();
+                entries.sort_unstable();
+                entries.dedup_by_key(|(id, _)| *id);
+                let adopted = engine
+                    .adopt(&member(*group, *consumer), &[(name(stream), entries)])
+                    .await;
+                told(only(adopted), |()| "done".to_owned())
+            }
+            Op::Begin(stream, group, consumer, id, count) => {
+                let id = self.resolve(*stream, *id);
+                let begun = engine
+                    .begin(&member(*group, *consumer), &name(stream), id, *count)
+                    .await;
+                told(begun, |begun| begun.to_string())
+            }
+            Op::Settle(who, ends) => {
+                let who = who.map(|(group, consumer)| member(group, consumer));
+                let names = [name(&0), name(&1)];
+                let ends = [self.settlements(0, &ends[0]), self.settlements(1, &ends[1])];
+                let settlements: Vec<_> = names.into_iter().zip(ends).collect();
+                let settled = engine.settle(who.as_ref(), &settlements).await;
+                let answers: Vec<String> = settled
+                    .into_iter()
+                    .map(|settled| told(settled, |()| "done".to_owned()))
+                    .collect();
+                // After an error any of them may be settled. Once those that need a group are left out, all are.
+                for (stream, mut ends) in settlements {
+                    for one in &mut ends {
+                        if matches!(one.end, EntryEnd::Defer(_) | EntryEnd::Release { .. }) {
+                            one.end = EntryEnd::Forget;
+                        }
+                    }
+                    only(engine.settle(who.as_ref(), &[(stream, ends)]).await).unwrap();
+                }
+                answers.join(", ")
+            }
+            Op::Sweep(stream, group, consumer, idle) => {
+                let who = member(*group, *consumer);
+                let swept = engine.sweep(&who, &[name(stream)], long_if(*idle)).await;
+                told(only(swept), |swept| format!("{swept:?}"))
+            }
+            Op::Heartbeat(stream, group, consumer) => {
+                let who = member(*group, *consumer);
+                let shown = engine.heartbeat(&who, &[name(stream)], Duration::ZERO).await;
+                told(only(shown), |()| "done".to_owned())
+            }
+            Op::Leave(stream, group, consumer) => {
+                let left = engine.leave(&member(*group, *consumer), &[name(stream)]).await;
+                told(only(left), |left| left.to_string())
+            }
             Op::AddHandled(stream, ids) => {
                 let added = engine.add_handled(&name(stream), None, &all_small(ids)).await;
                 told(added, |()| "done".to_owned())
@@ -244,6 +350,84 @@ impl Subject {
                 told(acknowledged, |acknowledged| acknowledged.to_string())
             }
         }
+    }
+
+    /// Without two for the same entry.
+    fn settlements(&mut self, stream: Stream, ends: &[(Id, End, Option<Failure>)]) -> Vec<EntrySettlement> {
+        let mut settlements: Vec<EntrySettlement> = Vec::new();
+        for (id, end, failure) in ends {
+            let id = self.resolve(stream, *id);
+            if settlements.iter().any(|known| known.id == id) {
+                continue;
+            }
+            let end = match *end {
+                End::Acknowledge(delete, had_retry_state) => EntryEnd::Acknowledge {
+                    delete,
+                    had_retry_state,
+                },
+                End::Defer(state, idle, count) => EntryEnd::Defer(Box::new(Deferral {
+                    retry_state: state.map_or(Bytes::new(), one_byte),
+                    delay: Duration::ZERO,
+                    idle: long_if(idle) * 2,
+                    count,
+                })),
+                End::Release(count) => EntryEnd::Release { count },
+                End::Forget => EntryEnd::Forget,
+            };
+            // A record names its message, and has the prefix of this run, as others share the server.
+            let (prefix, place) = (&self.prefix, self.id(stream, id));
+            let member = |number: u8| Bytes::from(format!("{prefix}{stream} {place} {number}"));
+            let change = |failure: &Failure| FailureChange {
+                add: Vec::from_iter(failure.add.as_ref().map(|(number, groups)| FailureRecord {
+                    member: member(*number),
+                    details: groups.as_ref().map(|groups| {
+                        let groups: BTreeSet<String> = groups.iter().map(|group| format!("group{group}")).collect();
+                        let groups: Vec<String> = groups.into_iter().collect();
+                        format!("{{\"attempts\":{number},\"groups\":{groups:?}}}").into()
+                    }),
+                })),
+                remove: Vec::from_iter(failure.remove.map(member)),
+            };
+            let change = failure.as_ref().map(|failure| Box::new(change(failure)));
+            let added = change
+                .iter()
+                .flat_map(|change| &change.add)
+                .map(|record| record.member.clone());
+            self.recorded.extend(added);
+            settlements.push(EntrySettlement {
+                id,
+                end,
+                failures: change,
+            });
+        }
+        settlements
+    }
+
+    /// The failed list, with details, as far as it is of this run.
+    async fn failures(&self) -> String {
+        let mut told = Vec::new();
+        let (mut cursor, mut listed) = (0, Vec::new());
+        loop {
+            let (next, page) = self.engine.page_of_failures(cursor, 100).await.unwrap();
+            listed.extend(page);
+            cursor = next;
+            if cursor == 0 {
+                break;
+            }
+        }
+        for member in &self.recorded {
+            let details = self.engine.failure_details(std::slice::from_ref(member)).await.unwrap();
+            let details = details[0].as_ref().map(|text| {
+                let mut details: serde_json::Value = serde_json::from_slice(text).unwrap();
+                // In which order they are united is left open.
+                if let Some(serde_json::Value::Array(groups)) = details.get_mut("groups") {
+                    groups.sort_by_key(ToString::to_string);
+                }
+                details.to_string()
+            });
+            told.push(format!("{member:?}: {} {details:?}", listed.contains(member)));
+        }
+        told.join(", ")
     }
 
     async fn read_plain(&mut self, count: usize) -> String {
@@ -373,6 +557,20 @@ impl Subject {
         read.iter().map(one).collect::<Vec<_>>().join("; ")
     }
 
+    fn taken(&self, stream: Stream, taken: &Taken) -> String {
+        let one = |one: &TakenEntry| {
+            format!(
+                "{}x{} {:?}",
+                self.entry(stream, &one.entry),
+                one.count_before,
+                one.retry_state
+            )
+        };
+        let (entries, gone) = (taken.entries.iter().map(one), self.ids(stream, &taken.gone));
+        let next = taken.next.map(|next| self.id(stream, next));
+        format!("{:?} gone {gone:?} next {next:?}", entries.collect::<Vec<_>>())
+    }
+
     fn redelivery(&self, stream: Stream, redelivery: &Redelivery) -> String {
         let entries = redelivery.entries.iter();
         let entries = entries.map(|again| format!("{}x{}", self.entry(stream, &again.entry), again.deliveries));
@@ -412,6 +610,24 @@ fn told<T>(answer: EngineResult<T>, tell: impl FnOnce(T) -> String) -> String {
         Ok(answer) => tell(answer),
         Err(error) => format!("error {:?}", error.kind()),
     }
+}
+
+fn only<T>(answers: Vec<EngineResult<T>>) -> EngineResult<T> {
+    assert_eq!(answers.len(), 1, "one answer for each stream");
+    answers.into_iter().next().unwrap()
+}
+
+fn member(group: usize, consumer: usize) -> Member {
+    Member {
+        group: GROUPS[group].to_owned(),
+        consumer: CONSUMERS[consumer].to_owned(),
+    }
+}
+
+fn sorted(mut ids: Vec<EntryId>) -> Vec<EntryId> {
+    ids.sort_unstable();
+    ids.dedup();
+    ids
 }
 
 fn number(answer: EngineResult<u64>) -> String {

@@ -3,6 +3,7 @@
 use streamer::engine::{
     Deferral, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Member, PendingFilter, Scan, TakeRequest,
 };
+use streamer_test_servers::Proxy;
 
 use super::*;
 
@@ -336,5 +337,21 @@ async fn without_permission_to_acknowledge_nothing_is_deleted() {
         assert_eq!(pending(&engine).await, written);
         assert_eq!(engine.len(&STREAM.into()).await.unwrap(), 5);
         settles_now(&servers, &engine, &written).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_became_a_replica_is_left_also_when_a_script_meets_it() {
+    let (server, master) = (RedisServer::start(), RedisServer::start());
+    let proxy = Proxy::to(server.port());
+    let engine = works(&format!("redis://127.0.0.1:{}", proxy.port())).await;
+    let written = pending_entries(&engine, 1).await;
+    let port = master.port().to_string();
+    assert_eq!(server.command(&["REPLICAOF", "127.0.0.1", &port]), "OK");
+    let (before, begin) = (proxy.connections(), Instant::now());
+    while proxy.connections() == before {
+        assert!(begin.elapsed() < PATIENCE, "the connection is still used");
+        let refused = settle(&engine, vec![failing(written[0], acknowledge(false), false)]).await;
+        assert_kind(refused, EngineErrorKind::Unavailable);
     }
 }

@@ -251,14 +251,21 @@ pub(super) fn adopt(
     if adopted.is_empty() {
         return Ok(());
     }
-    let consumer = touch_consumer(transaction, group, &member.consumer, true)?;
+    let owner = find_consumer(transaction, group, &member.consumer)?;
+    let mut consumer = None;
     let mut adopt = transaction.sql(
         "INSERT INTO pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT DO UPDATE SET delivered_ms = excluded.delivered_ms, deliveries = excluded.deliveries \
          WHERE consumer = excluded.consumer",
     )?;
     for (id, count) in adopted {
-        if is_on_stream(transaction, group, *id)? {
+        let owned = pending::find(transaction, group, *id)?.map(|pending| pending.consumer);
+        if (owned.is_none() || owned == owner) && is_on_stream(transaction, group, *id)? {
+            // Not before: who gets nothing is not made a consumer.
+            let consumer = match consumer {
+                Some(consumer) => consumer,
+                None => *consumer.insert(touch_consumer(transaction, group, &member.consumer, true)?),
+            };
             let now_ms = transaction.now_ms as i64;
             adopt.execute(params![group.id, id.to_be_bytes(), consumer, now_ms, *count as i64])?;
         }
@@ -281,7 +288,8 @@ pub(super) fn begin(
     set_own(transaction, group, owner, id, count, transaction.now_ms)
 }
 
-/// Sets the count and the time of delivery of an entry, if it is pending with this consumer; tells whether it is.
+/// Sets the count and the time of delivery of an entry, if it is pending with this consumer; tells whether it is. One that
+/// was deleted from the stream stays as it is: whoever takes it next names it.
 pub(super) fn set_own(
     transaction: &Transaction<'_>,
     group: Group,
@@ -290,6 +298,10 @@ pub(super) fn set_own(
     count: u64,
     delivered_ms: u64,
 ) -> Step<bool> {
+    if !is_on_stream(transaction, group, id)? {
+        let pending = pending::find(transaction, group, id)?;
+        return Ok(pending.is_some_and(|pending| pending.consumer == owner));
+    }
     let set = transaction
         .sql("UPDATE pending SET deliveries = ?, delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ?")?
         .execute(params![
@@ -302,12 +314,9 @@ pub(super) fn set_own(
     Ok(set > 0)
 }
 
-/// Whether an entry is on the stream. Its payload is not read; where nothing was ever removed, nothing is.
+/// Whether an entry is on the stream. Its payload is not read.
 fn is_on_stream(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<bool> {
     let stream = group.stream;
-    if stream.length == stream.entries_added && id <= stream.last_id {
-        return Ok(true);
-    }
     let mut statement = transaction.sql("SELECT 1 FROM entries WHERE stream = ? AND id = ?")?;
     Ok(statement.exists(params![stream.key, id.to_be_bytes()])?)
 }

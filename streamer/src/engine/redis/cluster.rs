@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout};
 
 use super::{
     endpoint::Endpoint,
+    error::is_read_only,
     node_map::{NodeMap, ranges, slot},
     reconnecting::Reconnecting,
     reply::Unexpected,
@@ -172,11 +173,12 @@ impl Cluster {
 
     /// Learns from an error what the map lacks. Gives the node to go to, when the error names one.
     fn check_outdated(&self, error: &RedisError) -> Option<Address> {
-        use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved, ReadOnly};
+        use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved};
         match error.kind() {
             ErrorKind::Server(Moved) => _ = self.state.fetch_max(WRONG, Ordering::AcqRel),
-            ErrorKind::Io | ErrorKind::Server(ReadOnly | ClusterDown | MasterDown) => self.suspect(),
+            ErrorKind::Io | ErrorKind::Server(ClusterDown | MasterDown) => self.suspect(),
             ErrorKind::Server(Ask) => {}
+            _ if is_read_only(error) => self.suspect(),
             _ => return None,
         }
         let (host, port) = error.redirect_node()?.0.rsplit_once(':')?;

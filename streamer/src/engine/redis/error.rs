@@ -36,7 +36,8 @@ fn kind(error: &RedisError) -> EngineErrorKind {
 
 fn of_server(code: &str, detail: &str) -> EngineErrorKind {
     of_code(code)
-        .or_else(|| detail.split([' ', ':']).find_map(of_code))
+        // 6.2 leaves the dash of the protocol before it.
+        .or_else(|| detail.split([' ', ':']).find_map(|word| of_code(word.trim_start_matches('-'))))
         .or_else(|| of_text(detail))
         .unwrap_or(EngineErrorKind::Other)
 }
@@ -60,8 +61,8 @@ fn of_text(detail: &str) -> Option<EngineErrorKind> {
     let has = |text| detail.contains(text);
     if has("equal or smaller") || has("must be greater than 0-0") {
         Some(EngineErrorKind::IdTooSmall)
-    } else if has("user executing the script can't") {
-        // Inside a script there is no NOPERM, up to Redis 7.
+    } else if has("user executing the script can't") || has("ACL failure in script") {
+        // Inside a script there is no NOPERM. Redis says the one, Valkey the other.
         Some(EngineErrorKind::Permission)
     } else if has("requires the key to exist") {
         Some(EngineErrorKind::NoStream)
@@ -94,8 +95,14 @@ pub(super) fn spoils_connection(error: &RedisError) -> bool {
         ErrorKind::Io
             | ErrorKind::Parse
             | ErrorKind::AuthenticationFailed
-            | ErrorKind::Server(ServerErrorKind::ReadOnly | ServerErrorKind::MasterDown)
-    )
+            | ErrorKind::Server(ServerErrorKind::MasterDown)
+    ) || is_read_only(error)
+}
+
+/// Whether the server is a replica. Inside a script 6.2 says so somewhere in the middle.
+pub(super) fn is_read_only(error: &RedisError) -> bool {
+    error.kind() == ErrorKind::Server(ServerErrorKind::ReadOnly)
+        || error.detail().is_some_and(|detail| detail.contains("-READONLY "))
 }
 
 #[cfg(test)]
@@ -130,6 +137,21 @@ mod tests {
             (
                 "MISCONF",
                 "Redis is configured to save RDB snapshots",
+                EngineErrorKind::Unavailable,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_1): @user_script:65: @user_script: 65: -OOM command not allowed",
+                EngineErrorKind::Full,
+            ),
+            (
+                "ERR",
+                "ACL failure in script: User limited has no permissions to run the 'sadd' command script: f_1",
+                EngineErrorKind::Permission,
+            ),
+            (
+                "ERR",
+                "Error running script (call to f_1): @user_script:3: @user_script: 3: -READONLY You can't write",
                 EngineErrorKind::Unavailable,
             ),
             ("ERR", "something new", EngineErrorKind::Other),
