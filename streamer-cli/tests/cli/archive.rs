@@ -117,7 +117,7 @@ fn what_a_group_still_needs_is_kept_and_told() {
         assert_eq!(
             total,
             "{\"report\":\"total\",\"processed\":2,\"dry_run\":true,\"streams\":{\"order.placed\":{\"removed\":2,\
-             \"too_young\":0,\"undelivered\":1,\"pending\":0,\"conflicts\":0}}}"
+             \"too_young\":0,\"undelivered\":1,\"pending\":0,\"conflicts\":0,\"too_many_fields\":0}}}"
         );
         let text = shown(&bench, &emitted, &purge)
             + &shown(&bench, &emitted, &[&purge[..], &["--yes"]].concat())

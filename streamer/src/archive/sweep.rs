@@ -6,7 +6,7 @@ use super::{ArchiveStorage, ArchivedMessage, Needed, OlderThan, PAGE_BYTES, Stor
 use crate::{
     client::Streamer,
     engine::Engine,
-    entry::{Entry, EntryId, RangeBound, StreamName, Trim},
+    entry::{Entry, EntryId, Fields, RangeBound, StreamName, Trim},
 };
 
 /// The most messages that are worked on at once.
@@ -66,6 +66,21 @@ pub enum Kept {
     Pending,
     /// The archive has another message under its stream and ID ([`Stored::Conflict`]).
     Conflict,
+    /// It has more fields than the store could append again when it is restored (Redis: it has more than 3,899).
+    TooManyFields,
+}
+
+impl fmt::Display for Kept {
+    /// Why it stays, after "it stays on its stream: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::TooYoung => "it is not old enough",
+            Self::Undelivered => "some group has not been delivered it",
+            Self::Pending => "some group has not acknowledged it",
+            Self::Conflict => "the archive has another message under this stream and ID",
+            Self::TooManyFields => "it has too many fields to be restored",
+        })
+    }
 }
 
 /// How many messages had which fate.
@@ -81,6 +96,8 @@ pub struct SweepSummary {
     pub pending: u64,
     /// [`Kept::Conflict`].
     pub conflicts: u64,
+    /// [`Kept::TooManyFields`].
+    pub too_many_fields: u64,
 }
 
 impl Sweep {
@@ -187,6 +204,8 @@ impl Sweep {
                 Some(Kept::Undelivered)
             } else if needed.is_pending(entry.id) {
                 Some(Kept::Pending)
+            } else if self.archive.is_some() && !can_be_restored(self.engine.as_ref(), &entry.fields) {
+                Some(Kept::TooManyFields)
             } else {
                 None
             };
@@ -203,8 +222,8 @@ impl Sweep {
             fates.extend(leaving.iter().map(|entry| (entry.id, gone)));
         } else if let Some(archive) = &self.archive {
             let messages = origin::to_archive(self.engine.as_ref(), stream, leaving).await?;
-            let stored = store(archive.as_ref(), messages).await?;
-            fates.extend(stored.conflicts.iter().map(|id| (*id, Fate::Kept(Kept::Conflict))));
+            let stored = store(self.engine.as_ref(), archive.as_ref(), messages).await?;
+            fates.extend(stored.kept.iter().map(|(id, kept)| (*id, Fate::Kept(*kept))));
             fates.extend(stored.messages.iter().map(|message| (message.id, gone)));
             let ids = stored.messages.iter().map(|message| message.id).collect::<Vec<_>>();
             let all = fates.len() == ids.len();
@@ -238,35 +257,48 @@ impl Sweep {
 pub(crate) struct InArchive {
     /// These are in the archive.
     pub(crate) messages: Vec<ArchivedMessage>,
-    /// These are not: the archive has others in their place.
-    pub(crate) conflicts: Vec<EntryId>,
+    /// These are not, and why.
+    pub(crate) kept: Vec<(EntryId, Kept)>,
+}
+
+/// What could not be restored must not leave its stream. A restored entry has one more field than it had.
+fn can_be_restored(engine: &dyn Engine, fields: &Fields) -> bool {
+    engine.most_recorded_fields().is_none_or(|most| fields.len() < most)
 }
 
 /// Stores messages, and says which may be deleted.
 pub(crate) async fn store(
+    engine: &dyn Engine,
     archive: &dyn ArchiveStorage,
     mut messages: Vec<ArchivedMessage>,
 ) -> Result<InArchive, TransferError> {
-    let mut conflicts = Vec::new();
+    let mut kept = Vec::new();
+    messages.retain(|message| {
+        let restorable = can_be_restored(engine, &message.fields);
+        if !restorable {
+            kept.push((message.id, Kept::TooManyFields));
+        }
+        restorable
+    });
     if !messages.is_empty() {
         let mut stored = archive.create(&messages).await?.into_iter();
         // A driver that answers less than it was asked has not stored the rest.
         messages.retain(|message| {
-            let kept = matches!(stored.next(), Some(Stored::New | Stored::AlreadyThere));
-            if !kept {
-                conflicts.push(message.id);
+            let is_stored = matches!(stored.next(), Some(Stored::New | Stored::AlreadyThere));
+            if !is_stored {
+                kept.push((message.id, Kept::Conflict));
             }
-            kept
+            is_stored
         });
     }
-    Ok(InArchive { messages, conflicts })
+    Ok(InArchive { messages, kept })
 }
 
 impl SweepSummary {
     /// How many messages stay on the stream.
     #[must_use]
     pub fn kept(&self) -> u64 {
-        self.too_young + self.undelivered + self.pending + self.conflicts
+        self.too_young + self.undelivered + self.pending + self.conflicts + self.too_many_fields
     }
 
     fn count(&mut self, fate: Fate) {
@@ -276,6 +308,7 @@ impl SweepSummary {
             Fate::Kept(Kept::Undelivered) => &mut self.undelivered,
             Fate::Kept(Kept::Pending) => &mut self.pending,
             Fate::Kept(Kept::Conflict) => &mut self.conflicts,
+            Fate::Kept(Kept::TooManyFields) => &mut self.too_many_fields,
         } += 1;
     }
 }

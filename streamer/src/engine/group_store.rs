@@ -80,7 +80,8 @@ pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
     /// IDs are sorted. Tells what became of those that could not be renewed.
     async fn renew(&self, member: &Member, leases: &[(StreamName, Vec<EntryId>)]) -> Vec<EngineResult<Renewal>>;
 
-    /// Makes entries pending with this consumer that are pending with nobody, with these counts and an idle time of zero.
+    /// Makes entries pending with this consumer that are pending with nobody, or with it already, with these counts and an
+    /// idle time of zero.
     /// An entry that is not on the stream, or pending with another consumer, is left alone. Does not move the group's last
     /// delivered ID.
     async fn adopt(&self, member: &Member, entries: &[(StreamName, Vec<(EntryId, u64)>)]) -> Vec<EngineResult<()>>;
@@ -228,7 +229,8 @@ pub struct EntrySettlement {
     pub failures: Option<Box<FailureChange>>,
 }
 
-/// What becomes of a delivery.
+/// What becomes of a delivery. An entry that is deferred or released although it was deleted from the stream stays pending
+/// as it is: whoever takes it next is told that it is gone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EntryEnd {
     /// `XACK`, then, with `delete`, `XDEL`.

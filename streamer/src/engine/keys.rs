@@ -3,11 +3,12 @@
 //! `docs/keys.md` says the same for operators; a test here compares the two. A key that is kept beside a stream is in the
 //! same slot of a Redis Cluster as the stream, so that one script can change both.
 
-use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use super::redis::{SLOTS, slot};
 use crate::entry::{EntryId, StreamName};
 
 /// The set of failure records, shared with PHP.
@@ -108,19 +109,41 @@ pub(crate) fn appended_once(stream: &StreamName, idempotency_key: &[u8]) -> Vec<
 }
 
 /// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash tag,
-/// or by making the name one.
+/// or by making the name one. Where the name can be none, the tag is the smallest number in the stream's slot, and the
+/// name comes in hex: two such names must not share a key.
 fn beside(stream: &StreamName, what: &str) -> String {
-    let name = match stream.as_str() {
-        Some(name) => Cow::Borrowed(name),
-        // Two such names must not share a key.
-        None => Cow::Owned(format!("hex:{}", hex::encode(stream.as_bytes()))),
+    let tag = |name: &str| {
+        let (_, rest) = name.split_once('{')?;
+        let (tag, _) = rest.split_once('}')?;
+        (!tag.is_empty()).then_some(())
     };
-    let tag = name.split_once('{').and_then(|(_, rest)| rest.split_once('}'));
-    match tag {
-        Some((tag, _)) if !tag.is_empty() => format!("{name}:{what}"),
-        _ => format!("{{{name}}}:{what}"),
+    match stream.as_str() {
+        Some(name) if tag(name).is_some() => format!("{name}:{what}"),
+        Some(name) if !name.contains('}') => format!("{{{name}}}:{what}"),
+        _ => {
+            let number = NUMBERS[usize::from(slot(stream.as_bytes()))];
+            let name = hex::encode(stream.as_bytes());
+            format!("{{{number}}}:hex:{name}:{what}")
+        }
     }
 }
+
+/// The smallest number in each slot.
+static NUMBERS: LazyLock<Vec<u32>> = LazyLock::new(|| {
+    let mut numbers = vec![None; usize::from(SLOTS)];
+    let mut missing = numbers.len();
+    for number in 0.. {
+        let in_slot = &mut numbers[usize::from(slot(number.to_string().as_bytes()))];
+        if in_slot.is_none() {
+            *in_slot = Some(number);
+            missing -= 1;
+        }
+        if missing == 0 {
+            break;
+        }
+    }
+    numbers.into_iter().map(Option::unwrap_or_default).collect()
+});
 
 #[cfg(test)]
 mod tests {
@@ -159,6 +182,22 @@ mod tests {
         let key = |name: &str| restored(&name.into());
         assert_eq!(key("order.placed"), "{order.placed}:restored");
         assert_eq!(key("{shop}order.placed"), "{shop}order.placed:restored");
-        assert_eq!(restored(&StreamName::from(vec![0xff])), "{hex:ff}:restored");
+        assert_eq!(restored(&StreamName::from(vec![0xff])), "{69460}:hex:ff:restored");
+        let names: [&[u8]; 9] = [
+            b"a",
+            b"{a}b",
+            b"{",
+            b"a{b",
+            b"a}b",
+            b"{}",
+            b"{}a}",
+            b"}{a}b{c}",
+            b"\xfe{a}",
+        ];
+        for name in names {
+            let stream = StreamName::from(name.to_vec());
+            let key = retry_states(&stream, "}{group}");
+            assert_eq!(slot(key.as_bytes()), slot(name), "{key}");
+        }
     }
 }

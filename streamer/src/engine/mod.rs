@@ -134,6 +134,12 @@ pub trait Engine:
     /// tag, `{…}`.
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended>;
 
+    /// The most fields of an entry that [`Engine::append_recorded`] takes, and that an idempotent append may have; `None`
+    /// without a limit. More are refused with [`EngineErrorKind::Unsupported`].
+    fn most_recorded_fields(&self) -> Option<usize> {
+        None
+    }
+
     /// `XDEL`: deletes entries, and tells how many were there.
     async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64>;
 

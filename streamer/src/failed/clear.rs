@@ -7,7 +7,7 @@ use std::{
 
 use super::{FailedFilter, Listing, RetryReport, RetrySummary, find};
 use crate::{
-    archive::{self, ArchiveStorage, TransferError},
+    archive::{self, ArchiveStorage, Kept, TransferError},
     engine::{Engine, EngineResult},
     entry::{Entry, EntryId, StreamName},
 };
@@ -94,12 +94,12 @@ async fn to_archive(
         return Ok(());
     };
     match try_to_archive(engine, archive, stream, entry).await {
-        Ok(true) => {
+        Ok(None) => {
             summary.archived += 1;
             tell(&RetryReport::Archived { stream, id });
         }
-        Ok(false) => {
-            let error = "the archive has another message under this stream and ID";
+        Ok(Some(kept)) => {
+            let error = &*kept.to_string();
             tell(&RetryReport::NotArchived { stream, id, error });
         }
         Err(error) => {
@@ -115,14 +115,14 @@ async fn try_to_archive(
     archive: &dyn ArchiveStorage,
     stream: &StreamName,
     entry: Entry,
-) -> Result<bool, TransferError> {
+) -> Result<Option<Kept>, TransferError> {
     let id = entry.id;
     let messages = archive::to_archive(engine, stream, vec![entry]).await?;
-    let stored = archive::store(archive, messages).await?;
-    if stored.messages.is_empty() {
-        return Ok(false);
+    let stored = archive::store(engine, archive, messages).await?;
+    if let Some((_, kept)) = stored.kept.first() {
+        return Ok(Some(*kept));
     }
     engine.delete(stream, &[id]).await?;
     archive::forget_origins(engine, archive, &stored.messages).await?;
-    Ok(true)
+    Ok(None)
 }

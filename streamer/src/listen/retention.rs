@@ -185,12 +185,11 @@ impl Retention {
             return Ok(messages);
         };
         guarded_future(ARCHIVE, async {
-            let stored = store(archive.as_ref(), messages).await?;
-            for id in stored.conflicts {
+            let stored = store(engine.as_ref(), archive.as_ref(), messages).await?;
+            for (id, kept) in stored.kept {
+                let archive = archive.location();
                 tracing::warn!(
-                    "message {id} stays on '{stream}' stream: the archive {} has another message under this stream and \
-                     ID",
-                    archive.location()
+                    "message {id} was not moved to the archive {archive} and stays on '{stream}' stream: {kept}"
                 );
             }
             Ok(stored.messages)

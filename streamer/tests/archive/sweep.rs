@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use streamer::{
     EntryId,
-    archive::{Fate, OlderThan, Sweep, SweepSummary},
+    archive::{Fate, Kept, OlderThan, Restore, Sweep, SweepSummary},
 };
 
 use crate::{Place, name, on_each_engine};
@@ -18,6 +18,7 @@ on_each_engine! {
     what_was_in_both_places_heals,
     two_archivers_on_one_stream_lose_nothing,
     another_message_in_the_archive_s_place_keeps_ours_on_the_stream,
+    what_could_not_be_restored_stays_on_the_stream,
     many_pages_go,
     a_stream_that_is_not_there_is_empty,
     one_message_goes_alone,
@@ -225,4 +226,45 @@ async fn one_message_goes_alone(place: Place) {
     assert_eq!(place.ids_on_stream("e").await, [ids[0], ids[2]]);
     assert_eq!(place.ids_in_archive().await, [ids[1]]);
     assert_eq!(sweep.one(&name("e"), ids[1]).await.unwrap(), None);
+}
+
+/// The entry of a restored message has one field more.
+async fn what_could_not_be_restored_stays_on_the_stream(place: Place) {
+    let fields = |count: usize| {
+        (0..count)
+            .map(|n| (format!("field{n}"), n.to_string()))
+            .collect::<Vec<_>>()
+    };
+    let mut ids = Vec::new();
+    for count in [3_899, 3_900, 4_000] {
+        let fields = fields(count);
+        let fields: Vec<(&str, &str)> = fields.iter().map(|(name, value)| (&name[..], &value[..])).collect();
+        ids.push(place.add("e", &fields).await);
+    }
+    let limited = place.streamer.engine().most_recorded_fields().is_some();
+    let stays = if limited { &ids[1..] } else { &[] };
+    let told = Arc::new(Mutex::new(Vec::new()));
+    for dry_run in [true, false] {
+        let telling = told.clone();
+        let sweep = Sweep::archive(&place.streamer, place.archive.clone())
+            .dry_run(dry_run)
+            .force(true);
+        let sweep = sweep.on_message(move |_, id, fate| telling.lock().unwrap().push((id, fate)));
+        let summary = sweep.run(&name("e"), OlderThan::now()).await.unwrap();
+        assert_eq!(summary.too_many_fields, stays.len() as u64);
+        assert_eq!(summary.kept() + summary.removed, 3);
+        let told = std::mem::take(&mut *told.lock().unwrap());
+        let kept: Vec<_> = told
+            .iter()
+            .filter(|(_, fate)| *fate == Fate::Kept(Kept::TooManyFields))
+            .collect();
+        assert_eq!(kept.iter().map(|(id, _)| *id).collect::<Vec<_>>(), stays);
+    }
+    assert_eq!(place.ids_on_stream("e").await, stays);
+    let summary = Restore::new(&place.streamer, place.archive.clone())
+        .run(None)
+        .await
+        .unwrap();
+    assert_eq!((summary.restored, summary.failed), (3 - stays.len() as u64, 0));
+    assert_eq!(place.on_stream("e").await.len(), 3);
 }

@@ -216,6 +216,7 @@ macro_rules! suite {
                     settling_in_a_missing_group
                     what_is_refused_on_one_stream_leaves_the_others
                     thousands_are_settled_at_once
+                    streams_of_any_name_are_settled
                 }
                 beside {
                     failures_are_listed_until_they_are_removed
@@ -241,6 +242,7 @@ macro_rules! suite {
                     elements_are_removed_by_their_bytes
                     a_missing_list_is_empty_and_a_stream_is_none
                     entries_are_found_by_their_ids_in_the_order_asked
+                    too_many_fields_to_be_recorded_are_refused
                 }
                 bytes {
                     any_bytes_come_back_as_they_went_in

@@ -5,7 +5,7 @@ use std::{collections::HashSet, sync::Arc};
 use bytes::Bytes;
 use streamer::{
     EntryId, NewId, StreamName,
-    engine::{Append, AppendOptions, Appended, Engine, EngineErrorKind, Record},
+    engine::{Append, AppendOptions, Appended, Engine, EngineErrorKind, Idempotency, Record},
 };
 
 use crate::given::{a_set, a_stream, all, an_append, assert_kind, fields, ids_of, numbered_entries, unique};
@@ -219,4 +219,49 @@ pub(crate) async fn entries_are_found_by_their_ids_in_the_order_asked(engine: Ar
     assert_eq!(found, [Some(ids[3]), None, None, Some(ids[0]), Some(ids[3]), None]);
     assert!(engine.get_many(&stream, &[]).await.unwrap().is_empty());
     assert_eq!(engine.get_many(&names().0, &wanted[..1]).await.unwrap(), [None]);
+}
+
+pub(crate) async fn too_many_fields_to_be_recorded_are_refused(engine: Arc<dyn Engine>) {
+    let limit = engine.most_recorded_fields();
+    let most = limit.unwrap_or(5_000);
+    let idempotent = AppendOptions {
+        idempotency: Some(Idempotency {
+            key: unique("key").into(),
+            window: std::time::Duration::from_secs(60),
+        }),
+        ..AppendOptions::default()
+    };
+    let (stream, list) = names();
+    let append = |count: usize, options: &AppendOptions| Append {
+        fields: (0..count).map(|n| (format!("field{n}").into(), "".into())).collect(),
+        options: options.clone(),
+        ..an_append(&stream, NewId::Auto)
+    };
+    if limit.is_some() {
+        for record in [push(&list), restored(1)] {
+            let refused = engine
+                .append_recorded(append(most + 1, &AppendOptions::default()), record)
+                .await;
+            assert_kind(refused, EngineErrorKind::Unsupported);
+        }
+        assert_kind(
+            engine.append(append(most + 1, &idempotent)).await,
+            EngineErrorKind::Unsupported,
+        );
+        assert_eq!(engine.info(&stream).await.unwrap(), None);
+    }
+    for record in [push(&list), restored(1)] {
+        let plain = AppendOptions::default();
+        assert!(
+            engine
+                .append_recorded(append(most, &plain), record)
+                .await
+                .unwrap()
+                .fresh
+        );
+    }
+    engine.append(append(most, &idempotent)).await.unwrap();
+    assert_eq!(all(&engine, &stream).await[2].fields.len(), most);
+    // Without anything else there is no limit.
+    engine.append(append(10_000, &AppendOptions::default())).await.unwrap();
 }

@@ -389,3 +389,24 @@ pub(crate) async fn thousands_are_settled_at_once(engine: Arc<dyn Engine>) {
         assert!(!is_listed(&engine, &records[n]).await);
     }
 }
+
+/// What is kept beside a stream is in its slot of a cluster, whatever its name is.
+pub(crate) async fn streams_of_any_name_are_settled(engine: Arc<dyn Engine>) {
+    let unique = unique("stream").into_bytes();
+    for odd in [&b"\xfe\0"[..], b"}", b"{}", b"{a", b"}{b}", b"{}{c}"] {
+        let stream = StreamName::from([odd, &unique].concat());
+        let start = streamer::engine::GroupStart::After(EntryId::MIN);
+        only(engine.join(&member("a"), &[(stream.clone(), start)]).await).unwrap();
+        let written = entries(&engine, &stream, 2).await;
+        let adopted = written.iter().map(|id| (*id, 1)).collect();
+        only(engine.adopt(&member("a"), &[(stream.clone(), adopted)]).await).unwrap();
+        let ends = vec![
+            end(written[0], acknowledge(true)),
+            end(written[1], defer("tried", NOW, 1)),
+        ];
+        settle(&engine, "a", &stream, ends).await;
+        let taken = take(&engine, "a", Scan::Own, &stream, 10).await;
+        let states: Vec<_> = taken.entries.iter().map(|entry| entry.retry_state.as_deref()).collect();
+        assert_eq!(states, [Some(&b"tried"[..])], "{stream}");
+    }
+}

@@ -34,8 +34,8 @@ impl Servers {
 
     /// Runs a command on the server that has the key.
     fn command(&self, arguments: &[&str]) -> String {
-        let answers = self.all().iter().map(|server| server.command(arguments));
-        answers.filter(|answer| !answer.starts_with("-MOVED")).last().unwrap()
+        let mut answers = self.all().iter().map(|server| server.command(arguments));
+        answers.find(|answer| !answer.starts_with("-MOVED")).unwrap()
     }
 
     fn everywhere(&self, arguments: &[&str]) {

@@ -198,6 +198,7 @@ fn kept(stream: &StreamName, summary: &SweepSummary) -> Option<String> {
         (summary.undelivered, "not yet delivered to some group"),
         (summary.pending, "not yet acknowledged by some group"),
         (summary.conflicts, "in whose place the archive has another message"),
+        (summary.too_many_fields, "with too many fields to be restored"),
     ];
     let reasons = reasons.iter().filter(|(count, _)| *count > 0);
     let reasons = reasons.map(|(count, why)| format!("{count} {why}")).collect::<Vec<_>>();

@@ -47,6 +47,7 @@ use std::fmt;
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
+pub(super) use self::node_map::{SLOTS, slot};
 use self::{
     address::Server,
     error::engine_error,

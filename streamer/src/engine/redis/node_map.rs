@@ -11,7 +11,8 @@ use super::{
     socket::Address,
 };
 
-const SLOTS: u16 = 16_384;
+/// How many slots a cluster has.
+pub(in crate::engine) const SLOTS: u16 = 16_384;
 
 /// The nodes, and what each serves. It is replaced as a whole, so that nodes that left the cluster are forgotten with
 /// their connections.
@@ -104,7 +105,7 @@ pub(super) fn ranges(answer: Value, asked: &Address) -> Decoded<Vec<Range>> {
 
 /// The slot of a key, by the [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
 /// CRC16 (XMODEM) of the first `{…}` that is not empty, else of the whole key.
-pub(super) fn slot(key: &[u8]) -> u16 {
+pub(in crate::engine) fn slot(key: &[u8]) -> u16 {
     let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
         let rest = &key[open + 1..];
         let close = rest.iter().position(|byte| *byte == b'}')?;

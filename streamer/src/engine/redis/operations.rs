@@ -11,6 +11,7 @@ use super::{
     command::{self, at_least_one, eval, group_start, millis, on, with_ids},
     error::engine_error,
     no_such_key,
+    recorded::MOST_FIELDS,
     reply::{self, Unexpected},
     says, script, understood,
 };
@@ -101,6 +102,10 @@ impl Engine for RedisEngine {
 
     fn overlapping_appends_keep_order(&self) -> bool {
         matches!(self.server, Server::Single(_))
+    }
+
+    fn most_recorded_fields(&self) -> Option<usize> {
+        Some(MOST_FIELDS)
     }
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {

@@ -20,6 +20,9 @@ use crate::{
     entry::EntryId,
 };
 
+/// The most fields of an entry that a script appends: Lua passes at most 8,000 values to a command.
+pub(super) const MOST_FIELDS: usize = 3900;
+
 /// Whether the server has not run a script that it was sent the hash of: it does not know it, or this user may only
 /// send texts. What is refused inside a script is another matter: then a part of it may be done.
 fn was_not_begun(error: &RedisError) -> bool {
@@ -101,6 +104,14 @@ impl RedisEngine {
             let attempted = format!("append to stream '{stream}'");
             Err(EngineError::new(kind, attempted, reason))
         };
+        if append.fields.len() > MOST_FIELDS {
+            let reason = format!(
+                "it has {} fields, and the server can append at most {MOST_FIELDS} in one step with something else, such as \
+                 where a restored message was, a snapshot, or an idempotency key",
+                append.fields.len()
+            );
+            return refused(EngineErrorKind::Unsupported, reason);
+        }
         let mut keys = Vec::new();
         match record {
             Some(Record::Push { list, .. }) if list == stream => {
