@@ -420,8 +420,8 @@ pub struct AppendOptions {
 /// What makes an append idempotent: appends to one stream with the same key within the window give the ID of the first
 /// entry, and only the first writes anything. What they hold is not compared.
 ///
-/// On Redis the key is remembered in a key of its own beside the stream (about 200 bytes for the time of the window); on a
-/// Redis Cluster a stream name that cannot share a slot with other keys is refused ([`EngineErrorKind::Unsupported`]).
+/// On Redis the key is remembered in a key of its own beside the stream, in the same slot of a Redis Cluster (about 200 bytes
+/// for the time of the window).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
     /// What the repetitions have in common, at most 256 bytes; longer ones are refused ([`EngineErrorKind::InvalidInput`]).

@@ -22,6 +22,7 @@ mod removal;
 mod retry_claims;
 mod settling;
 mod stores;
+mod thousands;
 mod trim;
 
 macro_rules! cases {
@@ -243,6 +244,13 @@ macro_rules! suite {
                     a_missing_list_is_empty_and_a_stream_is_none
                     entries_are_found_by_their_ids_in_the_order_asked
                     too_many_fields_to_be_recorded_are_refused
+                }
+                thousands {
+                    thousands_are_adopted_at_once
+                    thousands_are_due_at_once
+                    an_entry_with_thousands_of_fields_is_delivered_again
+                    a_stream_with_thousands_of_groups_is_removed
+                    a_message_that_was_restored_thousands_of_times_is_restored
                 }
                 bytes {
                     any_bytes_come_back_as_they_went_in

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod connect;
+mod earlier_versions;
 mod failing;
 mod refused;
 mod round_trips;
