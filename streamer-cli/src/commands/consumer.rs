@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use streamer::{
     EntryId, StreamName, Streamer,
-    engine::{ConsumerInfo, PendingFilter},
+    engine::{ConsumerInfo, Member, PendingFilter},
 };
 
 use super::group;
@@ -179,11 +179,12 @@ impl Delete {
             Some(to) => transfer_pending(&streamer, &name, group, consumer, to).await?,
             None => 0,
         };
-        if !streamer
-            .engine()
-            .remove_consumer_if_done(&name, group, consumer)
-            .await?
-        {
+        let member = Member {
+            group: group.clone(),
+            consumer: consumer.clone(),
+        };
+        let left = streamer.engine().leave(&member, &[name]).await;
+        if left.into_iter().collect::<Result<Vec<_>, _>>()?.contains(&false) {
             return Err(Failure::failed(format!(
                 "consumer '{consumer}' was delivered messages again and stays: it is at work; stop it first"
             )));

@@ -11,7 +11,7 @@ use crate::{
 /// A consumer of a group on one stream. Cheap to clone. It is made by its first read or claim; the group must exist
 /// ([`Stream::create_group`]).
 ///
-/// The errors of its methods are those of the [`Engine`](crate::engine::Engine) methods that they are named after.
+/// The errors of its methods are those of the [`GroupAdmin`](crate::engine::GroupAdmin) methods that they are named after.
 #[derive(Clone, Debug)]
 pub struct Consumer {
     stream: Stream,
@@ -64,7 +64,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Engine::read_pending`](crate::engine::Engine::read_pending).
+    /// As [`GroupAdmin::read_pending`](crate::engine::GroupAdmin::read_pending).
     pub async fn own_pending(&self, after: EntryId, count: usize) -> EngineResult<Redelivery> {
         let Stream { engine, name } = &self.stream;
         engine.read_pending(name, &self.group, &self.name, after, count).await
@@ -75,7 +75,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Engine::pending`](crate::engine::Engine::pending).
+    /// As [`GroupAdmin::pending`](crate::engine::GroupAdmin::pending).
     pub async fn pending(&self, filter: PendingFilter<'_>) -> EngineResult<Vec<PendingEntry>> {
         let own = PendingFilter {
             consumer: Some(&self.name),
@@ -88,7 +88,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Engine::claim`](crate::engine::Engine::claim).
+    /// As [`GroupAdmin::claim`](crate::engine::GroupAdmin::claim).
     pub async fn claim(&self, min_idle: Duration, ids: &[EntryId]) -> EngineResult<Redelivery> {
         let Stream { engine, name } = &self.stream;
         engine.claim(name, &self.group, &self.name, min_idle, ids).await
@@ -98,7 +98,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Engine::auto_claim`](crate::engine::Engine::auto_claim).
+    /// As [`GroupAdmin::auto_claim`](crate::engine::GroupAdmin::auto_claim).
     pub async fn auto_claim(&self, min_idle: Duration, from: EntryId, count: usize) -> EngineResult<Redelivery> {
         let Stream { engine, name } = &self.stream;
         engine
@@ -110,7 +110,7 @@ impl Consumer {
     ///
     /// # Errors
     ///
-    /// As [`Engine::acknowledge`](crate::engine::Engine::acknowledge).
+    /// As [`GroupAdmin::acknowledge`](crate::engine::GroupAdmin::acknowledge).
     pub async fn acknowledge(&self, ids: &[EntryId]) -> EngineResult<u64> {
         self.stream.acknowledge(&self.group, ids).await
     }

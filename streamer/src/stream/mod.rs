@@ -150,7 +150,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::len`].
+    /// As [`Engine::info`].
     pub async fn len(&self) -> EngineResult<u64> {
         self.engine.len(&self.name).await
     }
@@ -159,7 +159,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::len`].
+    /// As [`Engine::info`].
     pub async fn is_empty(&self) -> EngineResult<bool> {
         Ok(self.len().await? == 0)
     }
@@ -168,7 +168,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::last_id`].
+    /// As [`Engine::info`].
     pub async fn last_id(&self) -> EngineResult<EntryId> {
         self.engine.last_id(&self.name).await
     }
@@ -196,7 +196,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::groups`].
+    /// As [`GroupAdmin::groups`](crate::engine::GroupAdmin::groups).
     pub async fn groups(&self) -> EngineResult<Vec<GroupInfo>> {
         self.engine.groups(&self.name).await
     }
@@ -205,7 +205,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::groups`].
+    /// As [`GroupAdmin::groups`](crate::engine::GroupAdmin::groups).
     pub async fn group_exists(&self, group: &str) -> EngineResult<bool> {
         Ok(self.groups().await?.iter().any(|info| info.name == group))
     }
@@ -214,7 +214,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::create_group`]: a group that exists already is an error.
+    /// As [`GroupAdmin::create_group`](crate::engine::GroupAdmin::create_group): a group that exists already is an error.
     pub async fn create_group(&self, group: &str, start: GroupStart, create_stream: bool) -> EngineResult<()> {
         self.engine.create_group(&self.name, group, start, create_stream).await
     }
@@ -223,7 +223,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::consumers`].
+    /// As [`GroupAdmin::consumers`](crate::engine::GroupAdmin::consumers).
     pub async fn consumers(&self, group: &str) -> EngineResult<Vec<ConsumerInfo>> {
         self.engine.consumers(&self.name, group).await
     }
@@ -237,7 +237,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::pending_summary`].
+    /// As [`GroupAdmin::pending_summary`](crate::engine::GroupAdmin::pending_summary).
     pub async fn pending_summary(&self, group: &str) -> EngineResult<PendingSummary> {
         self.engine.pending_summary(&self.name, group).await
     }
@@ -246,7 +246,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::pending`].
+    /// As [`GroupAdmin::pending`](crate::engine::GroupAdmin::pending).
     pub async fn pending(&self, group: &str, filter: PendingFilter<'_>) -> EngineResult<Vec<PendingEntry>> {
         self.engine.pending(&self.name, group, filter).await
     }
@@ -255,7 +255,7 @@ impl Stream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::acknowledge`].
+    /// As [`GroupAdmin::acknowledge`](crate::engine::GroupAdmin::acknowledge).
     pub async fn acknowledge(&self, group: &str, ids: &[EntryId]) -> EngineResult<u64> {
         self.engine.acknowledge(&self.name, group, ids).await
     }

@@ -79,7 +79,7 @@ impl MultiStream {
     ///
     /// # Errors
     ///
-    /// As [`Engine::acknowledge`]; [`EngineErrorKind::InvalidInput`] when there is no group.
+    /// As [`GroupAdmin::acknowledge`](crate::engine::GroupAdmin::acknowledge); [`EngineErrorKind::InvalidInput`] when there is no group.
     pub async fn acknowledge(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64> {
         match &self.mode {
             ReadMode::Group { group, .. } => self.engine.acknowledge(stream, group, ids).await,

@@ -60,12 +60,12 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// As [`Engine::last_id`].
+    /// As [`GroupStore::last_ids`](crate::engine::GroupStore::last_ids).
     pub async fn follow(&self) -> EngineResult<MultiStream> {
-        let mut positions = Vec::with_capacity(self.names.len());
-        for name in &*self.names {
-            positions.push((name.clone(), self.engine.last_id(name).await?));
-        }
+        let last_ids = self.engine.last_ids(&self.names).await;
+        let position = |(name, last_id): (&StreamName, EngineResult<EntryId>)| Ok((name.clone(), last_id?));
+        let positions = self.names.iter().zip(last_ids).map(position);
+        let positions = positions.collect::<EngineResult<_>>()?;
         Ok(MultiStream::plain(Arc::clone(&self.engine), positions))
     }
 

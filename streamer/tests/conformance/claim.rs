@@ -1,4 +1,4 @@
-//! `claim`, `auto_claim`, `set_idle`: how pending entries change hands.
+//! `claim`, `auto_claim`, and `renew` between them: how pending entries change hands.
 //!
 //! Idle times are set, not waited for.
 
@@ -9,12 +9,23 @@ use streamer::{
     engine::{Engine, EngineErrorKind, PendingFilter, Redelivery},
 };
 
-use crate::given::{GROUP, HOUR, a_stream, assert_kind, entries, pending_entries};
+use crate::{
+    deliveries::only,
+    given::{GROUP, HOUR, a_stream, assert_kind, entries, member, pending_entries, set_idle},
+};
 
 const NOW: Duration = Duration::ZERO;
 
 fn claimed_ids(redelivery: &Redelivery) -> Vec<EntryId> {
     redelivery.entries.iter().map(|again| again.entry.id).collect()
+}
+
+/// Renews leases, and gives those that were renewed.
+async fn renewed(engine: &Arc<dyn Engine>, consumer: &str, stream: &StreamName, ids: &[EntryId]) -> Vec<EntryId> {
+    let lease = [(stream.clone(), ids.to_vec())];
+    let renewal = only(engine.renew(&member(consumer), &lease).await).unwrap();
+    let missing: Vec<EntryId> = renewal.missing.iter().map(|(id, _)| *id).collect();
+    ids.iter().filter(|id| !missing.contains(id)).copied().collect()
 }
 
 async fn owners(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<(EntryId, String, u64)> {
@@ -27,7 +38,7 @@ async fn owners(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<(EntryId, 
 
 pub(crate) async fn a_claim_takes_what_is_idle_and_counts_a_delivery(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 3).await;
-    engine.set_idle(&stream, GROUP, "a", &ids, HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &ids, HOUR * 2).await;
     let claimed = engine.claim(&stream, GROUP, "b", HOUR, &ids[..2]).await.unwrap();
     assert_eq!(claimed_ids(&claimed), ids[..2]);
     assert!(
@@ -55,7 +66,7 @@ pub(crate) async fn a_claim_takes_what_is_idle_and_counts_a_delivery(engine: Arc
 
 pub(crate) async fn a_claim_leaves_what_is_not_idle_enough(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
-    engine.set_idle(&stream, GROUP, "a", &ids[1..], HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &ids[1..], HOUR * 2).await;
     let claimed = engine.claim(&stream, GROUP, "b", HOUR, &ids).await.unwrap();
     assert_eq!(claimed_ids(&claimed), ids[1..]);
     assert_eq!(claimed.deleted, []);
@@ -85,10 +96,7 @@ pub(crate) async fn a_claim_names_deleted_entries_and_drops_them(engine: Arc<dyn
 
 pub(crate) async fn an_auto_claim_takes_what_is_idle(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 4).await;
-    engine
-        .set_idle(&stream, GROUP, "a", &ids[1..3], HOUR * 2)
-        .await
-        .unwrap();
+    set_idle(&engine, &stream, "a", &ids[1..3], HOUR * 2).await;
     let claimed = engine
         .auto_claim(&stream, GROUP, "b", HOUR, EntryId::MIN, 10)
         .await
@@ -143,7 +151,7 @@ pub(crate) async fn delivery_counts_are_those_of_the_claimed_entries(engine: Arc
     for _ in 0..3 {
         engine.claim(&stream, GROUP, "a", NOW, &ids[4..]).await.unwrap();
     }
-    engine.set_idle(&stream, GROUP, "a", &ids[4..], HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &ids[4..], HOUR * 2).await;
     let claimed = engine
         .auto_claim(&stream, GROUP, "b", HOUR, EntryId::MIN, 10)
         .await
@@ -157,11 +165,8 @@ pub(crate) async fn delivery_counts_are_those_of_the_claimed_entries(engine: Arc
 
 pub(crate) async fn renewing_keeps_others_from_claiming(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
-    engine.set_idle(&stream, GROUP, "a", &ids, HOUR * 2).await.unwrap();
-    assert_eq!(
-        engine.set_idle(&stream, GROUP, "a", &ids[..1], NOW).await.unwrap(),
-        ids[..1]
-    );
+    set_idle(&engine, &stream, "a", &ids, HOUR * 2).await;
+    assert_eq!(renewed(&engine, "a", &stream, &ids[..1]).await, ids[..1]);
     let claimed = engine
         .auto_claim(&stream, GROUP, "b", HOUR, EntryId::MIN, 10)
         .await
@@ -172,7 +177,7 @@ pub(crate) async fn renewing_keeps_others_from_claiming(engine: Arc<dyn Engine>)
 pub(crate) async fn renewing_does_not_count_a_delivery(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 1).await;
     for _ in 0..3 {
-        engine.set_idle(&stream, GROUP, "a", &ids, NOW).await.unwrap();
+        renewed(&engine, "a", &stream, &ids).await;
     }
     assert_eq!(owners(&engine, &stream).await, [(ids[0], "a".to_owned(), 1)]);
 }
@@ -180,32 +185,29 @@ pub(crate) async fn renewing_does_not_count_a_delivery(engine: Arc<dyn Engine>) 
 pub(crate) async fn renewing_leaves_what_another_has_claimed(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
     engine.claim(&stream, GROUP, "b", NOW, &ids[..1]).await.unwrap();
-    assert_eq!(engine.set_idle(&stream, GROUP, "a", &ids, NOW).await.unwrap(), ids[1..]);
+    assert_eq!(renewed(&engine, "a", &stream, &ids).await, ids[1..]);
     let (a, b) = ("a".to_owned(), "b".to_owned());
     assert_eq!(owners(&engine, &stream).await, [(ids[0], b, 2), (ids[1], a, 1)]);
-    assert_eq!(engine.set_idle(&stream, GROUP, "nobody", &ids, NOW).await.unwrap(), []);
+    assert_eq!(renewed(&engine, "nobody", &stream, &ids).await, []);
 }
 
 pub(crate) async fn renewing_passes_over_what_was_acknowledged(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
     engine.acknowledge(&stream, GROUP, &ids[..1]).await.unwrap();
-    assert_eq!(engine.set_idle(&stream, GROUP, "a", &ids, NOW).await.unwrap(), ids[1..]);
+    assert_eq!(renewed(&engine, "a", &stream, &ids).await, ids[1..]);
     assert_eq!(engine.pending_summary(&stream, GROUP).await.unwrap().count, 1);
-    assert_eq!(engine.set_idle(&stream, GROUP, "a", &[], NOW).await.unwrap(), []);
+    assert_eq!(renewed(&engine, "a", &stream, &[]).await, []);
 }
 
 pub(crate) async fn a_large_idle_time_hands_over_at_once(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 1).await;
     let refused = engine.claim(&stream, GROUP, "b", HOUR, &ids).await.unwrap();
     assert_eq!(refused, Redelivery::default());
-    engine
-        .set_idle(&stream, GROUP, "a", &ids, HOUR * 24 * 365)
-        .await
-        .unwrap();
+    set_idle(&engine, &stream, "a", &ids, HOUR * 24 * 365).await;
     let claimed = engine.claim(&stream, GROUP, "b", HOUR, &ids).await.unwrap();
     assert_eq!(claimed_ids(&claimed), ids);
     // As far as a time goes.
-    engine.set_idle(&stream, GROUP, "b", &ids, Duration::MAX).await.unwrap();
+    set_idle(&engine, &stream, "b", &ids, Duration::MAX).await;
     let claimed = engine
         .auto_claim(&stream, GROUP, "c", HOUR, EntryId::MIN, usize::MAX)
         .await
@@ -225,10 +227,8 @@ pub(crate) async fn a_missing_group_is_an_error(engine: Arc<dyn Engine>) {
         );
         let claimed = engine.auto_claim(&stream, GROUP, "a", NOW, EntryId::MIN, 1).await;
         assert_kind(claimed, EngineErrorKind::NoGroup);
-        assert_kind(
-            engine.set_idle(&stream, GROUP, "a", &id, NOW).await,
-            EngineErrorKind::NoGroup,
-        );
+        let lease = [(stream.clone(), id.to_vec())];
+        assert_kind(only(engine.renew(&member("a"), &lease).await), EngineErrorKind::NoGroup);
         entries(&engine, &stream, 1).await;
     }
 }

@@ -13,7 +13,8 @@ use streamer::{
 };
 
 use crate::given::{
-    GROUP, HOUR, a_group, a_set, a_stream, assert_kind, entries, member, pending_entries, pending_of, settle_all,
+    GROUP, HOUR, a_group, a_set, a_stream, assert_kind, entries, member, pending_entries, pending_of, set_idle,
+    settle_all,
 };
 
 const NOW: Duration = Duration::ZERO;
@@ -49,7 +50,7 @@ fn ids(taken: &Taken) -> Vec<EntryId> {
 
 async fn idle_for_long(engine: &Arc<dyn Engine>, stream: &StreamName, consumer: &str, ids: &[EntryId]) {
     let idle = HOUR * 2;
-    engine.set_idle(stream, GROUP, consumer, ids, idle).await.unwrap();
+    set_idle(engine, stream, consumer, ids, idle).await;
 }
 
 // ----- join -----------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ use bytes::Bytes;
 use streamer::{
     Entry, EntryId, Fields, NewId, RangeBound, StreamName,
     engine::{
-        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, Member,
-        PendingEntry, PendingFilter, ReadMode, Reader, StreamEntries,
+        Append, AppendOptions, Deferral, Engine, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart,
+        Member, PendingEntry, PendingFilter, ReadMode, Reader, StreamEntries,
     },
 };
 
@@ -152,6 +152,38 @@ pub(crate) async fn pending_of(engine: &Arc<dyn Engine>, stream: &StreamName) ->
     let pending = engine.pending(stream, GROUP, all).await.unwrap();
     let one = |entry: PendingEntry| (entry.id, entry.consumer, entry.deliveries);
     pending.into_iter().map(one).collect()
+}
+
+/// Sets the idle time of those of `ids` that are pending with this consumer, and gives them.
+pub(crate) async fn set_idle(
+    engine: &Arc<dyn Engine>,
+    stream: &StreamName,
+    consumer: &str,
+    ids: &[EntryId],
+    idle: Duration,
+) -> Vec<EntryId> {
+    let pending = pending_of(engine, stream).await.into_iter();
+    let own = pending.filter(|(id, owner, _)| owner == consumer && ids.contains(id));
+    let (mut settlements, mut kept) = (Vec::new(), Vec::new());
+    for (id, _, count) in own {
+        let end = EntryEnd::Defer(Box::new(Deferral {
+            retry_state: Bytes::new(),
+            delay: Duration::ZERO,
+            idle,
+            count,
+        }));
+        settlements.push(EntrySettlement {
+            id,
+            end,
+            failures: None,
+        });
+        kept.push(id);
+    }
+    let settlements = [(stream.clone(), settlements)];
+    for settled in engine.settle(Some(&member(consumer)), &settlements).await {
+        settled.unwrap();
+    }
+    kept
 }
 
 /// Ends deliveries of one stream in the same way.

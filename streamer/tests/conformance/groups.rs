@@ -3,11 +3,13 @@
 use std::sync::Arc;
 
 use streamer::{
-    EntryId, NewId,
+    EntryId, NewId, StreamName,
     engine::{Engine, EngineErrorKind, GroupStart},
 };
 
-use crate::given::{GROUP, a_consumer, a_group, a_stream, an_append, assert_kind, entries, pending_entries, read_ids};
+use crate::given::{
+    GROUP, a_consumer, a_group, a_stream, an_append, assert_kind, entries, member, pending_entries, read_ids,
+};
 
 pub(crate) async fn a_group_from_the_beginning_gets_everything(engine: Arc<dyn Engine>) {
     let stream = a_stream();
@@ -115,10 +117,15 @@ pub(crate) async fn destroying_tells_whether_it_was_there(engine: Arc<dyn Engine
     assert_eq!(engine.pending_summary(&stream, GROUP).await.unwrap().count, 0);
 }
 
+async fn leaves(engine: &Arc<dyn Engine>, stream: &StreamName, consumer: &str) -> bool {
+    let mut left = engine.leave(&member(consumer), std::slice::from_ref(stream)).await;
+    left.remove(0).unwrap()
+}
+
 pub(crate) async fn a_consumer_with_pending_entries_is_not_removed(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
     engine.acknowledge(&stream, GROUP, &ids[..1]).await.unwrap();
-    assert!(!engine.remove_consumer_if_done(&stream, GROUP, "a").await.unwrap());
+    assert!(!leaves(&engine, &stream, "a").await);
     let consumers = engine.consumers(&stream, GROUP).await.unwrap();
     assert_eq!((consumers.len(), consumers[0].pending), (1, 1));
 }
@@ -126,16 +133,8 @@ pub(crate) async fn a_consumer_with_pending_entries_is_not_removed(engine: Arc<d
 pub(crate) async fn a_consumer_that_is_done_is_removed(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
     engine.acknowledge(&stream, GROUP, &ids).await.unwrap();
-    assert!(engine.remove_consumer_if_done(&stream, GROUP, "a").await.unwrap());
+    assert!(leaves(&engine, &stream, "a").await);
     assert_eq!(engine.consumers(&stream, GROUP).await.unwrap(), []);
     // It is gone also when it never was.
-    assert!(engine.remove_consumer_if_done(&stream, GROUP, "a").await.unwrap());
-}
-
-pub(crate) async fn deleting_a_consumer_tells_what_was_lost(engine: Arc<dyn Engine>) {
-    let (stream, ids) = pending_entries(&engine, "a", 3).await;
-    engine.acknowledge(&stream, GROUP, &ids[..1]).await.unwrap();
-    assert_eq!(engine.delete_consumer(&stream, GROUP, "a").await.unwrap(), 2);
-    assert_eq!(engine.delete_consumer(&stream, GROUP, "a").await.unwrap(), 0);
-    assert_eq!(engine.pending_summary(&stream, GROUP).await.unwrap().count, 0);
+    assert!(leaves(&engine, &stream, "a").await);
 }

@@ -7,14 +7,14 @@ use std::{
 
 use streamer::{
     EntryId, StreamName,
-    engine::{Deferral, Engine, EngineErrorKind, EntryEnd, Member, Missing, PendingFilter, Renewal, Scan},
+    engine::{Deferral, Engine, EngineErrorKind, EntryEnd, GroupStart, Member, Missing, PendingFilter, Renewal, Scan},
 };
 
 use crate::{
     deliveries::{only, take},
     given::{
         GROUP, HOUR, LONG, a_consumer, a_group, a_stream, assert_kind, entries, member, pending_entries, pending_of,
-        read_ids, settle_all,
+        read_ids, set_idle, settle_all,
     },
 };
 
@@ -34,7 +34,7 @@ async fn names(engine: &Arc<dyn Engine>, stream: &StreamName) -> Vec<String> {
 
 pub(crate) async fn a_renewal_begins_the_idle_time_again_and_counts_nothing(engine: Arc<dyn Engine>) {
     let (stream, written) = pending_entries(&engine, "a", 3).await;
-    engine.set_idle(&stream, GROUP, "a", &written, HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &written, HOUR * 2).await;
     for _ in 0..2 {
         let renewal = renew(&engine, "a", &stream, &[written[0], written[2]]).await;
         assert_eq!(renewal.missing, []);
@@ -80,7 +80,11 @@ pub(crate) async fn a_renewal_tells_what_became_of_each_missing_entry(engine: Ar
 
 pub(crate) async fn a_renewal_makes_a_consumer_that_was_removed(engine: Arc<dyn Engine>) {
     let (stream, written) = pending_entries(&engine, "a", 2).await;
-    engine.delete_consumer(&stream, GROUP, "a").await.unwrap();
+    engine.destroy_group(&stream, GROUP).await.unwrap();
+    engine
+        .create_group(&stream, GROUP, GroupStart::Now, false)
+        .await
+        .unwrap();
     for was_missing in [true, false] {
         let renewal = renew(&engine, "a", &stream, &written).await;
         let expected: Vec<_> = written.iter().map(|id| (*id, Missing::Unowned)).collect();
@@ -104,19 +108,13 @@ pub(crate) async fn a_renewal_after_a_move_back_tells_where_the_group_is(engine:
 
 pub(crate) async fn thousands_are_renewed_at_once(engine: Arc<dyn Engine>) {
     let (stream, written) = pending_entries(&engine, "a", 10_000).await;
-    engine
-        .set_idle(&stream, GROUP, "a", &written[..1], HOUR * 2)
-        .await
-        .unwrap();
-    engine
-        .set_idle(&stream, GROUP, "a", &written[9999..], HOUR * 2)
-        .await
-        .unwrap();
+    set_idle(&engine, &stream, "a", &written[..1], HOUR * 2).await;
+    set_idle(&engine, &stream, "a", &written[9999..], HOUR * 2).await;
     let renewal = renew(&engine, "a", &stream, &written).await;
     assert_eq!(renewal, Renewal::default());
     // So many strangers lie between them that not all are named, yet each that was named is renewed.
     let ends = [written[0], written[9999]];
-    engine.set_idle(&stream, GROUP, "a", &ends, HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &ends, HOUR * 2).await;
     let renewal = renew(&engine, "a", &stream, &ends).await;
     assert_eq!(renewal.missing, []);
     assert_eq!(renewal.strangers[..3], written[1..4]);

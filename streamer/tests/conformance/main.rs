@@ -104,7 +104,6 @@ macro_rules! suite {
                     destroying_tells_whether_it_was_there
                     a_consumer_with_pending_entries_is_not_removed
                     a_consumer_that_is_done_is_removed
-                    deleting_a_consumer_tells_what_was_lost
                 }
                 pending {
                     what_was_read_is_pending_until_acknowledged

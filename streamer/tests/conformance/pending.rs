@@ -4,10 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use streamer::{
     EntryId, RangeBound,
-    engine::{Engine, EngineErrorKind, PendingFilter, Redelivery},
+    engine::{Engine, EngineErrorKind, EntryEnd, EntrySettlement, PendingFilter, Redelivery},
 };
 
-use crate::given::{GROUP, HOUR, a_consumer, a_set, a_stream, assert_kind, entries, pending_entries, read_ids};
+use crate::given::{
+    GROUP, HOUR, a_consumer, a_set, a_stream, assert_kind, entries, member, pending_entries, read_ids, set_idle,
+};
 
 fn ids_and_deliveries(redelivery: &Redelivery) -> Vec<(EntryId, u64)> {
     redelivery
@@ -55,18 +57,32 @@ pub(crate) async fn many_streams_are_acknowledged_at_once(engine: Arc<dyn Engine
         settled.push((stream, ids[1..].to_vec()));
     }
     let key = a_set(&engine, &a_stream()).await;
-    // What has no pending entries is passed over, what is no stream is an error, and neither keeps the others.
+    // What has no pending entries is ignored, what is no stream is an error, and neither keeps the others.
     settled.insert(1, (a_stream(), vec![EntryId::new(1, 1)]));
     settled.insert(2, (a_stream(), vec![]));
-    assert_eq!(engine.acknowledge_all(GROUP, &settled[..2]).await.unwrap(), 2);
     settled.insert(3, (key.clone(), vec![EntryId::new(1, 1)]));
-    assert_kind(
-        engine.acknowledge_all(GROUP, &settled).await,
-        EngineErrorKind::WrongType,
-    );
-    settled.remove(3);
-    assert_eq!(engine.acknowledge_all(GROUP, &settled).await.unwrap(), 0);
-    for (stream, _) in [&settled[0], &settled[3], &settled[6]] {
+    let one = |id: &EntryId| EntrySettlement {
+        id: *id,
+        end: EntryEnd::Acknowledge {
+            delete: false,
+            had_retry_state: false,
+        },
+        failures: None,
+    };
+    let settlements: Vec<_> = settled
+        .iter()
+        .map(|(stream, ids)| (stream.clone(), ids.iter().map(one).collect()))
+        .collect();
+    for _ in 0..2 {
+        let answers = engine.settle(Some(&member("a")), &settlements).await;
+        for ((stream, _), answer) in settled.iter().zip(answers) {
+            match *stream == key {
+                true => assert_kind(answer, EngineErrorKind::WrongType),
+                false => answer.unwrap(),
+            }
+        }
+    }
+    for (stream, _) in [&settled[0], &settled[4], &settled[7]] {
         assert_eq!(engine.pending_summary(stream, GROUP).await.unwrap().count, 1);
     }
 }
@@ -91,7 +107,7 @@ pub(crate) async fn the_list_filters_by_range_consumer_and_idle_time(engine: Arc
     let (stream, mut ids) = pending_entries(&engine, "a", 4).await;
     ids.extend(entries(&engine, &stream, 2).await);
     read_ids(&mut a_consumer(&engine, &stream, "b").await, 10).await;
-    engine.set_idle(&stream, GROUP, "a", &ids[..2], HOUR * 2).await.unwrap();
+    set_idle(&engine, &stream, "a", &ids[..2], HOUR * 2).await;
 
     let listed = async |filter| -> Vec<EntryId> {
         let pending = engine.pending(&stream, GROUP, filter).await.unwrap();
@@ -150,7 +166,7 @@ pub(crate) async fn idle_time_grows(engine: Arc<dyn Engine>) {
 
 pub(crate) async fn reading_ones_own_again_counts_a_delivery(engine: Arc<dyn Engine>) {
     let (stream, ids) = pending_entries(&engine, "a", 2).await;
-    engine.set_idle(&stream, GROUP, "a", &ids, HOUR).await.unwrap();
+    set_idle(&engine, &stream, "a", &ids, HOUR).await;
     for deliveries in 2..5 {
         let again = engine
             .read_pending(&stream, GROUP, "a", EntryId::MIN, 10)

@@ -3,6 +3,7 @@
 //! `PROPTEST_CASES` sets how many sequences are tried. Approximate trimming is not compared: there the engines may differ.
 #![allow(clippy::unwrap_used, missing_docs, reason = "tests")]
 
+mod compared;
 mod operation;
 mod subject;
 
@@ -14,23 +15,31 @@ use std::sync::{
 use proptest::{collection::vec, prelude::*, test_runner::Config};
 use streamer::engine::open;
 use streamer_test_servers::RedisServer;
+use tokio::sync::OnceCell;
 
 use self::{
-    operation::{Addition, Id, New, Operation, operation},
+    compared::Compared,
+    operation::{Addition, End, Id, New, Operation, operation},
     subject::Subject,
 };
 
 /// Applies the operations to each engine, and tells the first answer that is not that of Redis.
 async fn compare(operations: &[Operation]) -> Result<(), String> {
     static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+    static COMPARED: OnceCell<Compared> = OnceCell::const_new();
     static RUNS: AtomicU64 = AtomicU64::new(0);
     let prefix = format!("{}.", RUNS.fetch_add(1, Ordering::Relaxed));
     let directory = tempfile::TempDir::new().unwrap();
     let file = format!("sqlite://{}", directory.path().join("events.db").display());
-    let mut redis = Subject::new(open(&SERVER.url()).await.unwrap(), &prefix);
+    let redis = open(&SERVER.url()).await.unwrap();
+    let compared = *COMPARED.get_or_init(|| Compared::with(&*redis)).await;
+    let mut redis = Subject::new(redis, &prefix, compared);
     let mut embedded = [
-        ("memory", Subject::new(open("memory:").await.unwrap(), &prefix)),
-        ("file", Subject::new(open(&file).await.unwrap(), &prefix)),
+        (
+            "memory",
+            Subject::new(open("memory:").await.unwrap(), &prefix, compared),
+        ),
+        ("file", Subject::new(open(&file).await.unwrap(), &prefix, compared)),
     ];
     for (n, operation) in operations.iter().enumerate() {
         let expected = redis.apply(operation).await;
@@ -140,12 +149,10 @@ async fn an_auto_claim_that_finds_little_goes_on_at_its_cursor() {
         })
     }));
     operations.push(Operation::ReadGroup(vec![0], 0, 0, 45));
-    operations.push(Operation::SetIdle(
-        0,
-        0,
-        0,
-        vec![Id::Given(7), Id::Given(30), Id::Given(31)],
-        true,
+    let idle = |n| (Id::Given(n), End::Defer(None, true, 1), None);
+    operations.push(Operation::Settle(
+        Some((0, 0)),
+        [[7, 30, 31].map(idle).to_vec(), Vec::new()],
     ));
     operations.push(Operation::Delete(0, vec![Id::Given(8), Id::Given(9), Id::Given(40)]));
     for count in 1..6 {

@@ -92,17 +92,11 @@ pub(crate) enum Operation {
     SetPosition(Stream, Group, Option<Id>),
     Destroy(Stream, Group),
     Acknowledge(Stream, Group, Vec<Id>),
-    /// Of both streams.
-    AcknowledgeAll(Group, [Vec<Id>; 2]),
     Summary(Stream, Group),
     Pending(Stream, Group, Bound, Bound, usize, Option<Consumer>, bool),
-    /// With `true`, only what is idle for long, which is what `SetIdle` made so.
+    /// With `true`, only what is idle for long, which is what `End::Defer` and `End::Release` made so.
     Claim(Stream, Group, Consumer, bool, Vec<Id>),
     AutoClaim(Stream, Group, Consumer, bool, Id, usize),
-    /// For long, or not at all.
-    SetIdle(Stream, Group, Consumer, Vec<Id>, bool),
-    RemoveConsumerIfDone(Stream, Group, Consumer),
-    DeleteConsumer(Stream, Group, Consumer),
     AddHandled(Stream, Vec<u8>),
     RemoveHandled(Stream, Vec<u8>),
     /// Of an entry, where it is the first of these, or there is none, to the second, or to none.
@@ -226,7 +220,6 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         3 => (of_group(), option::of(id())).prop_map(|((stream, group), start)| Op::SetPosition(stream, group, start)),
         1 => of_group().prop_map(|(stream, group)| Op::Destroy(stream, group)),
         6 => (of_group(), ids()).prop_map(|((stream, group), ids)| Op::Acknowledge(stream, group, ids)),
-        2 => (of_group(), ids(), ids()).prop_map(|((_, group), one, other)| Op::AcknowledgeAll(group, [one, other])),
         3 => of_group().prop_map(|(stream, group)| Op::Summary(stream, group)),
         4 => (of_group(), bound(), bound(), 0..9_usize, option::of(0..4_usize), any::<bool>()).prop_map(
             |((stream, group), start, end, count, consumer, idle)| {
@@ -239,11 +232,6 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
         5 => (of_consumer(), prop::bool::weighted(0.3), id(), 0..6_usize).prop_map(
             |((stream, group, consumer), idle, from, count)| Op::AutoClaim(stream, group, consumer, idle, from, count)
         ),
-        5 => (of_consumer(), ids(), prop::bool::weighted(0.7)).prop_map(
-            |((stream, group, consumer), ids, idle)| Op::SetIdle(stream, group, consumer, ids, idle)
-        ),
-        2 => of_consumer().prop_map(|(stream, group, consumer)| Op::RemoveConsumerIfDone(stream, group, consumer)),
-        1 => of_consumer().prop_map(|(stream, group, consumer)| Op::DeleteConsumer(stream, group, consumer)),
         1 => (stream(), vec(0..9_u8, 0..4)).prop_map(|(stream, ids)| Op::AddHandled(stream, ids)),
         1 => (stream(), vec(0..9_u8, 0..4)).prop_map(|(stream, ids)| Op::RemoveHandled(stream, ids)),
         2 => (of_group(), 0..3_u8, option::of(0..3_u8), option::weighted(0.8, 0..3_u8)).prop_map(
@@ -261,7 +249,7 @@ pub(crate) fn operation() -> impl Strategy<Value = Operation> {
             .prop_map(|((stream, group, consumer), ids)| Op::Adopt(stream, group, consumer, ids)),
         2 => (of_consumer(), id(), 0..5_u64)
             .prop_map(|((stream, group, consumer), id, count)| Op::Begin(stream, group, consumer, id, count)),
-        8 => (option::weighted(0.9, of_consumer()), ends(), ends()).prop_map(|(who, one, other)| {
+        13 => (option::weighted(0.9, of_consumer()), ends(), ends()).prop_map(|(who, one, other)| {
             Op::Settle(who.map(|(_, group, consumer)| (group, consumer)), [one, other])
         }),
         1 => (of_consumer(), any::<bool>())

@@ -15,14 +15,14 @@ use futures_util::future::join_all;
 use streamer::{
     EntryId, NewId, Trim,
     engine::{
-        Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupStart, GroupStore, Handled, PendingFilter,
-        ReadMode,
+        Append, EmbeddedEngine, Engine, EngineError, EngineErrorKind, GroupAdmin, GroupStart, GroupStore, Handled,
+        PendingFilter, ReadMode,
     },
 };
 
 use crate::{
     other_process::{another_process, role, said, start},
-    place::{LONG, Place, an_append, assert_intact, consumer, ids, stream},
+    place::{LONG, Place, an_append, assert_intact, consumer, ids, length, stream},
 };
 
 #[track_caller]
@@ -378,7 +378,7 @@ async fn a_writer_that_waits_too_long_for_another_process_is_told_so() {
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let error = engine.append(an_append(10)).await.unwrap_err();
     assert_eq!(error.kind(), EngineErrorKind::Unavailable, "{error}");
-    assert_eq!(engine.len(&stream()).await.unwrap(), 1, "who looks does not wait");
+    assert_eq!(length(&engine, &stream()).await.unwrap(), 1, "who looks does not wait");
     other.execute_batch("ROLLBACK").unwrap();
     engine.append(an_append(10)).await.unwrap();
 }

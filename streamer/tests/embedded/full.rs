@@ -7,13 +7,13 @@ use streamer::{
     EntryId, StreamName, Trim,
     engine::{
         EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Failures,
-        GroupStart, GroupStore, Member,
+        GroupAdmin, GroupStart, GroupStore, Member,
     },
 };
 
 use crate::{
     other_process::{another_process, said, start},
-    place::{LONG, Place, an_append, assert_intact, consumer, ids, stream},
+    place::{LONG, Place, an_append, assert_intact, consumer, ids, length, stream},
 };
 
 fn member(consumer: &str) -> Member {
@@ -85,7 +85,7 @@ async fn a_full_store_is_joined_read_settled_and_emptied() {
     }
     assert!(handled > 1000, "{handled}");
     assert_eq!(engine.count_failures().await.unwrap(), handled);
-    assert_eq!(engine.len(&stream()).await.unwrap(), 0);
+    assert_eq!(length(&engine, &stream()).await.unwrap(), 0);
     engine.append(an_append(100_000)).await.unwrap();
     assert_intact(&place.file());
 }
@@ -94,7 +94,7 @@ async fn a_full_store_is_joined_read_settled_and_emptied() {
 async fn a_full_store_is_trimmed_and_its_streams_are_removed() {
     let place = Place::new();
     let engine = a_full_store(&place).await;
-    let before = engine.len(&stream()).await.unwrap();
+    let before = length(&engine, &stream()).await.unwrap();
     let trimmed = engine.trim(&stream(), Trim::max_len(10).exactly()).await.unwrap();
     assert_eq!(trimmed, before - 10);
     engine.append(an_append(100_000)).await.unwrap();

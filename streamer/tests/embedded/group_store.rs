@@ -7,7 +7,7 @@ use streamer::{
     EntryId, NewId,
     engine::{
         Append, AppendOptions, Deferral, EmbeddedEngine, Engine, EngineErrorKind, EntryEnd, EntrySettlement,
-        FailureChange, FailureRecord, Failures, GroupStart, GroupStore, Handled, Joined, Member, Missing,
+        FailureChange, FailureRecord, Failures, GroupAdmin, GroupStart, GroupStore, Handled, Joined, Member, Missing,
         PendingFilter, ReadMode, RetryStates, Scan, TakeRequest, Taken,
     },
 };

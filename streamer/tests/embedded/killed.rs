@@ -10,7 +10,7 @@ use streamer::{
     EntryId, NewId,
     engine::{
         Append, Deferral, EmbeddedEngine, Engine, EntryEnd, EntrySettlement, FailureChange, FailureRecord, Failures,
-        GroupStart, GroupStore, Member, Scan, TakeRequest,
+        GroupAdmin, GroupStart, GroupStore, Member, Scan, TakeRequest,
     },
 };
 

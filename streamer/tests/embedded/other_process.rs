@@ -8,7 +8,7 @@ use std::{
 use futures_util::future::join_all;
 use streamer::{
     EntryId,
-    engine::{EmbeddedEngine, Engine},
+    engine::{EmbeddedEngine, Engine, GroupAdmin},
 };
 
 use crate::place::{LONG, an_append, consumer, stream};

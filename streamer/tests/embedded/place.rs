@@ -7,7 +7,7 @@ use std::{
 
 use streamer::{
     EntryId, NewId, RangeBound, StreamName,
-    engine::{Append, AppendOptions, EmbeddedEngine, Engine, GroupStore, ReadMode, Reader},
+    engine::{Append, AppendOptions, EmbeddedEngine, Engine, EngineResult, GroupStore, ReadMode, Reader},
 };
 use tempfile::TempDir;
 
@@ -68,6 +68,12 @@ pub(crate) async fn ids(engine: &EmbeddedEngine) -> Vec<EntryId> {
     let (start, end) = (RangeBound::Unbounded, RangeBound::Unbounded);
     let all = engine.range(&stream(), start, end, None, false).await.unwrap();
     all.iter().map(|entry| entry.id).collect()
+}
+
+/// How many entries a stream has.
+pub(crate) async fn length(engine: &EmbeddedEngine, stream: &StreamName) -> EngineResult<u64> {
+    let engine: &dyn Engine = engine;
+    engine.len(stream).await
 }
 
 pub(crate) async fn consumer(engine: &EmbeddedEngine, name: &str) -> Box<dyn Reader> {

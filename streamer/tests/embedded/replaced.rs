@@ -15,10 +15,10 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use streamer::{
     DynamicEvent, EntryId, KeepAlive, Listeners, ReceivedMessage, Report, State, Streamer,
-    engine::{EmbeddedEngine, Engine, EngineErrorKind, GroupStart, GroupStore, ReadMode, Reader},
+    engine::{EmbeddedEngine, Engine, EngineErrorKind, GroupAdmin, GroupStart, GroupStore, ReadMode, Reader},
 };
 
-use crate::place::{LONG, Place, an_append, assert_intact, consumer, ids, stream};
+use crate::place::{LONG, Place, an_append, assert_intact, consumer, ids, length, stream};
 
 fn delete(place: &Place) {
     for name in ["events.db", "events.db-wal", "events.db-shm"] {
@@ -103,7 +103,7 @@ async fn who_only_looks_is_told_too() {
     let engine = place.open().await;
     engine.append_many(vec![an_append(10); 3]).await.unwrap();
     let expected = replace_by_a_backup(&place).await;
-    let error = engine.len(&stream()).await.unwrap_err();
+    let error = length(&engine, &stream()).await.unwrap_err();
     assert_eq!(error.kind(), EngineErrorKind::Moved, "{error}");
     assert_eq!(ids(&engine).await, expected);
     // The writing connection follows without an error of its own.

@@ -38,7 +38,7 @@ async fn tls_with_the_authoritys_certificate_serves() {
 }
 
 #[tokio::test]
-async fn a_self_signed_certificate_is_trusted_where_it_is_named_itself() {
+async fn tls_trusts_a_self_signed_certificate_where_it_is_named_itself() {
     let server = Options::default().self_signed_tls().start();
     works(&server.url()).await;
     let host = format!("127.0.0.1:{}", server.tls_port());
@@ -67,7 +67,7 @@ async fn tls_trusts_no_unknown_authority_unless_told_to() {
 }
 
 #[tokio::test]
-async fn a_server_may_demand_a_clients_certificate() {
+async fn a_tls_server_may_demand_a_clients_certificate() {
     let server = Options::default().tls().line("tls-auth-clients yes").start();
     let refused = connect_error(&server.url()).await;
     assert_eq!(refused.kind(), EngineErrorKind::Connection, "{refused}");

@@ -16,8 +16,8 @@ use bytes::Bytes;
 use streamer::{
     EntryId, NewId, RangeBound, StreamName,
     engine::{
-        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupStart, GroupStore, ReadMode, RedisEngine,
-        Snapshots, StreamEntries,
+        Append, AppendOptions, Engine, EngineErrorKind, EngineResult, GroupAdmin, GroupStart, GroupStore, ReadMode,
+        RedisEngine, Snapshots, StreamEntries,
     },
 };
 use streamer_test_servers::{Options, RedisCluster, RedisServer, SentinelSetup};
@@ -31,6 +31,24 @@ fn an_append(stream: &str) -> Append {
         id: NewId::Auto,
         fields: vec![(Bytes::from("name"), Bytes::from("value"))],
         options: AppendOptions::default(),
+    }
+}
+
+/// What `dyn Engine` tells of a stream, of an engine whose kind is known.
+trait Told {
+    async fn len(&self, stream: &StreamName) -> EngineResult<u64>;
+    async fn last_id(&self, stream: &StreamName) -> EngineResult<EntryId>;
+}
+
+impl Told for RedisEngine {
+    async fn len(&self, stream: &StreamName) -> EngineResult<u64> {
+        let engine: &dyn Engine = self;
+        engine.len(stream).await
+    }
+
+    async fn last_id(&self, stream: &StreamName) -> EngineResult<EntryId> {
+        let engine: &dyn Engine = self;
+        engine.last_id(stream).await
     }
 }
 

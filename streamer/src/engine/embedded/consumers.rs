@@ -41,32 +41,27 @@ pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: 
     Ok(transaction.inserted())
 }
 
-/// Removes a consumer; how many entries were pending with it is `None` when it was not there. With `only_if_done` it
-/// stays when that is not zero.
-pub(super) fn remove_consumer(
+/// Removes a consumer if it has nothing pending; tells whether it is gone, also when it was not there.
+pub(super) fn remove_if_done(
     transaction: &mut Transaction<'_>,
     stream: &StreamName,
     group_name: &str,
     name: &str,
-    only_if_done: bool,
-) -> Step<Option<u64>> {
+) -> Step<bool> {
     let group = group(transaction, stream, group_name)?;
     let Some(consumer) = find_consumer(transaction, group, name)? else {
-        return Ok(None);
+        return Ok(true);
     };
     let pending: i64 = transaction
         .sql("SELECT count(*) FROM pending WHERE consumer = ?")?
         .query_row([consumer], |row| row.get(0))?;
-    if pending == 0 || !only_if_done {
-        // By way of the index: the primary key begins with the group.
-        for sql in [
-            "DELETE FROM pending WHERE consumer = ?",
-            "DELETE FROM consumers WHERE id = ?",
-        ] {
-            transaction.sql(sql)?.execute([consumer])?;
-        }
+    if pending > 0 {
+        return Ok(false);
     }
-    Ok(Some(pending as u64))
+    transaction
+        .sql("DELETE FROM consumers WHERE id = ?")?
+        .execute([consumer])?;
+    Ok(true)
 }
 
 // ----- joining and leaving --------------------------------------------------------------------------------------------

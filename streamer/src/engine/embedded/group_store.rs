@@ -285,10 +285,7 @@ impl GroupStore for EmbeddedEngine {
             &format!("remove consumer '{}' of group '{}' on", member.consumer, member.group),
             streams.to_vec(),
             |stream| stream,
-            move |transaction, stream| {
-                let pending = consumers::remove_consumer(transaction, stream, &who.group, &who.consumer, true)?;
-                Ok(pending.unwrap_or_default() == 0)
-            },
+            move |transaction, stream| consumers::remove_if_done(transaction, stream, &who.group, &who.consumer),
         )
         .await
     }

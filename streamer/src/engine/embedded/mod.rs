@@ -7,7 +7,7 @@
 //!   once share a commit. `answers`: how their callers are answered. `session`: a connection, and whether the file that it
 //!   is open on is still the one at the path. `checkpoint`: one more thread, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
-//! - `operations`: each operation of the contract; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
+//! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
@@ -27,6 +27,7 @@ mod entries;
 mod failure;
 mod gone_groups;
 mod group;
+mod group_admin;
 mod group_store;
 mod info;
 mod lag;
@@ -84,7 +85,7 @@ use crate::shown_url::shown_url;
 ///         options: AppendOptions::default(),
 ///     })
 ///     .await?;
-/// assert_eq!(engine.last_id(&"order.placed".into()).await?, id);
+/// assert_eq!(engine.info(&"order.placed".into()).await?.unwrap().last_id, id);
 /// # Ok(())
 /// # }
 /// ```

@@ -284,36 +284,3 @@ pub(super) fn auto_claim(
     }
     Ok(claimed)
 }
-
-pub(super) fn set_idle(
-    transaction: &mut Transaction<'_>,
-    stream: &StreamName,
-    group_name: &str,
-    consumer: &str,
-    ids: &[EntryId],
-    idle: Duration,
-) -> Step<Vec<EntryId>> {
-    let group = group(transaction, stream, group_name)?;
-    let Some(owner) = find_consumer(transaction, group, consumer)? else {
-        return Ok(Vec::new());
-    };
-    let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-    let delivered_ms = transaction.now_ms.saturating_sub(idle);
-    let mut kept = Vec::new();
-    for id in ids {
-        let Some(pending) = find(transaction, group, *id)?.filter(|pending| pending.consumer == owner) else {
-            continue;
-        };
-        if entries::entry(transaction, group.stream, *id)?.is_none() {
-            // As `XCLAIM` does with entries that were deleted.
-            forget(transaction, group, *id)?;
-            continue;
-        }
-        hand_over(transaction, group, &pending, owner, delivered_ms)?;
-        kept.push(*id);
-    }
-    if !kept.is_empty() {
-        touch_consumer(transaction, group, consumer, false)?;
-    }
-    Ok(kept)
-}

@@ -3,7 +3,7 @@
 //! # Layout
 //!
 //! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands;
-//!   `recorded`: entries with a record beside them.
+//!   `group_admin`: those on groups; `recorded`: entries with a record beside them.
 //! - `address`: from a URL to a server; `endpoint`: one server, with its login.
 //! - `reconnecting`: one shared connection that comes back; `sentinel`: which server is the master; `cluster`: many
 //!   servers; `node_map`: which of them serves which stream.
@@ -23,6 +23,7 @@ mod cluster_reader;
 mod command;
 mod endpoint;
 mod error;
+mod group_admin;
 mod group_store;
 mod node_map;
 mod operations;

@@ -1,14 +1,12 @@
 //! What each operation of the contract is in commands.
 
-use std::time::Duration;
-
 use async_trait::async_trait;
 use redis::{Cmd, RedisResult, Value, cmd};
 
 use super::{
     RedisEngine,
     address::Server,
-    command::{self, at_least_one, eval, group_start, millis, on, with_ids},
+    command::{self, at_least_one, on, with_ids},
     error::engine_error,
     no_such_key,
     recorded::MOST_FIELDS,
@@ -17,9 +15,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Append, AppendManyError, Appended, ConsumerInfo, Engine, EngineError, EngineErrorKind, EngineResult,
-        FullStreamInfo, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary, Record, RedeliveredEntry,
-        Redelivery, StreamInfo, keys,
+        Append, AppendManyError, Appended, Engine, EngineError, EngineErrorKind, EngineResult, FullStreamInfo,
+        GroupAdmin, GroupInfo, Record, StreamInfo, keys,
     },
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim},
 };
@@ -133,7 +130,7 @@ impl Engine for RedisEngine {
     }
 
     async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool> {
-        let groups = Engine::groups(self, stream).await?;
+        let groups = GroupAdmin::groups(self, stream).await?;
         let mut command = cmd("EVAL");
         command.arg(&script::REMOVE_STREAM[..]).arg(2 + 2 * groups.len());
         command.arg(stream.as_bytes()).arg(keys::handled(stream, None));
@@ -143,14 +140,6 @@ impl Engine for RedisEngine {
         }
         let attempted = || format!("remove stream '{stream}'");
         Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)
-    }
-
-    async fn len(&self, stream: &StreamName) -> EngineResult<u64> {
-        let command = on("XLEN", stream);
-        self.ask(stream.as_bytes(), &command, reply::number, || {
-            format!("ask for the length of stream '{stream}'")
-        })
-        .await
     }
 
     async fn range(
@@ -186,10 +175,6 @@ impl Engine for RedisEngine {
         };
         let answers = self.run_all(ids.iter().map(one).collect()).await;
         answers.into_iter().map(entry).collect()
-    }
-
-    async fn last_id(&self, stream: &StreamName) -> EngineResult<EntryId> {
-        Ok(self.info(stream).await?.map_or(EntryId::MIN, |info| info.last_id))
     }
 
     async fn info(&self, stream: &StreamName) -> EngineResult<Option<StreamInfo>> {
@@ -230,220 +215,6 @@ impl Engine for RedisEngine {
         info.entries.truncate(count);
         info.groups.iter_mut().for_each(|group| group.pending.truncate(count));
         Ok(Some(info))
-    }
-
-    async fn groups(&self, stream: &StreamName) -> EngineResult<Vec<GroupInfo>> {
-        let mut command = cmd("XINFO");
-        command.arg("GROUPS").arg(stream.as_bytes());
-        let groups = self.ask_if_there(stream, &command, reply::groups, || {
-            format!("list the groups of stream '{stream}'")
-        });
-        Ok(groups.await?.unwrap_or_default())
-    }
-
-    async fn consumers(&self, stream: &StreamName, group: &str) -> EngineResult<Vec<ConsumerInfo>> {
-        let attempted = || format!("list the consumers of group '{group}' on stream '{stream}'");
-        let mut command = cmd("XINFO");
-        command.arg("CONSUMERS").arg(stream.as_bytes()).arg(group);
-        let consumers = self.ask_if_there(stream, &command, reply::consumers, attempted).await?;
-        consumers.ok_or_else(|| EngineError::new(EngineErrorKind::NoGroup, attempted(), "there is no such stream"))
-    }
-
-    async fn create_group(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        start: GroupStart,
-        create_stream: bool,
-    ) -> EngineResult<()> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("CREATE")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(group_start(start));
-        if create_stream {
-            command.arg("MKSTREAM");
-        }
-        let attempted = || format!("create group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, |_| Ok(()), attempted).await
-    }
-
-    async fn set_group_position(&self, stream: &StreamName, group: &str, start: GroupStart) -> EngineResult<()> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("SETID")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(group_start(start));
-        let attempted = || format!("move group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, |_| Ok(()), attempted)
-            .await
-            .map_err(no_group)
-    }
-
-    async fn destroy_group(&self, stream: &StreamName, group: &str) -> EngineResult<bool> {
-        let mut command = cmd("XGROUP");
-        command.arg("DESTROY").arg(stream.as_bytes()).arg(group);
-        let attempted = || format!("remove group '{group}' from stream '{stream}'");
-        match self.ask(stream.as_bytes(), &command, reply::number, attempted).await {
-            Err(error) if error.kind() == EngineErrorKind::NoStream => Ok(false),
-            removed => Ok(removed? > 0),
-        }
-    }
-
-    async fn acknowledge(&self, stream: &StreamName, group: &str, ids: &[EntryId]) -> EngineResult<u64> {
-        if ids.is_empty() {
-            return Ok(0);
-        }
-        let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
-        let command = command::xack(stream, group, ids);
-        self.ask(stream.as_bytes(), &command, reply::number, attempted).await
-    }
-
-    async fn acknowledge_all(&self, group: &str, settled: &[(StreamName, Vec<EntryId>)]) -> EngineResult<u64> {
-        let settled = settled.iter().filter(|(_, ids)| !ids.is_empty());
-        let commands = settled
-            .clone()
-            .map(|(stream, ids)| (stream.clone(), command::xack(stream, group, ids)));
-        let answers = self.run_all(commands.collect()).await;
-        let number = |(answer, (stream, _)): (RedisResult<Value>, &(StreamName, _))| {
-            let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
-            let answer = answer.map_err(|error| engine_error(attempted(), error))?;
-            understood(reply::number(answer), attempted)
-        };
-        answers.into_iter().zip(settled).map(number).sum()
-    }
-
-    async fn read_pending(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        after: EntryId,
-        count: usize,
-    ) -> EngineResult<Redelivery> {
-        let attempted = || format!("read what is pending with '{consumer}' on stream '{stream}' in group '{group}'");
-        let mut command = cmd("XREADGROUP");
-        command
-            .arg("GROUP")
-            .arg(group)
-            .arg(consumer)
-            .arg("COUNT")
-            .arg(at_least_one(count));
-        command.arg("STREAMS").arg(stream.as_bytes()).arg(after.to_string());
-        let (entries, deleted) = self.ask(stream.as_bytes(), &command, reply::history, attempted).await?;
-
-        // The answer does not tell the delivery counts, and no range of `XPENDING` is sure to hold just these IDs.
-        let one = |entry: &Entry| (stream.clone(), command::xpending_one(stream, group, entry.id));
-        let counts = self.run_all(entries.iter().map(one).collect()).await;
-        let with_count = |(entry, count): (Entry, RedisResult<Value>)| {
-            // The entries are delivered: not to know how often must not lose them.
-            let known = count.ok().and_then(|count| reply::delivery_count(count).ok()).flatten();
-            RedeliveredEntry {
-                entry,
-                deliveries: known.unwrap_or(2),
-            }
-        };
-        Ok(Redelivery {
-            entries: entries.into_iter().zip(counts).map(with_count).collect(),
-            deleted,
-            next: EntryId::MIN,
-        })
-    }
-
-    async fn pending_summary(&self, stream: &StreamName, group: &str) -> EngineResult<PendingSummary> {
-        let mut command = on("XPENDING", stream);
-        command.arg(group);
-        let attempted = || format!("count what is pending on stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &command, reply::pending_summary, attempted)
-            .await
-    }
-
-    async fn pending(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        filter: PendingFilter<'_>,
-    ) -> EngineResult<Vec<PendingEntry>> {
-        if is_void(filter.start, filter.end) {
-            return Ok(Vec::new());
-        }
-        let command = command::xpending(stream, group, filter);
-        let attempted = || format!("list what is pending on stream '{stream}' in group '{group}'");
-        self.ask(stream.as_bytes(), &command, reply::pending, attempted).await
-    }
-
-    async fn claim(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        min_idle: Duration,
-        ids: &[EntryId],
-    ) -> EngineResult<Redelivery> {
-        let mut command = eval(script::CLAIM, stream);
-        command.arg(group).arg(consumer).arg(millis(min_idle));
-        let attempted = || format!("claim entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        let decode = |answer| reply::claimed(answer, EntryId::MIN);
-        self.ask(stream.as_bytes(), &with_ids(command, ids), decode, attempted)
-            .await
-    }
-
-    async fn auto_claim(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        min_idle: Duration,
-        from: EntryId,
-        count: usize,
-    ) -> EngineResult<Redelivery> {
-        let mut command = eval(script::AUTO_CLAIM, stream);
-        command
-            .arg(group)
-            .arg(consumer)
-            .arg(millis(min_idle))
-            .arg(from.to_string())
-            .arg(at_least_one(count));
-        let attempted = || format!("claim idle entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        self.ask(stream.as_bytes(), &command, reply::auto_claimed, attempted)
-            .await
-    }
-
-    async fn set_idle(
-        &self,
-        stream: &StreamName,
-        group: &str,
-        consumer: &str,
-        ids: &[EntryId],
-        idle: Duration,
-    ) -> EngineResult<Vec<EntryId>> {
-        let mut command = eval(script::SET_IDLE, stream);
-        command.arg(group).arg(consumer).arg(command::idle(idle));
-        let attempted = || format!("renew entries of stream '{stream}' in group '{group}' for '{consumer}'");
-        self.ask(stream.as_bytes(), &with_ids(command, ids), reply::ids, attempted)
-            .await
-    }
-
-    async fn remove_consumer_if_done(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<bool> {
-        let mut command = eval(&script::LEAVE, stream);
-        command.arg(group).arg(consumer);
-        let attempted = || format!("remove consumer '{consumer}' of group '{group}' on stream '{stream}'");
-        Ok(self.ask(stream.as_bytes(), &command, reply::number, attempted).await? == 1)
-    }
-
-    async fn delete_consumer(&self, stream: &StreamName, group: &str, consumer: &str) -> EngineResult<u64> {
-        let mut command = cmd("XGROUP");
-        command
-            .arg("DELCONSUMER")
-            .arg(stream.as_bytes())
-            .arg(group)
-            .arg(consumer);
-        let attempted = || format!("delete consumer '{consumer}' of group '{group}' on stream '{stream}'");
-        self.ask(stream.as_bytes(), &command, reply::number, attempted)
-            .await
-            .map_err(no_group)
     }
 }
 
@@ -496,15 +267,7 @@ pub(super) fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value
     }
 }
 
-/// Where the group was asked for, a missing stream is a missing group.
-fn no_group(error: EngineError) -> EngineError {
-    match error.kind() {
-        EngineErrorKind::NoStream => error.with_kind(EngineErrorKind::NoGroup),
-        _ => error,
-    }
-}
-
 /// Whether a range holds no ID at all; the server would call its bounds invalid.
-fn is_void(start: RangeBound, end: RangeBound) -> bool {
+pub(super) fn is_void(start: RangeBound, end: RangeBound) -> bool {
     start == RangeBound::Exclusive(EntryId::MAX) || end == RangeBound::Exclusive(EntryId::MIN)
 }

@@ -73,21 +73,6 @@ fn sent(script: &str) -> String {
     code.collect::<Vec<_>>().join("\n")
 }
 
-/// `KEYS`: stream. `ARGV`: group, consumer, idle milliseconds, IDs.
-///
-/// `XCLAIM` would take an entry from whoever has it, so each is looked at first: a lease that another consumer has
-/// taken over meanwhile must not be stolen back.
-pub(super) const SET_IDLE: &str = "
-local kept = {}
-for i = 4, #ARGV do
-  local id = ARGV[i]
-  if #redis.call('XPENDING', KEYS[1], ARGV[1], id, id, 1, ARGV[2]) == 1 then
-    local claimed = redis.call('XCLAIM', KEYS[1], ARGV[1], ARGV[2], 0, id, 'IDLE', ARGV[3], 'JUSTID')
-    if claimed[1] then kept[#kept + 1] = claimed[1] end
-  end
-end
-return kept";
-
 /// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, IDs. Answers the claimed entries, the delivery
 /// count of each, and the IDs whose entries were deleted.
 ///
