@@ -34,6 +34,8 @@ struct State {
     rate: AtomicU64,
     stalled: AtomicBool,
     refusing: AtomicBool,
+    /// The next chunk is to be changed on its way.
+    corrupting: AtomicBool,
     ended: AtomicBool,
     up: AtomicU64,
     down: AtomicU64,
@@ -95,6 +97,11 @@ impl Proxy {
     pub fn resume(&self) {
         self.state.stalled.store(false, SeqCst);
         self.state.refusing.store(false, SeqCst);
+    }
+
+    /// Changes a bit of what passes next, in either direction.
+    pub fn corrupt(&self) {
+        self.state.corrupting.store(true, SeqCst);
     }
 
     /// Cuts every connection.
@@ -204,7 +211,7 @@ impl State {
     }
 
     fn hand_over(&self, receiver: &Receiver<(Instant, Vec<u8>)>, mut to: TcpStream) {
-        while let Ok((taken, bytes)) = receiver.recv() {
+        while let Ok((taken, mut bytes)) = receiver.recv() {
             thread::sleep(
                 (taken + Duration::from_micros(self.delay.load(SeqCst))).saturating_duration_since(Instant::now()),
             );
@@ -213,6 +220,10 @@ impl State {
             }
             if let rate @ 1.. = self.rate.load(SeqCst) {
                 thread::sleep(Duration::from_secs_f64(bytes.len() as f64 / rate as f64));
+            }
+            if self.corrupting.swap(false, SeqCst) {
+                let middle = bytes.len() / 2;
+                bytes[middle] ^= 1;
             }
             if to.write_all(&bytes).is_err() {
                 break;

@@ -35,18 +35,30 @@ impl SentinelSetup {
         Self::with(sentinels, options, false)
     }
 
+    /// The same where the master and the replica log everything at once, and find it again when they start again.
+    #[must_use]
+    pub fn start_append_only(sentinels: usize) -> Self {
+        let data = Options::default().append_only();
+        Self::of(sentinels, |_, sentinel| sentinel, &data, false)
+    }
+
     fn with(sentinels: usize, options: impl Fn(usize, Options) -> Options, tls: bool) -> Self {
-        let base = || match tls {
-            true => Options::default().line("tls-replication yes"),
-            false => Options::default(),
+        Self::of(sentinels, options, &Options::default(), tls)
+    }
+
+    fn of(sentinels: usize, options: impl Fn(usize, Options) -> Options, data: &Options, tls: bool) -> Self {
+        let with_tls = |options: Options| match tls {
+            true => options.line("tls-replication yes"),
+            false => options,
         };
+        let base = || with_tls(data.clone());
         let master = if tls { base().tls().start() } else { base().start() };
         let beside = |options: Options| if tls { options.tls_as(&master) } else { options };
         let replica = beside(base()).replica_of(&master).start();
         let quorum = sentinels / 2 + 1;
         let port = if tls { master.tls_port() } else { master.port() };
         let start = |index| {
-            options(index, beside(base()).sentinel())
+            options(index, beside(with_tls(Options::default())).sentinel())
                 .line(format!("sentinel monitor {NAME} 127.0.0.1 {port} {quorum}"))
                 .line(format!("sentinel down-after-milliseconds {NAME} 500"))
                 .line(format!("sentinel failover-timeout {NAME} 5000"))
@@ -102,6 +114,11 @@ impl SentinelSetup {
     #[must_use]
     pub fn sentinels(&self) -> &[RedisServer] {
         &self.sentinels
+    }
+
+    /// The same, to stop them.
+    pub fn sentinels_mut(&mut self) -> &mut [RedisServer] {
+        &mut self.sentinels
     }
 
     /// Waits until a Sentinel names the replica as the master.

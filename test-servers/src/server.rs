@@ -286,6 +286,21 @@ impl RedisServer {
         client::command(self.port, arguments).unwrap_or_else(|error| panic!("{arguments:?}: {error}"))
     }
 
+    /// The same, where the server may be away.
+    ///
+    /// # Errors
+    ///
+    /// When it cannot be reached, or gives no answer within ten seconds.
+    pub fn try_command(&self, arguments: &[&str]) -> std::io::Result<String> {
+        client::command(self.port, arguments)
+    }
+
+    /// Whether its process runs, also when it is frozen.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.child.is_some()
+    }
+
     /// Stops the server in order, as an operator would.
     pub fn stop(&mut self) {
         // It closes the connection instead of an answer.

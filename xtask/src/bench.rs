@@ -1,6 +1,6 @@
 //! The benchmark, which is a workspace of its own.
 
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 
@@ -17,17 +17,5 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
     }
     let mut run = cargo::command();
     run.args(["run", "--release", "--locked", "--manifest-path", MANIFEST, "--"]);
-    instead_of_this(run.args(arguments)).context("could not start cargo")
-}
-
-/// Becomes the program, so that signals reach it and its end is this one's.
-#[cfg(unix)]
-fn instead_of_this(command: &mut Command) -> Result<ExitCode> {
-    Err(std::os::unix::process::CommandExt::exec(command).into())
-}
-
-#[cfg(not(unix))]
-fn instead_of_this(command: &mut Command) -> Result<ExitCode> {
-    let success = command.status()?.success();
-    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    cargo::instead_of_this(run.args(arguments)).context("could not start cargo")
 }

@@ -1,6 +1,8 @@
 //! Cargo, as it would be called by hand.
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
+
+use anyhow::Result;
 
 /// Cargo, without what the one that runs this program says of `xtask`: build scripts watch that, and with it they and
 /// all that depends on them would be built anew whenever one goes from `cargo xtask` to `cargo` and back.
@@ -13,4 +15,16 @@ pub(crate) fn command() -> Command {
         }
     }
     cargo
+}
+
+/// Becomes the program, so that signals reach it and its end is this one's.
+#[cfg(unix)]
+pub(crate) fn instead_of_this(command: &mut Command) -> Result<ExitCode> {
+    Err(std::os::unix::process::CommandExt::exec(command).into())
+}
+
+#[cfg(not(unix))]
+pub(crate) fn instead_of_this(command: &mut Command) -> Result<ExitCode> {
+    let success = command.status()?.success();
+    Ok(if success { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

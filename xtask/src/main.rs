@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod chaos;
 mod prerequisites;
 mod test;
 
@@ -16,6 +17,7 @@ Chores:
   test     install what the tests need, then check formatting, lints and documentation, and run every test
   check    the same without the tests
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
+  chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
   help     print this
 ";
 
@@ -24,6 +26,10 @@ fn main() -> ExitCode {
     let mut words = arguments.iter().map(String::as_str);
     let result = match (words.next(), words.next()) {
         (Some("bench"), _) => match bench::run(&arguments[1..]) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        (Some("chaos"), _) => match chaos::run(&arguments[1..]) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

@@ -1,6 +1,6 @@
 //! The application's database, as the relay sees it: the rows, and the locks that divide them among relays.
 
-use std::{collections::HashSet, fmt, fs::File, path::PathBuf, sync::Arc};
+use std::{collections::HashSet, fmt, fs::File, path::PathBuf};
 
 use bytes::Bytes;
 use sqlx::{
@@ -30,7 +30,8 @@ pub(super) struct Database {
     pub(super) pool: AnyPool,
     pub(super) dialect: Dialect,
     /// For a connection that waits for notices.
-    url: Arc<str>,
+    #[cfg(feature = "outbox-postgres")]
+    url: std::sync::Arc<str>,
     /// The SQLite file, beside which the relays' lock lies.
     file: Option<PathBuf>,
 }
@@ -71,6 +72,7 @@ impl Database {
         Ok(Self {
             pool,
             dialect,
+            #[cfg(feature = "outbox-postgres")]
             url: url.into(),
             file,
         })

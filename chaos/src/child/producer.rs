@@ -1,0 +1,66 @@
+//! Emits: some events one by one, with a key, until the emit has an answer; and some many at once, without.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use streamer::{EmitErrorKind, EmitOptions, StopHandle, Streamer, engine::EngineErrorKind};
+
+use super::{Assignment, STREAMS, connect, event, sleep};
+use crate::{clock, ledger::Ledger};
+
+/// How many events go in one batch.
+const BATCH: u64 = 12;
+
+pub(super) async fn run(assignment: &Assignment, ledger: &Ledger, stop: &StopHandle) -> Result<()> {
+    let Some(streamer) = connect(&assignment.url, stop).await? else {
+        return Ok(());
+    };
+    let mut chance = StdRng::seed_from_u64(assignment.first_number);
+    let mut number = assignment.first_number;
+    while !stop.is_stopped() {
+        let stream = STREAMS[chance.random_range(0..STREAMS.len())];
+        if chance.random_bool(0.6) {
+            one(&streamer, ledger, stop, stream, number).await?;
+            number += 1;
+        } else {
+            let numbers = number..number + BATCH;
+            let begin = clock::now();
+            match streamer
+                .emit_all(numbers.clone().map(|number| event(stream, number)))
+                .await
+            {
+                Ok(_) => ledger.acknowledged(stream, begin, numbers)?,
+                Err(error) => {
+                    // What it says was written, was.
+                    let written = error.written.iter().map(|(position, _)| number + *position as u64);
+                    ledger.acknowledged(stream, begin, written)?;
+                }
+            }
+            number += BATCH;
+        }
+        sleep(stop, Duration::from_millis(chance.random_range(10..60))).await;
+    }
+    Ok(())
+}
+
+/// Emits one event, as often as it takes: the key makes one entry of all that are written.
+async fn one(streamer: &Streamer, ledger: &Ledger, stop: &StopHandle, stream: &str, number: u64) -> Result<()> {
+    let event = event(stream, number);
+    let options = EmitOptions::new().idempotency_key(format!("number-{number}"));
+    let begin = clock::now();
+    loop {
+        match streamer.emit_with(&event, options.clone()).await {
+            Ok(_) => return Ok(ledger.acknowledged(stream, begin, std::iter::once(number))?),
+            Err(error) => {
+                if error.kind() == EmitErrorKind::Engine(EngineErrorKind::InvalidInput) {
+                    ledger.remark(&format!("an emit was refused for good: {error}"));
+                    return Ok(());
+                }
+            }
+        }
+        if !sleep(stop, Duration::from_millis(50)).await {
+            return Ok(());
+        }
+    }
+}

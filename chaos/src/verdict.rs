@@ -1,0 +1,354 @@
+//! What follows from the ledger: what was lost, what was handled twice and why, and for how long nothing went on.
+
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    time::Duration,
+};
+
+use crate::{
+    child::{GROUPS, RECLAIM, fails_always},
+    clock,
+    faults::{Cost, Happened, Touched},
+    ledger::{Handled, Written},
+    place::Topology,
+    say,
+};
+
+/// A fault that was made.
+#[derive(Debug)]
+pub(crate) struct Made {
+    pub(crate) name: &'static str,
+    pub(crate) from: u64,
+    pub(crate) to: u64,
+    pub(crate) happened: Happened,
+}
+
+/// What was where at the end.
+#[derive(Debug, Default)]
+pub(crate) struct End {
+    /// The numbers on streams and in the archive.
+    pub(crate) kept: HashSet<u64>,
+    pub(crate) archived: u64,
+    /// How many failures are listed.
+    pub(crate) failed: u64,
+    /// How many entries are pending; the greatest number when it is not known.
+    pub(crate) pending: u64,
+    /// How long it took after the last fault.
+    pub(crate) settled_after: Duration,
+}
+
+/// What came of a run.
+#[derive(Debug, Default)]
+pub(crate) struct Verdict {
+    emitted: usize,
+    handled: usize,
+    attempts: usize,
+    restored: usize,
+    lost: Vec<String>,
+    taken: usize,
+    twice: usize,
+    unexplained: Vec<String>,
+    emitted_twice: Vec<u64>,
+    stalls: BTreeMap<usize, Duration>,
+    faults: Vec<(&'static str, f64)>,
+    misbehaviour: Vec<String>,
+    end: End,
+}
+
+impl Made {
+    pub(crate) fn line(&self, begin: u64) -> String {
+        let (from, took) = (clock::seconds(begin, self.from), clock::seconds(self.from, self.to));
+        format!("{from:7.1} s  {:<20} {} ({took:.1} s)", self.name, self.happened.detail)
+    }
+
+    /// Whether it may have taken away what was acknowledged at this time, in an emit that began then.
+    fn may_cost(&self, stream: &str, begin: u64, at: u64) -> bool {
+        match &self.happened.cost {
+            Cost::Nothing => false,
+            Cost::Latest(time) => at + time.as_micros() as u64 >= self.from && begin <= self.to,
+            Cost::Everything => begin <= self.to,
+            Cost::Stream(name) => name == stream && begin <= self.to,
+        }
+    }
+}
+
+/// A message that each group must handle.
+struct Due<'a> {
+    number: u64,
+    stream: &'a str,
+    /// When the emit, or the restore, began and ended.
+    begin: u64,
+    at: u64,
+    /// The ID, where it must be handled under that one: it was restored.
+    id: Option<&'a str>,
+}
+
+impl Due<'_> {
+    fn may_be_taken(&self, made: &[Made]) -> bool {
+        made.iter().any(|made| made.may_cost(self.stream, self.begin, self.at))
+    }
+}
+
+fn due(written: &Written) -> impl Iterator<Item = Due<'_>> {
+    let emitted = written.acknowledged.iter().map(|(number, one)| Due {
+        number: *number,
+        stream: &one.stream,
+        begin: one.begin,
+        at: one.at,
+        id: None,
+    });
+    let restored = written.restored.iter().map(|one| Due {
+        number: one.number,
+        stream: &one.stream,
+        begin: one.at,
+        at: one.at,
+        id: Some(&one.id),
+    });
+    emitted.chain(restored)
+}
+
+impl Verdict {
+    /// Whether nothing is missing that may not be.
+    pub(crate) fn is_handled(written: &Written, made: &[Made]) -> bool {
+        missing(written).all(|(due, _)| due.may_be_taken(made))
+    }
+
+    pub(crate) fn of(written: &Written, made: &[Made], end: End, misbehaviour: Vec<String>) -> Self {
+        let mut verdict = Self {
+            emitted: written.acknowledged.len(),
+            attempts: written.handled.len(),
+            restored: written.restored.len(),
+            misbehaviour,
+            faults: made
+                .iter()
+                .map(|made| (made.name, clock::seconds(0, made.from)))
+                .collect(),
+            ..Self::default()
+        };
+        let done = written.done();
+        let handled = |number: &&u64| {
+            GROUPS
+                .iter()
+                .all(|group| done.get(group).is_some_and(|done| done.numbers.contains(*number)))
+        };
+        verdict.handled = written.acknowledged.keys().filter(handled).count();
+        for (due, group) in missing(written) {
+            if due.may_be_taken(made) || lost_its_failure(&due, group, written, made) {
+                verdict.taken += 1;
+                continue;
+            }
+            let of_number = written
+                .handled
+                .iter()
+                .filter(|one| one.number == due.number && one.group == group);
+            let attempts = of_number.map(|one| format!("{} {} {}", one.who, one.id, one.succeeded));
+            verdict.lost.push(format!(
+                "number {} of {} for {group}, acknowledged at {} s, restored as {:?}; attempts: [{}]; kept: {}",
+                due.number,
+                due.stream,
+                clock::seconds(0, due.at),
+                due.id,
+                attempts.collect::<Vec<_>>().join(", "),
+                end.kept.contains(&due.number)
+            ));
+        }
+        for (number, one) in &written.acknowledged {
+            // Whatever takes messages away takes those that were handled, too.
+            let taken = |made: &Made| match &made.happened.cost {
+                Cost::Nothing => false,
+                Cost::Stream(name) => *name == one.stream && one.begin <= made.to,
+                Cost::Latest(_) | Cost::Everything => one.begin <= made.to,
+            };
+            if !end.kept.contains(number) && !made.iter().any(taken) {
+                verdict.lost.push(format!(
+                    "number {number} of {} is neither on its stream nor in the archive",
+                    one.stream
+                ));
+            }
+        }
+        verdict.doubles(written, made);
+        verdict.stalls(written, made);
+        let mut remarks = written.remarks.iter().map(|(_, text)| text);
+        let bad = remarks
+            .by_ref()
+            .filter(|text| !text.starts_with("LEASE") && !text.starts_with("SKIPPED") && !text.starts_with("GONE"));
+        verdict.misbehaviour.extend(bad.cloned());
+        verdict.end = end;
+        verdict
+    }
+
+    /// Counts what was handled more than once, and what nobody interrupted.
+    fn doubles(&mut self, written: &Written, made: &[Made]) {
+        let mut of_entry = HashMap::<(&str, &str, &str), Vec<&Handled>>::new();
+        let mut entries = HashMap::<u64, HashSet<(&str, &str)>>::new();
+        for one in &written.handled {
+            if one.succeeded {
+                of_entry
+                    .entry((&one.group, &one.stream, &one.id))
+                    .or_default()
+                    .push(one);
+            }
+            if !one.restored {
+                entries.entry(one.number).or_default().insert((&one.stream, &one.id));
+            }
+        }
+        let leases = written
+            .remarks
+            .iter()
+            .filter_map(|(_, text)| text.strip_prefix("LEASE "));
+        let leases = leases.flat_map(str::split_whitespace).collect::<HashSet<_>>();
+        let slack = RECLAIM.as_micros() as u64 * 2;
+        for ((group, stream, id), mut handlings) in of_entry {
+            handlings.sort_unstable_by_key(|one| one.at);
+            for pair in handlings.windows(2) {
+                self.twice += 1;
+                let interrupted = made.iter().any(|made| {
+                    let whose = match &made.happened.touched {
+                        Touched::All => true,
+                        Touched::Process(who) => *who == pair[0].who || *who == pair[1].who,
+                    };
+                    whose && made.from <= pair[1].at && made.to + slack >= pair[0].at
+                });
+                if !interrupted && !leases.contains(&*format!("{stream}@{id}")) {
+                    self.unexplained.push(format!(
+                        "{id} of {stream} for {group}: number {}, {} at {:.3} s and {} at {:.3} s",
+                        pair[0].number,
+                        pair[0].who,
+                        clock::seconds(0, pair[0].at),
+                        pair[1].who,
+                        clock::seconds(0, pair[1].at)
+                    ));
+                }
+            }
+        }
+        if made.iter().all(|made| made.happened.cost == Cost::Nothing) {
+            let twice = entries
+                .iter()
+                .filter(|(_, ids)| ids.len() > 1)
+                .map(|(number, _)| *number);
+            self.emitted_twice = twice.collect();
+        }
+    }
+
+    /// How long a message waited for its first attempt, without the time of faults; by the fault that came first.
+    fn stalls(&mut self, written: &Written, made: &[Made]) {
+        let mut first = HashMap::<(&str, u64), u64>::new();
+        for one in written.handled.iter().filter(|one| !one.restored) {
+            let at = first.entry((&one.group, one.number)).or_insert(one.at);
+            *at = one.at.min(*at);
+        }
+        for ((_, number), at) in first {
+            let Some(acknowledged) = written.acknowledged.get(&number) else {
+                continue;
+            };
+            let during = |made: &Made| made.to.min(at).saturating_sub(made.from.max(acknowledged.at));
+            let waited = at.saturating_sub(acknowledged.at);
+            let waited = waited.saturating_sub(made.iter().map(during).sum());
+            if let Some(fault) = made.iter().position(|made| made.to >= acknowledged.at)
+                && made[fault].from <= at
+            {
+                let longest = self.stalls.entry(fault).or_default();
+                *longest = (*longest).max(Duration::from_micros(waited));
+            }
+        }
+    }
+
+    pub(crate) fn is_good(&self) -> bool {
+        self.lost.is_empty()
+            && self.unexplained.is_empty()
+            && self.emitted_twice.is_empty()
+            && self.misbehaviour.is_empty()
+            && self.end.pending == 0
+    }
+
+    pub(crate) fn print(&self, topology: Topology, begin: u64) {
+        let begin = clock::seconds(0, begin);
+        say!("  longest stall after each kind of fault, in seconds:");
+        let mut by_name = BTreeMap::<&str, (usize, Duration)>::new();
+        for (index, (name, _)) in self.faults.iter().enumerate() {
+            let stall = self.stalls.get(&index).copied().unwrap_or_default();
+            let entry = by_name.entry(name).or_default();
+            *entry = (entry.0 + 1, entry.1.max(stall));
+        }
+        for (name, (count, longest)) in by_name {
+            say!("    {name:<20} {:6.2}  ({count} ×)", longest.as_secs_f64());
+        }
+        say!(
+            "{topology:?}: {} faults; emitted {}, handled by both groups {}, attempts {}, restored {}, archived {}, handled \
+             twice {} (of those unexplained {}), emitted twice {}, taken by operators or by what the store may lose {}, lost {}",
+            self.faults.len(),
+            self.emitted,
+            self.handled,
+            self.attempts,
+            self.restored,
+            self.end.archived,
+            self.twice,
+            self.unexplained.len(),
+            self.emitted_twice.len(),
+            self.taken,
+            self.lost.len(),
+        );
+        say!(
+            "{topology:?}: settled {:.1} s after the last fault; failures still listed {}; still pending {}",
+            self.end.settled_after.as_secs_f64(),
+            self.end.failed,
+            match self.end.pending {
+                u64::MAX => "unknown".to_owned(),
+                pending => pending.to_string(),
+            }
+        );
+        let lists = [
+            ("LOST", &self.lost),
+            ("TWICE", &self.unexplained),
+            ("MISBEHAVIOUR", &self.misbehaviour),
+        ];
+        for (what, list) in lists {
+            for text in list.iter().take(12) {
+                say!("  {what}: {text}");
+            }
+        }
+        if !self.is_good() {
+            say!("  (times in these lines are the clock's; the run began at {begin:.1} s)");
+        }
+    }
+}
+
+/// What some group has not handled.
+fn missing(written: &Written) -> impl Iterator<Item = (Due<'_>, &'static str)> {
+    let done = written.done();
+    due(written).flat_map(move |one| {
+        let lacks = |group: &&'static str| {
+            done.get(*group).is_none_or(|done| match one.id {
+                None => !done.numbers.contains(&one.number),
+                Some(id) => !done.entries.contains(&(one.stream, id)),
+            })
+        };
+        let groups = GROUPS.into_iter().filter(|group| lacks(&group)).collect::<Vec<_>>();
+        let (number, stream, begin, at, id) = (one.number, one.stream, one.begin, one.at, one.id);
+        groups.into_iter().map(move |group| {
+            let due = Due {
+                number,
+                stream,
+                begin,
+                at,
+                id,
+            };
+            (due, group)
+        })
+    })
+}
+
+/// Whether a failure was recorded when a fault took the latest writes of that server: the message is acknowledged at
+/// another one.
+fn lost_its_failure(due: &Due<'_>, group: &str, written: &Written, made: &[Made]) -> bool {
+    fails_always(due.number)
+        && written.handled.iter().any(|one| {
+            one.number == due.number
+                && one.group == group
+                && made.iter().any(|made| match &made.happened.cost {
+                    Cost::Nothing | Cost::Stream(_) => false,
+                    Cost::Latest(time) => one.at + time.as_micros() as u64 >= made.from && one.at <= made.to,
+                    Cost::Everything => one.at <= made.to,
+                })
+        })
+}

@@ -1,0 +1,29 @@
+//! Faults by a schedule.
+
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+
+use crate::{cargo, prerequisites};
+
+/// Builds the program, runs it with these arguments, and ends as it ends.
+pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
+    if !arguments
+        .iter()
+        .any(|argument| ["--help", "-h", "--list"].contains(&argument.as_str()))
+    {
+        prerequisites::install()?;
+    }
+    let mut run = cargo::command();
+    run.args([
+        "run",
+        "--quiet",
+        "--locked",
+        "--package",
+        "streamer-chaos",
+        "--features",
+        "relay",
+        "--",
+    ]);
+    cargo::instead_of_this(run.args(arguments)).context("could not start cargo")
+}
