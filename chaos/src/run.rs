@@ -81,7 +81,7 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
     let written = Written::read(&folder);
     let verdict = Verdict::of(&written, &made, end, std::mem::take(&mut world.crew.misbehaviour));
     verdict.print(topology, begin);
-    if options.keep || !verdict.is_good() {
+    if options.keep || verdict.is_worth_a_look() {
         keep(&world.place, directory);
     }
     Ok(verdict.is_good())

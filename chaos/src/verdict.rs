@@ -50,6 +50,8 @@ pub(crate) struct Verdict {
     unexplained: Vec<String>,
     emitted_twice: Vec<u64>,
     stalls: BTreeMap<usize, Duration>,
+    /// The message that waited longest.
+    longest: (Duration, String),
     faults: Vec<(&'static str, f64)>,
     misbehaviour: Vec<String>,
     end: End,
@@ -237,18 +239,26 @@ impl Verdict {
             let at = first.entry((&one.group, one.number)).or_insert(one.at);
             *at = one.at.min(*at);
         }
-        for ((_, number), at) in first {
+        for ((group, number), at) in first {
             let Some(acknowledged) = written.acknowledged.get(&number) else {
                 continue;
             };
             let during = |made: &Made| made.to.min(at).saturating_sub(made.from.max(acknowledged.at));
             let waited = at.saturating_sub(acknowledged.at);
-            let waited = waited.saturating_sub(made.iter().map(during).sum());
+            let waited = Duration::from_micros(waited.saturating_sub(made.iter().map(during).sum()));
+            if waited > self.longest.0 {
+                let (from, to) = (clock::seconds(0, acknowledged.at), clock::seconds(0, at));
+                let text = format!(
+                    "number {number} of {} for {group}, acknowledged at {from:.3} s, begun at {to:.3} s",
+                    acknowledged.stream
+                );
+                self.longest = (waited, text);
+            }
             if let Some(fault) = made.iter().position(|made| made.to >= acknowledged.at)
                 && made[fault].from <= at
             {
                 let longest = self.stalls.entry(fault).or_default();
-                *longest = (*longest).max(Duration::from_micros(waited));
+                *longest = (*longest).max(waited);
             }
         }
     }
@@ -259,6 +269,11 @@ impl Verdict {
             && self.emitted_twice.is_empty()
             && self.misbehaviour.is_empty()
             && self.end.pending == 0
+    }
+
+    /// Whether somebody should read the logs.
+    pub(crate) fn is_worth_a_look(&self) -> bool {
+        !self.is_good() || self.longest.0 > RECLAIM + Duration::from_secs(1)
     }
 
     pub(crate) fn print(&self, topology: Topology, begin: u64) {
@@ -307,7 +322,8 @@ impl Verdict {
                 say!("  {what}: {text}");
             }
         }
-        if !self.is_good() {
+        say!("  longest: {:.2} s, {}", self.longest.0.as_secs_f64(), self.longest.1);
+        if self.is_worth_a_look() {
             say!("  (times in these lines are the clock's; the run began at {begin:.1} s)");
         }
     }
@@ -323,7 +339,7 @@ fn missing(written: &Written) -> impl Iterator<Item = (Due<'_>, &'static str)> {
                 Some(id) => !done.entries.contains(&(one.stream, id)),
             })
         };
-        let groups = GROUPS.into_iter().filter(|group| lacks(&group)).collect::<Vec<_>>();
+        let groups = GROUPS.into_iter().filter(|group| lacks(group)).collect::<Vec<_>>();
         let (number, stream, begin, at, id) = (one.number, one.stream, one.begin, one.at, one.id);
         groups.into_iter().map(move |group| {
             let due = Due {

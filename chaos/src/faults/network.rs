@@ -26,13 +26,13 @@ faults! {
         Ok(Happened::to_all(""))
     };
     "net-refuse" 1 Topology::SINGLE, "all connections are cut, and new ones too for a while" |world, chance| {
-        for_a_while(world, chance, 2500, |proxy| proxy.refuse(), Proxy::resume)
+        for_a_while(world, chance, 2500, Proxy::refuse, Proxy::resume)
     };
     "net-silent" 2 Topology::SINGLE, "nothing passes, and nobody is told (half-open connections)" |world, chance| {
-        for_a_while(world, chance, 3500, |proxy| proxy.stall(), Proxy::resume)
+        for_a_while(world, chance, 3500, Proxy::stall, Proxy::resume)
     };
     "net-silent-cut" 1 Topology::SINGLE, "nothing passes, then all connections are cut: nobody knows what arrived" |world, chance| {
-        for_a_while(world, chance, 1500, |proxy| proxy.stall(), |proxy| {
+        for_a_while(world, chance, 1500, Proxy::stall, |proxy| {
             proxy.cut();
             proxy.resume();
         })

@@ -109,7 +109,9 @@ fn busy_script(world: &mut World, chance: &mut StdRng) -> Result<Happened> {
         _ => 1500,
     };
     let now = "local function now() local t = redis.call('TIME'); return t[1] * 1000 + t[2] / 1000 end";
-    let script = format!("redis.replicate_commands() {now} local until_ms = now() + {time} while now() < until_ms do end return 1");
+    let script = format!(
+        "redis.replicate_commands() {now} local until_ms = now() + {time} while now() < until_ms do end return 1"
+    );
     command(world, index, &["EVAL", &script, "0"])?;
     Ok(Happened::to_all(format!("for {time} ms")))
 }
