@@ -106,11 +106,13 @@ pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
     /// is sent only for streams whose earlier steps all succeeded.
     ///
     /// Without a `member` (listening without a group) only records and deletions have an effect.
+    ///
+    /// Gives how many of the entries that were to be acknowledged were pending with nobody any more.
     async fn settle(
         &self,
         member: Option<&Member>,
         settlements: &[(StreamName, Vec<EntrySettlement>)],
-    ) -> Vec<EngineResult<()>>;
+    ) -> Vec<EngineResult<usize>>;
 
     /// Removes consumers of the group that have a generated name (`GROUP-` and 16 letters or digits), nothing pending, and
     /// were idle for at least `idle`, each in one step that cannot drop an entry; never `member` itself. Also removes retry
@@ -201,6 +203,9 @@ pub struct Renewal {
     /// IDs within the range that was renewed that are pending with this consumer and were not named: another process may
     /// be using the consumer's name.
     pub strangers: Vec<EntryId>,
+    /// IDs that were renewed and have a delivery count of 2 or more, with that count; at most 100. A count that this
+    /// process did not set says that another one took the entry under the consumer's name.
+    pub counts: Vec<(EntryId, u64)>,
     /// The last ID that the group was delivered. Only where `missing` is not empty.
     pub last_delivered_id: EntryId,
     /// Whether the consumer was missing, and was made by this call. Only where `missing` is not empty.

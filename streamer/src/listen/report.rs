@@ -109,14 +109,14 @@ pub enum Report<'a> {
         /// Their IDs.
         ids: &'a [EntryId],
     },
-    /// Messages are pending under this consumer's name that this process was not delivered: another process uses the
-    /// name, and both may handle the same messages.
+    /// Another process uses this consumer's name: it has taken or acknowledged messages that this process was delivered, or
+    /// messages are pending under the name that this process was not delivered. Both may handle the same messages.
     NameInUse {
         /// The stream.
         stream: &'a StreamName,
         /// The consumer.
         consumer: &'a str,
-        /// Their IDs.
+        /// Their IDs; empty where only their number is known.
         ids: &'a [EntryId],
     },
     /// Consumers with a generated name that had nothing pending and did not read for long were removed from the group:
@@ -296,14 +296,17 @@ impl fmt::Display for Report<'_> {
                 was(ids),
                 list(ids)
             ),
-            Self::NameInUse { stream, consumer, ids } => write!(
-                f,
-                "Another process uses the consumer name {consumer}: {} on '{stream}' stream {} pending under this name \
-                 and unknown here: {}. Give each process a name of its own, or none.",
-                messages(ids.len()),
-                was(ids),
-                list(ids)
-            ),
+            Self::NameInUse { stream, consumer, ids } => {
+                write!(
+                    f,
+                    "Another process uses the consumer name {consumer}: it has taken or acknowledged "
+                )?;
+                match ids {
+                    [] => write!(f, "messages on '{stream}' stream that were handled here")?,
+                    ids => write!(f, "{} on '{stream}' stream: {}", messages(ids.len()), list(ids))?,
+                }
+                f.write_str(". Give each process a name of its own, or none.")
+            }
             Self::ConsumersRemoved {
                 stream,
                 names: consumers,

@@ -255,17 +255,13 @@ fn event_sink(plan: &Arc<Plan>, trouble: &Arc<Notify>) -> EventSink {
                 error,
                 attempt,
                 delay,
-            } => {
-                if matches!(where_, engine::Scope::Settling(_)) {
-                    trouble.notify_one();
-                }
-                tell(&Report::Interrupted {
-                    scope: &scope(where_),
-                    error,
-                    attempt,
-                    delay,
-                });
-            }
+            } => tell(&Report::Interrupted {
+                scope: &scope(where_),
+                error,
+                attempt,
+                delay,
+            }),
+            Event::SettlingWaits => trouble.notify_one(),
             Event::Resumed { scope: where_ } => tell(&Report::Resumed { scope: &scope(where_) }),
         }
     })

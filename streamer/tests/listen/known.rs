@@ -1,8 +1,6 @@
 //! Which cases do not run on every kind of store, and which are known to fail.
 
-use streamer_test_servers::Topology::{self, Cluster, Distant, Embedded, Redis, Tls};
-
-use Fails::Sometimes;
+use streamer_test_servers::Topology::{self, Cluster, Embedded};
 
 /// Cases that say nothing about some stores.
 pub(crate) struct NotHere {
@@ -50,9 +48,4 @@ pub(crate) enum Fails {
 }
 
 /// Faults that are known. This list may only shrink.
-pub(crate) const KNOWN: &[Known] = &[Known {
-    fault: "11: two with one name are noticed only when the entries of one lie between those of the other",
-    cases: &["two_processes_with_one_name_are_noticed"],
-    topologies: &[Redis, Tls, Cluster, Distant, Embedded],
-    fails: Sometimes,
-}];
+pub(crate) const KNOWN: &[Known] = &[];

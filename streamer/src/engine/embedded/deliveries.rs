@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rusqlite::{Row, params};
+use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
     consumers::{find_consumer, touch_consumer},
@@ -185,18 +185,25 @@ pub(super) fn renew(
     };
     let owner = find_consumer(transaction, group, &member.consumer)?;
     let mut renewal = Renewal::default();
-    let mut set =
-        transaction.sql("UPDATE pending SET delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ?")?;
+    let mut set = transaction.sql(
+        "UPDATE pending SET delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ? RETURNING deliveries",
+    )?;
     for id in ids {
-        let renewed = match owner {
-            Some(owner) => set.execute(params![transaction.now_ms as i64, group.id, id.to_be_bytes(), owner])? > 0,
-            None => false,
+        let count = match owner {
+            Some(owner) => {
+                let renewed = params![transaction.now_ms as i64, group.id, id.to_be_bytes(), owner];
+                set.query_row(renewed, |row| row.get::<_, i64>(0)).optional()?
+            }
+            None => None,
         };
         let is_there = is_on_stream(transaction, group, *id)?;
-        if renewed && is_there {
+        if let (Some(count), true) = (count, is_there) {
+            if count > 1 && renewal.counts.len() < STRANGERS as usize {
+                renewal.counts.push((*id, count.unsigned_abs()));
+            }
             continue;
         }
-        if renewed {
+        if count.is_some() {
             // As `XCLAIM` does with entries that were deleted.
             pending::forget(transaction, group, *id)?;
         }

@@ -200,7 +200,7 @@ impl GroupStore for EmbeddedEngine {
         &self,
         member: Option<&Member>,
         settlements: &[(StreamName, Vec<EntrySettlement>)],
-    ) -> Vec<EngineResult<()>> {
+    ) -> Vec<EngineResult<usize>> {
         let mut results = self.settle_together(member, settlements.to_vec()).await;
         // Nothing was written of streams that failed. Messages without failures must not wait for records that there is
         // no room for, or no list: they free space.
@@ -216,7 +216,7 @@ impl GroupStore for EmbeddedEngine {
             let alone = self
                 .settle_together(member, vec![(stream.clone(), settlements.clone())])
                 .await;
-            *result = alone.into_iter().next().unwrap_or(Ok(()));
+            *result = alone.into_iter().next().unwrap_or(Ok(0));
         }
         results
     }
@@ -293,7 +293,7 @@ impl GroupStore for EmbeddedEngine {
 
 impl EmbeddedEngine {
     /// Settles all in one transaction.
-    async fn settle_together(&self, member: Option<&Member>, settlements: Settlements) -> Vec<EngineResult<()>> {
+    async fn settle_together(&self, member: Option<&Member>, settlements: Settlements) -> Vec<EngineResult<usize>> {
         let settling = match member {
             Some(member) => format!("settle entries in group '{}' of", member.group),
             None => "settle entries of".to_owned(),

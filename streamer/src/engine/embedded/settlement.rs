@@ -20,13 +20,14 @@ use crate::{
 /// An idle time past everybody's claim time: a day.
 const RELEASED_IDLE_MS: u64 = 24 * 60 * 60 * 1000;
 
-/// Settles deliveries of one stream. Whatever may be refused is looked at before anything is changed.
+/// Settles deliveries of one stream. Whatever may be refused is looked at before anything is changed. Gives how many of the
+/// entries that were to be acknowledged were pending with nobody.
 pub(super) fn settle(
     transaction: &mut Transaction<'_>,
     member: Option<&Member>,
     stream: &StreamName,
     settlements: &[EntrySettlement],
-) -> Step<()> {
+) -> Step<usize> {
     if settlements.iter().any(|settlement| settlement.failures.is_some()) {
         transaction.key(keys::FAILED.as_bytes(), Kind::Set)?;
         transaction.key(keys::FAILED_DETAILS.as_bytes(), Kind::Hash)?;
@@ -55,9 +56,10 @@ pub(super) fn settle(
     {
         record(transaction, change)?;
     }
-    if let Some(member) = member {
-        end(transaction, member, group, stream, settlements)?;
-    }
+    let unowned = match member {
+        Some(member) => end(transaction, member, group, stream, settlements)?,
+        None => 0,
+    };
     let delete = |settlement: &EntrySettlement| match settlement.end {
         EntryEnd::Acknowledge { delete: true, .. } => Some(settlement.id),
         _ => None,
@@ -66,7 +68,7 @@ pub(super) fn settle(
     if !deleted.is_empty() {
         entries::delete(transaction, stream, &deleted)?;
     }
-    Ok(())
+    Ok(unowned)
 }
 
 fn has_retry_state(settlement: &EntrySettlement) -> bool {
@@ -77,20 +79,21 @@ fn has_retry_state(settlement: &EntrySettlement) -> bool {
     }
 }
 
-/// Writes retry states, acknowledges, sets idle times and releases.
+/// Writes retry states, acknowledges, sets idle times and releases. Gives how many were to be acknowledged and not pending.
 fn end(
     transaction: &mut Transaction<'_>,
     member: &Member,
     group: Option<group::Group>,
     stream: &StreamName,
     settlements: &[EntrySettlement],
-) -> Step<()> {
+) -> Step<usize> {
     let states = retry_states_key(member, stream);
     let owner = match group {
         Some(group) => find_consumer(transaction, group, &member.consumer)?,
         None => None,
     };
     let mut obsolete_states = Vec::new();
+    let mut unowned = 0;
     let mut acknowledge = transaction.sql("DELETE FROM pending WHERE group_id = ? AND id = ?")?;
     for EntrySettlement { id, end, .. } in settlements {
         match end {
@@ -98,9 +101,11 @@ fn end(
                 if *had_retry_state {
                     obsolete_states.push(field(*id));
                 }
-                if let Some(group) = group {
-                    acknowledge.execute(params![group.id, id.to_be_bytes()])?;
-                }
+                let was_pending = match group {
+                    Some(group) => acknowledge.execute(params![group.id, id.to_be_bytes()])? > 0,
+                    None => false,
+                };
+                unowned += usize::from(!was_pending);
             }
             EntryEnd::Defer(deferral) => {
                 let (Some(group), Some(owner)) = (group, owner) else {
@@ -127,7 +132,7 @@ fn end(
     if !obsolete_states.is_empty() {
         records::hash_remove(transaction, &states, &obsolete_states)?;
     }
-    Ok(())
+    Ok(unowned)
 }
 
 // ----- the failed list ------------------------------------------------------------------------------------------------

@@ -173,13 +173,13 @@ impl GroupStore for RedisEngine {
         &self,
         member: Option<&Member>,
         settlements: &[(StreamName, Vec<EntrySettlement>)],
-    ) -> Vec<EngineResult<()>> {
+    ) -> Vec<EngineResult<usize>> {
         let on_cluster = matches!(self.server, Server::Cluster(_));
         let mut plans: Vec<StreamPlan> = settlements
             .iter()
             .map(|(stream, entries)| StreamPlan::new(member, stream, entries, on_cluster))
             .collect();
-        let mut settled: Vec<EngineResult<()>> = plans.iter().map(|_| Ok(())).collect();
+        let mut settled: Vec<EngineResult<usize>> = plans.iter().map(|_| Ok(0)).collect();
         loop {
             let (mut commands, mut whose) = (Vec::new(), Vec::new());
             for (index, plan) in plans.iter_mut().enumerate() {
@@ -192,7 +192,17 @@ impl GroupStore for RedisEngine {
                 return settled;
             }
             for (answer, (index, step)) in self.run_all(commands).await.into_iter().zip(whose) {
-                let Err(error) = answer else { continue };
+                let error = match answer {
+                    Ok(answer) => {
+                        if let Ok(unowned) = &mut settled[index] {
+                            let acknowledges = plans[index].acknowledges(step);
+                            let acknowledged = reply::number(answer).map_or(acknowledges, |pending| pending as usize);
+                            *unowned += acknowledges.saturating_sub(acknowledged);
+                        }
+                        continue;
+                    }
+                    Err(error) => error,
+                };
                 plans[index].failed(step);
                 if settled[index].is_ok() {
                     let attempted = format!("settle messages of stream '{}' ({step})", settlements[index].0);
@@ -314,9 +324,10 @@ fn renewal(answer: Value) -> Decoded<Renewal> {
     let mut next = || {
         parts
             .next()
-            .ok_or(Unexpected("leases that were not renewed, and strangers"))
+            .ok_or(Unexpected("leases that were not renewed, strangers, and counts"))
     };
     let (missing, why, strangers) = (reply::ids(next()?)?, reply::all_bytes(next()?)?, reply::ids(next()?)?);
+    let counts = reply::array(next()?)?;
     let reason = |(id, why): (EntryId, bytes::Bytes)| {
         let why = match &why[..] {
             b"claimed" => Missing::Claimed,
@@ -328,6 +339,7 @@ fn renewal(answer: Value) -> Decoded<Renewal> {
     };
     let mut renewal = Renewal {
         strangers,
+        counts: pairs(counts)?,
         ..Renewal::default()
     };
     if !missing.is_empty() {
@@ -336,4 +348,14 @@ fn renewal(answer: Value) -> Decoded<Renewal> {
     }
     renewal.missing = missing.into_iter().zip(why).map(reason).collect::<Decoded<_>>()?;
     Ok(renewal)
+}
+
+/// IDs, each followed by its delivery count.
+fn pairs(flat: Vec<Value>) -> Decoded<Vec<(EntryId, u64)>> {
+    let mut flat = flat.into_iter();
+    let mut pairs = Vec::with_capacity(flat.len() / 2);
+    while let (Some(id), Some(count)) = (flat.next(), flat.next()) {
+        pairs.push((reply::id(id)?, reply::number(count)?));
+    }
+    Ok(pairs)
 }

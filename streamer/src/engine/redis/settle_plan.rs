@@ -57,6 +57,8 @@ pub(super) struct StreamPlan {
     /// Each is sent only when the one before it was done. A command with the key that it goes to.
     waves: VecDeque<Vec<(StreamName, Cmd, Step)>>,
     stream: StreamName,
+    /// How many entries are acknowledged without, and with, failures.
+    acknowledges: (usize, usize),
 }
 
 impl StreamPlan {
@@ -96,6 +98,7 @@ impl StreamPlan {
             independent: free.command(member, stream),
             waves,
             stream: stream.clone(),
+            acknowledges: (free.acknowledge.len(), failed.acknowledge.len()),
         }
     }
 
@@ -105,6 +108,15 @@ impl StreamPlan {
         let independent = self.independent.take();
         wave.extend(independent.map(|command| (self.stream.clone(), command, Step::Independent)));
         wave
+    }
+
+    /// How many entries a command acknowledges, which it answers if all of them were pending.
+    pub(super) fn acknowledges(&self, step: Step) -> usize {
+        match step {
+            Step::Independent => self.acknowledges.0,
+            Step::Failed => self.acknowledges.1,
+            _ => 0,
+        }
     }
 
     /// A command was refused, so that what depends on it must not be sent.

@@ -6,7 +6,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 
 use tokio::time::{Instant, timeout};
 
-use super::{Close, Core, take_up::set_idle};
+use super::{Close, Core, lease::dead_after, take_up::set_idle};
 use crate::{
     engine::{
         EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, FailureChange, Member, Scan, TakeRequest,
@@ -59,6 +59,10 @@ impl Core {
             for left in self.store.leave(member, streams).await {
                 failure = left.err().or(failure);
             }
+        }
+        if let (Close::Orderly, Some(reclaim), None) = (how, self.spec.reclaim, &failure) {
+            // Programs that always end before the first sweep would leave those that were killed for ever.
+            self.sweep_once(member, dead_after(reclaim)).await;
         }
         failure.map_or(Ok(()), Err)
     }

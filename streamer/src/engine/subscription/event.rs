@@ -30,11 +30,13 @@ pub(crate) enum Event<'a> {
     Detached { stream: u32, ids: &'a [EntryId] },
     /// A group had vanished and was created again, after this ID.
     GroupRecreated { stream: u32, after: EntryId },
-    /// Entries are pending with this consumer's name that this process was not delivered.
+    /// Another process uses this consumer's name: it took or acknowledged these, or was delivered them. Empty where only
+    /// their number is known.
     NameInUse { stream: u32, ids: &'a [EntryId] },
     /// Consumers of processes that died were removed from the group.
     ConsumersRemoved { stream: u32, names: &'a [String] },
-    /// The store could not be reached or refused; there will be a new attempt. Told for every attempt.
+    /// The store could not be reached or refused; there will be a new attempt. Told for every attempt to read, and once
+    /// for each stream whose outcomes cannot be stored, until that has resumed.
     Interrupted {
         scope: &'a Scope,
         error: &'a EngineError,
@@ -43,6 +45,8 @@ pub(crate) enum Event<'a> {
         /// In how long.
         delay: Duration,
     },
+    /// A call of [`Settler::settle`](super::Settler::settle) waits for its next attempt: others need not wait with it.
+    SettlingWaits,
     /// The trouble is over.
     Resumed { scope: &'a Scope },
 }

@@ -75,6 +75,8 @@ struct Slot {
     mark: bool,
     /// Whether the store holds a retry state.
     has_retry_state: bool,
+    /// Whether it was delivered to this process again, which raises the count at the store.
+    again: bool,
 }
 
 /// Where a delivery stands.
@@ -224,6 +226,7 @@ impl InFlight {
                 place: Place::Ours,
                 mark: arrival.mark,
                 has_retry_state: arrival.has_retry_state,
+                again: false,
             });
         }
         table.greatest = greatest;
@@ -477,6 +480,31 @@ impl InFlight {
         Some(u64::from(slot.count_before) + u64::from(!slot.mark))
     }
 
+    /// Of entries with these counts at the store, those that have a higher one than this process can have made: another one
+    /// took them under the consumer's name.
+    pub(super) fn raised(&self, stream: u32, counts: &[(EntryId, u64)]) -> Vec<EntryId> {
+        let table = self.stream(stream);
+        let is_raised = |(id, count): &&(EntryId, u64)| {
+            table.find(*id).is_some_and(|(batch, slot)| {
+                let slot = &table.batches[batch].slots[slot];
+                matches!(slot.state, State::Waiting | State::Running)
+                    && slot.place == Place::Ours
+                    && !slot.again
+                    && *count > u64::from(slot.count_before) + 1
+            })
+        };
+        counts.iter().filter(is_raised).map(|(id, _)| *id).collect()
+    }
+
+    /// How many of these are, as far as is known, pending with this consumer.
+    pub(super) fn ours(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>) -> usize {
+        let mut table = self.stream(stream);
+        let ours = some
+            .into_iter()
+            .filter(|at| table.slot_mut(*at).is_some_and(|slot| slot.place == Place::Ours));
+        ours.count()
+    }
+
     /// The group, the stream or this consumer was found missing, or what became of its entries is known now.
     pub(super) fn set_vanished(&self, stream: u32, vanished: bool) {
         self.stream(stream).vanished = vanished;
@@ -633,7 +661,9 @@ impl StreamTable {
         let Some((batch, slot)) = self.find(id) else {
             return false;
         };
-        self.batches[batch].slots[slot].place = Place::Ours;
+        let slot = &mut self.batches[batch].slots[slot];
+        slot.place = Place::Ours;
+        slot.again = true;
         true
     }
 

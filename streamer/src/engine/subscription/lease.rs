@@ -42,8 +42,18 @@ const STREAMS_AT_ONCE: usize = 16;
 /// entry's, are asked for too, and the range of a renewal is from the first to the last.
 const EVERYTHING: [EntryId; 2] = [EntryId::new(0, 1), EntryId::new(u64::MAX, u64::MAX - 1)];
 
-/// After so many reclaim times without a sign of life, a consumer without pending entries is removed.
-const DEAD_AFTER: u32 = 10;
+/// After so many reclaim times without a sign of life, a consumer without pending entries is removed. That is six signs that
+/// did not come. (One that lives and is removed all the same, because it stood still or could not reach the store, loses
+/// nothing: it has nothing pending, and its next delivery makes it again.)
+const DEAD_AFTER: u32 = 2;
+
+/// The least time after which a consumer is removed, where the reclaim time is very short.
+const DEAD_AFTER_AT_LEAST: Duration = Duration::from_secs(3);
+
+/// How long a consumer shows no sign of life before it is removed.
+pub(super) fn dead_after(reclaim: Duration) -> Duration {
+    (reclaim * DEAD_AFTER).max(DEAD_AFTER_AT_LEAST)
+}
 
 /// Notices that this process stood still: then leases may have expired while nobody looked.
 #[derive(Debug)]
@@ -103,7 +113,10 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErro
         }
     };
     let renewals = async {
-        let mut pause = period;
+        let mut pause = match core.spec.consumer_is_named {
+            true => period.min(HEARTBEAT),
+            false => period,
+        };
         loop {
             tokio::time::sleep(pause).await;
             if !core.has_joined.load(Ordering::Acquire) {
@@ -112,6 +125,8 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErro
             }
             // What could not be renewed is tried again well before it expires.
             pause = match core.renew_all().await {
+                // A second user of the name is to be noticed soon.
+                true if core.spec.consumer_is_named => period.min(HEARTBEAT),
                 true => period,
                 false => period / 4,
             };
@@ -135,7 +150,7 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
     let heartbeat = match (core.spec.reclaim, core.spec.consumer_is_named) {
         // Another process that is to refuse to use the same name looks whether this one is alive.
         (reclaim, true) => reclaim.unwrap_or(HEARTBEAT).min(HEARTBEAT),
-        (Some(reclaim), false) => reclaim,
+        (Some(reclaim), false) => reclaim / 3,
         (None, false) => {
             core.closed.cancelled().await;
             return Ok(());
@@ -164,7 +179,7 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
                 && last_sweep.elapsed() >= reclaim * 2
             {
                 last_sweep = Instant::now();
-                core.sweep_once(member, reclaim * DEAD_AFTER).await;
+                core.sweep_once(member, dead_after(reclaim)).await;
             }
         }
     };
@@ -177,7 +192,8 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
 }
 
 impl Core {
-    async fn sweep_once(&self, member: &Member, idle: Duration) {
+    /// Removes consumers that are dead, and retry states that nobody needs.
+    pub(super) async fn sweep_once(&self, member: &Member, idle: Duration) {
         let mut stream = 0;
         for streams in self.names.chunks(STREAMS_AT_ONCE) {
             for swept in self.store.sweep(member, streams, idle).await {
@@ -254,7 +270,7 @@ impl Core {
             !asked.ids.is_empty()
         });
         let mut failure = None;
-        let mut strangers = vec![Vec::new(); asked.len()];
+        let (mut strangers, mut raised) = (vec![Vec::new(); asked.len()], vec![Vec::new(); asked.len()]);
         let mut from = 0;
         let mut left = (0..asked.len()).collect::<Vec<_>>();
         while !left.is_empty() {
@@ -271,6 +287,9 @@ impl Core {
                 let done = match answer {
                     Ok(renewal) => {
                         strangers[*at].extend_from_slice(&renewal.strangers);
+                        if looks_for_strangers && !renewal.counts.is_empty() && !self.strangers.are_taking() {
+                            raised[*at].extend(self.in_flight.raised(*stream, &renewal.counts));
+                        }
                         self.decide(member, *stream, asked, &renewal).await
                     }
                     Err(error) => {
@@ -296,8 +315,8 @@ impl Core {
             left = more;
         }
         if looks_for_strangers {
-            for ((stream, _), strangers) in asked.iter().zip(&strangers) {
-                self.look_for_strangers(*stream, strangers);
+            for (((stream, _), strangers), raised) in asked.iter().zip(&strangers).zip(raised) {
+                self.look_for_strangers(*stream, strangers, raised);
             }
         }
         failure.map_or(Ok(()), Err)
@@ -411,12 +430,15 @@ impl Core {
         Ok(())
     }
 
-    fn look_for_strangers(&self, stream: u32, pending: &[EntryId]) {
+    /// Whether another process uses this consumer's name, after a renewal that found these pending that were not asked for,
+    /// and these with a higher count than this process made.
+    fn look_for_strangers(&self, stream: u32, pending: &[EntryId], raised: Vec<EntryId>) {
         let strangers = pending
             .iter()
             .filter(|id| !self.in_flight.has(stream, **id) && !self.delayed(stream).has(stream, **id));
-        let found = self.strangers.found(stream, strangers.copied().collect());
-        if !found.is_empty() && !self.closing.load(Ordering::Acquire) {
+        let mut found = self.strangers.found(stream, strangers.copied().collect());
+        found.extend(raised);
+        if !found.is_empty() && !self.closing.load(Ordering::Acquire) && self.strangers.may_tell() {
             (self.events)(Event::NameInUse { stream, ids: &found });
         }
     }

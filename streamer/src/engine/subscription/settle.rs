@@ -8,10 +8,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Core, DeliveryRef, End, Event, Retry, Scope, Settled, Settlement,
+    Core, DeliveryRef, End, Event, Retry, Settled, Settlement,
     delayed_retries::{Arming, Deferred, KeptRetry},
     in_flight::Ending,
-    trouble::{is_missing, may_pass},
+    trouble::{Told, is_missing, may_pass},
 };
 use crate::{
     engine::{Deferral, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement},
@@ -66,37 +66,77 @@ impl Core {
         while !plans.is_empty() {
             let outcomes = self.send(&mut plans, called, attempts).await;
             let patient = self.is_patient(called, attempts);
-            let (mut again, mut last_error) = (Vec::new(), None);
-            let tried = match attempts {
-                0 => Vec::new(),
-                _ => plans.iter().map(|plan| plan.stream).collect(),
-            };
+            let (mut again, mut doubts, mut told) = (Vec::new(), Vec::new(), Told::default());
             for (plan, outcome) in plans.into_iter().zip(outcomes) {
                 match outcome {
-                    Ok(()) => self.stored(plan, &mut answers),
+                    Ok(unowned) => {
+                        match attempts {
+                            0 => doubts.extend(self.doubts(&plan, unowned)),
+                            _ => {
+                                told.succeeded(&self.settling, plan.stream, plan.is_needed(self.spec.member.is_some()))
+                            }
+                        }
+                        self.stored(plan, &mut answers);
+                    }
                     Err(error) if patient && may_pass(error.kind()) => {
                         if is_missing(error.kind()) {
                             self.in_flight.set_vanished(plan.stream, true);
                         }
+                        let keep_alive = self.spec.keep_alive.unwrap_or_default();
+                        told.failed(&self.settling, plan.stream, error, attempts == 0, &keep_alive);
                         again.push(plan);
-                        last_error = Some(error);
                     }
-                    Err(error) => self.refused(plan, &error, &mut answers),
+                    Err(error) => {
+                        if attempts > 0 {
+                            self.settling.gave_up(plan.stream);
+                        }
+                        self.refused(plan, &error, &mut answers);
+                    }
                 }
             }
             plans = again;
-            match last_error {
-                Some(error) => {
-                    attempts += 1;
-                    self.wait_to_settle(&plans, &error, attempts, called).await;
-                }
-                None if attempts > 0 => (self.events)(Event::Resumed {
-                    scope: &Scope::Settling(tried),
-                }),
-                None => {}
+            told.tell(&self.events);
+            for (stream, ids) in doubts {
+                self.look_for_second_user(stream, &ids).await;
+            }
+            if !plans.is_empty() {
+                attempts += 1;
+                self.wait_to_settle(&plans, called).await;
             }
         }
         answers
+    }
+
+    /// What was to be acknowledged under a valid lease was pending with nobody: perhaps another process that uses this
+    /// consumer's name has acknowledged it. Gives the stream and, where they are known, the IDs.
+    fn doubts(&self, plan: &Plan, unowned: usize) -> Option<(u32, Vec<EntryId>)> {
+        let stream = plan.stream;
+        if unowned == 0 || !self.spec.consumer_is_named || self.in_flight.has_vanished(stream) {
+            return None;
+        }
+        let acknowledged = plan.parts.iter().zip(&plan.request.1);
+        let acknowledged =
+            acknowledged.filter(|(_, settlement)| matches!(settlement.end, EntryEnd::Acknowledge { .. }));
+        let acknowledged = acknowledged.map(|(part, settlement)| (part.at, settlement.id));
+        let (refs, ids) = acknowledged.unzip::<_, _, Vec<_>, Vec<_>>();
+        // Those that were deleted from the stream may be pending with nobody.
+        let explained = ids.len() - self.in_flight.ours(stream, refs);
+        (unowned > explained).then(|| match unowned == ids.len() {
+            true => (stream, ids),
+            false => (stream, Vec::new()),
+        })
+    }
+
+    /// Tells of a second user of the name, unless the group or this consumer was removed.
+    async fn look_for_second_user(&self, stream: u32, ids: &[EntryId]) {
+        let Some(member) = self.spec.member.as_ref().filter(|_| self.strangers.is_due()) else {
+            return;
+        };
+        let name = [self.name(stream).clone()];
+        let idle = self.store.consumer_idle(member, &name).await.into_iter().next();
+        if matches!(idle, Some(Ok(Some(_)))) && self.strangers.may_tell() {
+            (self.events)(Event::NameInUse { stream, ids });
+        }
     }
 
     /// Takes the settlements apart by stream.
@@ -216,7 +256,8 @@ impl Core {
     }
 
     /// Sends what is planned; after a failure only for as long as there is patience.
-    async fn send(&self, plans: &mut [Plan], called: Instant, attempts: u32) -> Vec<EngineResult<()>> {
+    /// Gives how many of the entries to be acknowledged were pending with nobody.
+    async fn send(&self, plans: &mut [Plan], called: Instant, attempts: u32) -> Vec<EngineResult<usize>> {
         let mut unrenewed = Vec::new();
         for plan in plans.iter_mut() {
             unrenewed.push(self.ensure_lease(plan).await.err());
@@ -256,7 +297,7 @@ impl Core {
                 return Err(error);
             }
             if !needed {
-                return Ok(());
+                return Ok(0);
             }
             if let Some(request) = requests.next() {
                 plan.request = request;
@@ -350,18 +391,13 @@ impl Core {
         }
     }
 
-    async fn wait_to_settle(&self, plans: &[Plan], error: &EngineError, attempt: u32, called: Instant) {
-        let streams = plans.iter().map(|plan| plan.stream).collect();
-        let delay = self.spec.keep_alive.unwrap_or_default().delay(attempt);
-        (self.events)(Event::Interrupted {
-            scope: &Scope::Settling(streams),
-            error,
-            attempt,
-            delay,
-        });
+    /// Waits for the next attempt of the first of these streams. What waits is shared by all calls.
+    async fn wait_to_settle(&self, plans: &[Plan], called: Instant) {
+        (self.events)(Event::SettlingWaits);
+        let next = plans.iter().filter_map(|plan| self.settling.next(plan.stream)).min();
         tokio::select! {
             biased;
-            () = tokio::time::sleep(delay) => {}
+            () = tokio::time::sleep_until(next.unwrap_or_else(Instant::now)) => {}
             () = self.out_of_patience(called) => {}
         }
     }

@@ -20,7 +20,7 @@ use super::{
     prefetch::PrefetchLimit,
     quiet::Quiet,
     strangers::Strangers,
-    trouble::Trouble,
+    trouble::{SettlingTrouble, Trouble},
 };
 use crate::{
     engine::{GroupStore, ReadMode},
@@ -47,6 +47,8 @@ pub(super) struct Core {
     pub(super) delayed: Vec<DelayedRetries>,
     pub(super) strangers: Strangers,
     pub(super) trouble: Trouble,
+    /// Trouble with storing outcomes, shared by all calls that settle.
+    pub(super) settling: SettlingTrouble,
     pub(super) quiet: Quiet,
     pub(super) watch: LeaseWatch,
     limit: Mutex<PrefetchLimit>,
@@ -98,6 +100,7 @@ impl Core {
             delayed: shards.iter().map(|_| DelayedRetries::default()).collect(),
             strangers: Strangers::new(names.len()),
             trouble: Trouble::new(names.len()),
+            settling: SettlingTrouble::new(names.len()),
             quiet: Quiet::new(shards.len()),
             watch: LeaseWatch::new(),
             limit: Mutex::new(PrefetchLimit::new(

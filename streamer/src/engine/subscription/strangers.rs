@@ -1,7 +1,23 @@
-//! Notices that another process uses this consumer's name: then entries are pending with it that nobody here was
-//! delivered. Only where somebody chose the name: two generated ones are never the same.
+//! Notices that another process uses this consumer's name. Only where somebody chose the name: two generated ones are
+//! never the same.
+//!
+//! | sign | seen by |
+//! | --- | --- |
+//! | what is acknowledged under a valid lease is pending with nobody: the other process has acknowledged it | each settlement |
+//! | the delivery count of an entry in flight is higher than this process made it: the other process took it up | each renewal |
+//! | entries are pending with this name that nobody here was delivered | two renewals, as a reply may be on its way |
+//!
+//! Where the name was chosen, renewals are at least as frequent as heartbeats. An operator who acknowledges what is in flight,
+//! or removes its group, leaves the first sign too.
 
-use std::{collections::BTreeSet, sync::Mutex, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use tokio::time::Instant;
 
@@ -19,6 +35,17 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Strangers {
     streams: Vec<Mutex<Known>>,
     last_told: Mutex<Option<Instant>>,
+    /// How many requests are under way that take pending entries: they raise counts of what is in flight here, too.
+    taking: AtomicUsize,
+}
+
+/// A request that takes pending entries.
+pub(super) struct Taking<'a>(&'a AtomicUsize);
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 #[derive(Debug, Default)]
@@ -38,7 +65,34 @@ impl Strangers {
         Self {
             streams: (0..streams).map(|_| Mutex::default()).collect(),
             last_told: Mutex::default(),
+            taking: AtomicUsize::new(0),
         }
+    }
+
+    /// A request that takes pending entries begins. To be kept until what came is registered.
+    pub(super) fn taking(&self) -> Taking<'_> {
+        self.taking.fetch_add(1, Ordering::AcqRel);
+        Taking(&self.taking)
+    }
+
+    /// Whether counts of what is in flight may be those of a request that is under way.
+    pub(super) fn are_taking(&self) -> bool {
+        self.taking.load(Ordering::Acquire) > 0
+    }
+
+    /// Whether it is time to tell.
+    pub(super) fn is_due(&self) -> bool {
+        locked(&self.last_told).is_none_or(|last| last.elapsed() >= TOLD_EVERY)
+    }
+
+    /// Whether it is time to tell; if so it is told.
+    pub(super) fn may_tell(&self) -> bool {
+        let mut last = locked(&self.last_told);
+        if last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
+            return false;
+        }
+        *last = Some(Instant::now());
+        true
     }
 
     /// All own pending entries of a stream were taken up.
@@ -61,8 +115,8 @@ impl Strangers {
         }
     }
 
-    /// A renewal found these, which are not in flight. Returns those of which another process must know more, if it is time
-    /// to tell: the last renewal found them too.
+    /// A renewal found these, which are not in flight. Returns those of which another process must know more: the last
+    /// renewal found them too.
     pub(super) fn found(&self, stream: u32, pending: Vec<EntryId>) -> Vec<EntryId> {
         let mut known = locked(&self.streams[stream as usize]);
         let unknown = pending.into_iter().filter(|id| !known.kept.contains(id));
@@ -74,15 +128,6 @@ impl Strangers {
         let mut again = unknown.clone();
         again.retain(|id| before.contains(id));
         known.suspected = unknown;
-        drop(known);
-        if again.is_empty() {
-            return again;
-        }
-        let mut last = locked(&self.last_told);
-        if last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
-            return Vec::new();
-        }
-        *last = Some(Instant::now());
         again
     }
 }

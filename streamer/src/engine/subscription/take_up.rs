@@ -94,6 +94,7 @@ impl Source {
         let requests = requests.collect::<Vec<_>>();
         let count = core.limit().count().min(TAKEN_AT_ONCE / some.len().max(1)).max(1);
         let requested = Instant::now();
+        let _taking = core.strangers.taking();
         let answers = core.store.take(member, scan, &requests, count).await;
         // What was found is ours by now, and has to be renewed: all of it is registered before an error ends this.
         let (mut deliveries, mut failures) = (Vec::new(), Vec::new());
@@ -386,7 +387,7 @@ impl Core {
         let started = Instant::now();
         let request = [(self.name(stream).clone(), settlements)];
         let answer = self.store.settle(self.spec.member.as_ref(), &request).await;
-        answer.into_iter().next().unwrap_or(Ok(()))?;
+        answer.into_iter().next().unwrap_or(Ok(0))?;
         let [(_, settlements)] = request;
         for settlement in settlements {
             let delayed = self.delayed(stream);

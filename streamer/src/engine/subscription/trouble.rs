@@ -2,7 +2,9 @@
 
 use std::{sync::Mutex, time::Duration};
 
-use super::{Core, Event, Scope, SubscribeError, in_flight::locked};
+use tokio::time::Instant;
+
+use super::{Core, Event, EventSink, KeepAlive, Scope, SubscribeError, in_flight::locked};
 use crate::engine::{EngineError, EngineErrorKind};
 
 /// How each stream fares.
@@ -45,6 +47,119 @@ impl Trouble {
             fares[*stream as usize] = now;
         }
         fares.iter().all(|one| *one == Fares::GivenUp)
+    }
+}
+
+/// Streams whose outcomes cannot be stored. Many calls settle at once, and meet the same trouble: they share its attempts,
+/// and it is told once.
+#[derive(Debug)]
+pub(super) struct SettlingTrouble(Mutex<Vec<Option<Trial>>>);
+
+#[derive(Clone, Copy, Debug)]
+struct Trial {
+    /// How many attempts failed, each of which may be that of several calls.
+    attempts: u32,
+    next: Instant,
+    /// How many calls wait.
+    waiting: u32,
+}
+
+impl SettlingTrouble {
+    pub(super) fn new(streams: usize) -> Self {
+        Self(Mutex::new(vec![None; streams]))
+    }
+
+    /// When the next attempt is.
+    pub(super) fn next(&self, stream: u32) -> Option<Instant> {
+        locked(&self.0)[stream as usize].map(|trial| trial.next)
+    }
+
+    /// A call that waited does not wait any more.
+    pub(super) fn gave_up(&self, stream: u32) {
+        self.left(stream, false);
+    }
+
+    /// A call could not store its outcomes and waits, for the first time or again. Gives the delay where that is new trouble.
+    fn failed(&self, stream: u32, is_first: bool, keep_alive: &KeepAlive) -> Option<Duration> {
+        let now = Instant::now();
+        let trial = &mut locked(&self.0)[stream as usize];
+        let Some(trial) = trial else {
+            let delay = keep_alive.delay(1);
+            *trial = Some(Trial {
+                attempts: 1,
+                next: now + delay,
+                waiting: 1,
+            });
+            return Some(delay);
+        };
+        trial.waiting += u32::from(is_first);
+        // Of several calls whose attempt fails in the same moment the first one counts.
+        if now >= trial.next {
+            trial.attempts = trial.attempts.saturating_add(1);
+            trial.next = now + keep_alive.delay(trial.attempts);
+        }
+        None
+    }
+
+    /// A call that waited is done. Tells whether the trouble is over: an outcome was stored, or nobody waits.
+    fn left(&self, stream: u32, is_stored: bool) -> bool {
+        let trial = &mut locked(&self.0)[stream as usize];
+        let Some(known) = trial else { return false };
+        known.waiting = known.waiting.saturating_sub(1);
+        let is_over = is_stored || known.waiting == 0;
+        if is_over {
+            *trial = None;
+        }
+        is_over
+    }
+}
+
+/// What one attempt of a call changed.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    interrupted: Vec<u32>,
+    error: Option<(EngineError, Duration)>,
+    resumed: Vec<u32>,
+}
+
+impl Told {
+    pub(super) fn failed(
+        &mut self,
+        trouble: &SettlingTrouble,
+        stream: u32,
+        error: EngineError,
+        is_first: bool,
+        keep_alive: &KeepAlive,
+    ) {
+        match trouble.failed(stream, is_first, keep_alive) {
+            Some(delay) => {
+                self.interrupted.push(stream);
+                self.error = Some((error, delay));
+            }
+            None => tracing::debug!("outcomes still cannot be stored: {error}"),
+        }
+    }
+
+    /// An attempt after the first succeeded. Where nothing was sent, that says nothing about the store.
+    pub(super) fn succeeded(&mut self, trouble: &SettlingTrouble, stream: u32, was_sent: bool) {
+        if trouble.left(stream, was_sent) {
+            self.resumed.push(stream);
+        }
+    }
+
+    pub(super) fn tell(self, events: &EventSink) {
+        if !self.resumed.is_empty() {
+            let scope = &Scope::Settling(self.resumed);
+            events(Event::Resumed { scope });
+        }
+        if let Some((error, delay)) = self.error {
+            events(Event::Interrupted {
+                scope: &Scope::Settling(self.interrupted),
+                error: &error,
+                attempt: 1,
+                delay,
+            });
+        }
     }
 }
 

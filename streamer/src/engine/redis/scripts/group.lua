@@ -13,8 +13,11 @@ local on_key = function(command, at)
   return function(...) redis.call(command, at, ...) end
 end
 
+-- Answers how many of them were pending.
 local acknowledge = function(ids)
-  in_chunks(ids, function(...) redis.call('XACK', key, group, ...) end)
+  local pending = 0
+  in_chunks(ids, function(...) pending = pending + redis.call('XACK', key, group, ...) end)
+  return pending
 end
 
 -- The value of a name in an answer of XINFO.

@@ -1,6 +1,7 @@
 -- KEYS: stream. ARGV: group, consumer, sorted IDs. Answers the IDs that were not renewed, why (`claimed`, `gone` or
--- `unowned`), and IDs of this consumer in between that were not named; and only where some were not renewed, the last ID
--- that the group was delivered and whether the consumer was missing.
+-- `unowned`), IDs of this consumer in between that were not named, and what was renewed with a delivery count of 2 or more
+-- (ID, count); and only where some were not renewed, the last ID that the group was delivered and whether the consumer was
+-- missing.
 local ids, asked, mine = {}, {}, {}
 for i = 3, #ARGV do
   ids[#ids + 1] = ARGV[i]
@@ -15,13 +16,18 @@ for _, id in ipairs(ids) do
   end
 end
 local renewed = claim(mine, 0)
-local missing, why, strangers = {}, {}, {}
+local missing, why, strangers, raised = {}, {}, {}, {}
 local miss = function(id, reason)
   missing[#missing + 1] = id
   why[#why + 1] = reason
 end
 for _, id in ipairs(ids) do
-  if not renewed[id] then
+  if renewed[id] then
+    if counts[id] > 1 and #raised < 200 then
+      raised[#raised + 1] = id
+      raised[#raised + 1] = counts[id]
+    end
+  else
     if redis.call('XPENDING', key, group, id, id, 1)[1] then
       miss(id, 'claimed')
     elseif entry(id) then
@@ -34,7 +40,7 @@ end
 for _, pending in ipairs(listed) do
   if not asked[pending[1]] and #strangers < 100 then strangers[#strangers + 1] = pending[1] end
 end
-if #missing == 0 then return {missing, why, strangers} end
+if #missing == 0 then return {missing, why, strangers, raised} end
 local at
 for _, info in ipairs(redis.call('XINFO', 'GROUPS', key)) do
   if attribute(info, 'name') == group then at = attribute(info, 'last-delivered-id') end
@@ -48,4 +54,4 @@ if known == 0 then
   local made = redis.pcall('XGROUP', 'CREATECONSUMER', key, group, me)
   if type(made) == 'table' and made.err and not string.find(made.err, 'OOM', 1, true) then return made end
 end
-return {missing, why, strangers, at, 1 - known}
+return {missing, why, strangers, raised, at, 1 - known}

@@ -2,6 +2,7 @@
 -- ARGV: group, consumer, seconds that retry states are kept; then lists, each with its length before it: details (field,
 -- text, groups), records to add, records to remove, details to remove, IDs to acknowledge, IDs whose retry state goes,
 -- IDs to delete, retry states (ID, text), and what stays pending, sorted (ID, idle milliseconds, delivery count).
+-- Answers how many of the IDs to acknowledge were pending, as XACK.
 --
 -- A script is not rolled back, but it ends at its first error. So the order is what counts: no message is acknowledged
 -- before its failures are recorded.
@@ -22,7 +23,7 @@ in_chunks(list(), on_key('SADD', KEYS[3]))
 in_chunks(list(), on_key('SREM', KEYS[3]))
 in_chunks(list(), on_key('HDEL', KEYS[4]))
 
-acknowledge(list())
+local acknowledged = acknowledge(list())
 in_chunks(list(), on_key('HDEL', KEYS[2]))
 in_chunks(list(), on_key('XDEL', key))
 
@@ -50,4 +51,4 @@ for change, ids in pairs(mine) do
   local idle, count = string.match(change, '(%d+) (%d+)')
   claim(ids, idle, count)
 end
-return 1
+return acknowledged

@@ -3,10 +3,14 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use rand::{RngExt, SeedableRng, rngs::StdRng};
 use tokio::time::{Instant, sleep};
 
 use super::{
-    super::{in_flight::locked, *},
+    super::{
+        in_flight::{Arrival, locked},
+        *,
+    },
     process::{Journal, Process, Verdict, record, spec, succeed, takes},
     store::{Fault, MemoryStore},
 };
@@ -584,7 +588,9 @@ async fn settling_is_patient_with_a_full_store_and_ends_soon_after_a_stop() {
     store.inject(full());
     let fail: super::process::Listener = Arc::new(|_, _, _| (Duration::ZERO, Verdict::Fail));
     let process = Process::start(&store, spec(&["a"], "g-1"), fail.clone(), &journal);
-    until("it is told", || journal.told("Settling([0])") > 2).await;
+    until("it is told", || journal.told("Settling([0])") > 0).await;
+    sleep(20 * SECOND).await;
+    assert_eq!(journal.told("Interrupted"), 1, "{:?}", locked(&journal.events));
     assert_eq!(store.pending("a").len(), 1);
     store.inject_nothing();
     until("it is settled", || store.pending("a").is_empty()).await;
@@ -603,6 +609,56 @@ async fn settling_is_patient_with_a_full_store_and_ends_soon_after_a_stop() {
         1,
         "nothing was acknowledged that is not recorded"
     );
+}
+
+/// Many calls settle at once while failures cannot be recorded, and what succeeds is still acknowledged.
+#[tokio::test(start_paused = true)]
+async fn trouble_with_settling_is_shared_by_all_calls_and_told_once() {
+    let store = Arc::new(MemoryStore::new());
+    let journal = Arc::new(Journal::default());
+    store.inject(|verb, streams| Fault {
+        before: (verb == "settle" && streams[0] == "b".into()).then_some(EngineErrorKind::Full),
+        ..Fault::default()
+    });
+    let process = Process::start(&store, spec(&["a", "b"], "g-1"), succeed(), &journal);
+    until("it started", || journal.told("Started") == 1).await;
+    // Each message is settled by a call of its own.
+    let core = process.settler.core.clone();
+    let mut calls = Vec::new();
+    for number in 1..=200 {
+        let arrival = Arrival {
+            id: EntryId::new(number, 0),
+            count_before: 0,
+            mark: false,
+            has_retry_state: false,
+        };
+        let arrivals = std::iter::once(arrival);
+        let inserted = core.in_flight.insert(1, Some(Instant::now()), 0, arrivals);
+        let (stream, batch, slot) = (1, inserted.batch, 0);
+        let at = DeliveryRef { stream, batch, slot };
+        let settler = process.settler.clone();
+        calls.push(tokio::spawn(async move {
+            let end = End::Acknowledge { delete: false };
+            let failures = None;
+            settler.settle(vec![Settlement { at, end, failures }]).await
+        }));
+        sleep(Duration::from_millis(20)).await;
+    }
+    sleep(60 * SECOND).await;
+    assert_eq!(journal.told("Interrupted"), 1, "{:?}", locked(&journal.events));
+    let ids = some(&store, "a", 20);
+    until("the other stream goes on", || {
+        ids.iter().all(|id| journal.begun(0, *id) == 1)
+    })
+    .await;
+    store.inject_nothing();
+    for call in calls {
+        let settled = call.await.expect("no panic");
+        assert!(matches!(settled[..], [Settled::Done]), "{settled:?}");
+    }
+    assert_eq!(journal.told("Interrupted"), 1, "{:?}", locked(&journal.events));
+    assert_eq!(journal.told("Resumed"), 1, "{:?}", locked(&journal.events));
+    process.stop(Close::Orderly).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -629,6 +685,107 @@ async fn a_dead_consumer_is_removed_and_a_quiet_one_stays() {
         assert_eq!(consumers.collect::<Vec<_>>(), ["g-quiet"]);
     });
     quiet.stop(Close::Orderly).await;
+}
+
+/// Requests of live consumers fail and take their time, and messages are rare: idle times say little.
+#[tokio::test(start_paused = true)]
+async fn quiet_consumers_are_not_taken_for_dead_and_dead_ones_go_soon() {
+    for seed in 0..20 {
+        let store = Arc::new(MemoryStore::new());
+        let mut fate = StdRng::seed_from_u64(seed);
+        store.inject(move |_, _| Fault {
+            latency: Duration::from_millis(fate.random_range(0..300)),
+            before: fate.random_bool(0.1).then_some(EngineErrorKind::Unavailable),
+            ..Fault::default()
+        });
+        let journal = Arc::new(Journal::default());
+        let start = |name: &str| Process::start(&store, spec(&["a"], name), succeed(), &journal);
+        let live = [start("g-1"), start("g-2"), start("g-3")];
+        let dies = start("g-dies");
+        until("all are there", || journal.told("Started") == 4).await;
+        dies.crash();
+        // Two reclaim times, and two more until the next sweep, each of which may fail.
+        let begun = Instant::now();
+        until("the dead one is removed", || journal.told("ConsumersRemoved") == 1).await;
+        assert!(
+            begun.elapsed() < 10 * spec(&[], "").reclaim.expect("one"),
+            "{:?}",
+            begun.elapsed()
+        );
+        for _ in 0..20 {
+            sleep(100 * SECOND).await;
+            let id = store.append("a", "1");
+            until("it is handled", || journal.begun(0, id) > 0).await;
+        }
+        let removed = locked(&journal.events)
+            .iter()
+            .filter(|event| event.contains("Removed"))
+            .cloned()
+            .collect::<Vec<_>>();
+        assert_eq!(
+            removed,
+            [r#"ConsumersRemoved { stream: 0, names: ["g-dies"] }"#],
+            "seed {seed}"
+        );
+        for process in live {
+            process.stop(Close::Orderly).await;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_consumer_that_stood_still_and_was_removed_goes_on() {
+    let store = Arc::new(MemoryStore::new());
+    let journal = Arc::new(Journal::default());
+    let stands = Process::start(&store, spec(&["a"], "g-stands"), succeed(), &journal);
+    let other = Process::start(&store, spec(&["a"], "g-other"), succeed(), &journal);
+    until("both are there", || journal.told("Started") == 2).await;
+    stands.freeze();
+    until("it is removed", || journal.told("ConsumersRemoved") == 1).await;
+    stands.thaw();
+    other.stop(Close::Orderly).await;
+    let ids = some(&store, "a", 20);
+    until("all are handled", || ids.iter().all(|id| journal.begun(0, *id) > 0)).await;
+    until("all are settled", || store.pending("a").is_empty()).await;
+    all_begun_once(&journal, &ids);
+    stands.stop(Close::Orderly).await;
+}
+
+/// It takes up everything that the first one has, and both handle it.
+#[tokio::test(start_paused = true)]
+async fn a_second_user_of_a_name_that_takes_up_everything_is_noticed_by_both() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Arc::new(Journal::default()), Arc::new(Journal::default()));
+    let mut same = spec(&["a"], "same");
+    same.consumer_is_named = true;
+    same.reclaim = Some(60 * SECOND);
+    let ids = some(&store, "a", 6);
+    let first = Process::start(&store, same.clone(), takes(3 * SECOND), &one);
+    until("it has begun", || one.begun(0, ids[0]) == 1).await;
+    let second = Process::start(&store, same, takes(3 * SECOND), &two);
+    until("both tell", || one.told("NameInUse") == 1 && two.told("NameInUse") == 1).await;
+    // While the messages are handled, not when it is too late.
+    assert_eq!(two.begun(0, ids[5]), 0);
+    first.crash();
+    second.crash();
+}
+
+/// Nothing is pending any more when the first renewal comes.
+#[tokio::test(start_paused = true)]
+async fn a_second_user_of_a_name_is_noticed_when_it_acknowledges_first() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Arc::new(Journal::default()), Arc::new(Journal::default()));
+    let mut same = spec(&["a"], "same");
+    same.consumer_is_named = true;
+    same.reclaim = None;
+    let id = store.append("a", "1");
+    let first = Process::start(&store, same.clone(), takes(3 * SECOND), &one);
+    until("it has begun", || one.begun(0, id) == 1).await;
+    let second = Process::start(&store, same, takes(SECOND), &two);
+    until("it has begun there too", || two.begun(0, id) == 1).await;
+    until("the first tells", || one.told("NameInUse") == 1).await;
+    first.stop(Close::Orderly).await;
+    second.stop(Close::Orderly).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -661,12 +818,32 @@ async fn nobody_suspects_a_second_user_where_there_is_none() {
     };
     let mut named = spec(&["a"], "named");
     named.consumer_is_named = true;
-    let process = Process::start(&store, named, Arc::new(listener), &journal);
+    let process = Process::start(&store, named.clone(), Arc::new(listener), &journal);
     for _ in 0..100 {
         store.append("a", "1");
         sleep(SECOND).await;
     }
     assert_eq!(journal.told("NameInUse"), 0);
+    // Nor where replies are lost, and after a crash.
+    let mut fate = StdRng::seed_from_u64(7);
+    store.inject(move |verb, _| Fault {
+        latency: Duration::from_millis(fate.random_range(0..100)),
+        after: (verb != "settle" && fate.random_bool(0.1)).then_some(EngineErrorKind::Connection),
+        ..Fault::default()
+    });
+    for round in 0..100 {
+        store.append("a", &round.to_string());
+        sleep(SECOND).await;
+    }
+    process.crash();
+    let process = Process::start(&store, named, Arc::new(listener), &journal);
+    for _ in 0..100 {
+        store.append("a", "1");
+        sleep(SECOND).await;
+    }
+    assert_eq!(journal.told("NameInUse"), 0, "{:?}", locked(&journal.events));
+    store.inject_nothing();
+    until("all are settled", || store.pending("a").is_empty()).await;
     process.stop(Close::Orderly).await;
 }
 

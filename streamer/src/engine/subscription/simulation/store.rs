@@ -403,7 +403,12 @@ impl GroupStore for Arc<MemoryStore> {
                             group.pending.remove(id);
                             renewal.missing.push((*id, Missing::Gone));
                         }
-                        Some(pending) if pending.consumer == member.consumer => pending.since = now,
+                        Some(pending) if pending.consumer == member.consumer => {
+                            pending.since = now;
+                            if pending.count > 1 {
+                                renewal.counts.push((*id, pending.count));
+                            }
+                        }
                         Some(_) => renewal.missing.push((*id, Missing::Claimed)),
                         None if on_stream => renewal.missing.push((*id, Missing::Unowned)),
                         None => renewal.missing.push((*id, Missing::Gone)),
@@ -476,7 +481,7 @@ impl GroupStore for Arc<MemoryStore> {
         &self,
         member: Option<&Member>,
         settlements: &[(StreamName, Vec<EntrySettlement>)],
-    ) -> Vec<EngineResult<()>> {
+    ) -> Vec<EngineResult<usize>> {
         self.each(
             "settle",
             member.map_or("", |member| &member.consumer),
@@ -493,6 +498,7 @@ impl GroupStore for Arc<MemoryStore> {
                         }
                     }
                 }
+                let mut unowned = 0;
                 for EntrySettlement { id, end, .. } in settlements {
                     if let EntryEnd::Acknowledge { .. } = end
                         && state
@@ -514,10 +520,14 @@ impl GroupStore for Arc<MemoryStore> {
                     let now = self.now();
                     match end {
                         EntryEnd::Acknowledge { delete, .. } => {
-                            if let Ok((_, group)) = state.group(name, &member.group, "settle") {
-                                group.pending.remove(id);
-                                group.retry_states.remove(id);
-                            }
+                            let was_pending = match state.group(name, &member.group, "settle") {
+                                Ok((_, group)) => {
+                                    group.retry_states.remove(id);
+                                    group.pending.remove(id).is_some()
+                                }
+                                Err(_) => false,
+                            };
+                            unowned += usize::from(!was_pending);
                             if let (true, Some(stream)) = (*delete, state.streams.get_mut(name)) {
                                 stream.entries.remove(id);
                             }
@@ -544,7 +554,7 @@ impl GroupStore for Arc<MemoryStore> {
                         EntryEnd::Forget => {}
                     }
                 }
-                Ok(())
+                Ok(unowned)
             },
         )
         .await
