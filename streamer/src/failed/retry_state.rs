@@ -36,7 +36,18 @@ pub(crate) struct RetryState {
     /// How many attempts ended with an outcome. `None` as an earlier version wrote it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     attempts: Option<u64>,
+    /// Where it stays pending because a failure is listed: before this time, in milliseconds since the Unix epoch, who
+    /// claims it does not run it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_until: Option<u64>,
+    /// How long that was when it was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    kept_ms: Option<u64>,
 }
+
+/// The longest time between two attempts at a message that stays pending because a failure is listed, where the reclaim
+/// time is not longer.
+const LONGEST_KEPT: Duration = Duration::from_secs(60 * 60);
 
 impl RetryState {
     /// Reads what [`RetryState::to_text`] wrote. Keys that are not known are ignored.
@@ -70,6 +81,19 @@ impl RetryState {
         let delay = next.map(|delay| u64::try_from(delay.as_millis()).unwrap_or(u64::MAX));
         self.delay_ms = delay;
         self.retry_at = delay.map(|delay| unix_ms().saturating_add(delay));
+        (self.kept_until, self.kept_ms) = (None, None);
+    }
+
+    /// The attempt that has just ended leaves the message pending, because a failure is listed. It comes again after the
+    /// reclaim time at first, then after twice as long each time.
+    pub(crate) fn keep_pending(&mut self, reclaim: Option<Duration>) {
+        let (Some(reclaim), Some(attempts @ 2..)) = (reclaim, self.attempts) else {
+            return;
+        };
+        let doublings = u32::try_from(attempts - 1).unwrap_or(u32::MAX).min(20);
+        let wait = reclaim.saturating_mul(1 << doublings).min(LONGEST_KEPT.max(reclaim));
+        let wait = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
+        (self.kept_until, self.kept_ms) = (Some(unix_ms().saturating_add(wait)), Some(wait));
     }
 
     /// How many of the attempts that begun were cut off: they ended without an outcome.
@@ -229,6 +253,28 @@ async fn is_pending(engine: &dyn Engine, group: &str, stream: &StreamName, id: E
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_stays_pending_is_left_alone_for_longer_and_longer_within_limits() {
+        let wait = |reclaim, attempts| {
+            let mut state = RetryState::default();
+            for _ in 0..attempts {
+                state.end_attempt(None);
+                state.keep_pending(Some(Duration::from_secs(reclaim)));
+            }
+            state.kept_ms.map(|ms| ms / 1000)
+        };
+        let waits = [1, 2, 3, 4].map(|attempts| wait(60, attempts));
+        assert_eq!(waits, [None, Some(120), Some(240), Some(480)]);
+        assert_eq!((wait(60, 1_000), wait(7_200, 1_000)), (Some(3_600), Some(7_200)));
+        let mut state = RetryState::default();
+        for _ in 0..3 {
+            state.end_attempt(None);
+            state.keep_pending(Some(Duration::from_secs(1)));
+        }
+        state.end_attempt(Some(Duration::from_secs(1)));
+        assert_eq!((state.kept_until, state.kept_ms), (None, None));
+    }
 
     #[test]
     fn what_an_earlier_version_wrote_is_read_and_counts_no_attempt_as_cut_off() {

@@ -108,6 +108,7 @@ impl Attempt<RetryState> {
                 kept,
             }))
         } else if pending_in.is_some() && has_failed() {
+            self.state.keep_pending(plan.options.reclaim);
             End::KeepPending {
                 retry_state: Box::new(self.state.to_text()),
             }

@@ -2,7 +2,10 @@
 
 use std::{
     fmt,
-    sync::{Arc, OnceLock},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -374,6 +377,8 @@ struct Told<F: ?Sized> {
     /// Set by the first panic; nobody is told anything any more then.
     panicked: OnceLock<ListenError>,
     has_panicked: Notify,
+    /// Whether it was told that archiving or deleting is interrupted, and not yet that it has resumed.
+    retention_is_interrupted: AtomicBool,
     tell: F,
 }
 
@@ -382,8 +387,14 @@ impl Reporter {
         Self(Arc::new(Told {
             panicked: OnceLock::new(),
             has_panicked: Notify::new(),
+            retention_is_interrupted: AtomicBool::new(false),
             tell,
         }))
+    }
+
+    /// Notes whether archiving or deleting is interrupted: many batches meet the same trouble. Tells whether that is new.
+    pub(super) fn retention_is_interrupted(&self, is_interrupted: bool) -> bool {
+        self.0.retention_is_interrupted.swap(is_interrupted, Ordering::AcqRel) != is_interrupted
     }
 
     /// Tells. A panic is kept for [`Reporter::panicked`]: what was to be told of goes its way.

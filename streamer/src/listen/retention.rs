@@ -28,7 +28,6 @@ use super::{
     guarded::guarded_future,
     outcome::Outcome,
     plan::Plan,
-    report::Scope,
     supervisor::Finished,
     trouble::{Trouble, patiently},
 };
@@ -132,10 +131,10 @@ impl Retention {
             let name = &self.plan.stream(stream).name;
             if self.after.waits() {
                 let ids = entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
-                patiently(&self.plan, &Scope::Retention, || self.mark(name, &ids)).await?;
+                patiently(&self.plan, || self.mark(name, &ids)).await?;
                 continue;
             }
-            let stored = patiently(&self.plan, &Scope::Retention, || self.store(name, entries.clone())).await?;
+            let stored = patiently(&self.plan, || self.store(name, entries.clone())).await?;
             let mut stored = stored.into_iter().peekable();
             for (number, outcome) in batch.iter_mut().enumerate().filter(|(_, one)| of_stream(one)) {
                 let id = outcome.handled.as_ref().map(crate::message::ReceivedMessage::id);
@@ -166,7 +165,7 @@ impl Retention {
         if messages.is_empty() {
             return Ok(());
         }
-        patiently(&self.plan, &Scope::Retention, || self.forget(&messages)).await?;
+        patiently(&self.plan, || self.forget(&messages)).await?;
         self.tell(&self.plan.stream(stream).name, &messages);
         Ok(())
     }
@@ -247,14 +246,14 @@ impl Retention {
                 let page = engine.page_of_handled(stream, self.group(), cursor, LOOKED_AT);
                 Ok::<_, Trouble>(page.await?)
             };
-            let (next, mut ids) = patiently(&self.plan, &Scope::Retention, page).await?;
+            let (next, mut ids) = patiently(&self.plan, page).await?;
             ids.sort_unstable();
             ids.dedup();
             let needed = || async { Ok::<_, Trouble>(Needed::among(engine.as_ref(), stream, &ids).await?) };
-            let needed = patiently(&self.plan, &Scope::Retention, needed).await?;
+            let needed = patiently(&self.plan, needed).await?;
             ids.retain(|id| !needed.is_undelivered(*id) && !needed.is_pending(*id));
             for ids in ids.chunks(MOVED) {
-                patiently(&self.plan, &Scope::Retention, || self.move_away(stream, ids)).await?;
+                patiently(&self.plan, || self.move_away(stream, ids)).await?;
             }
             if next == 0 {
                 return Ok(());

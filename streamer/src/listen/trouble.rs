@@ -30,16 +30,18 @@ impl From<ListenError> for Trouble {
 }
 
 /// Repeats a step that changes nothing by being repeated, while it fails for a reason that may pass and keep-alive is on.
-pub(super) async fn patiently<T, F>(plan: &Plan, scope: &Scope, step: impl Fn() -> F) -> Result<T, ListenError>
+/// Many batches may do so at once: the trouble is told once, until a step has succeeded again.
+pub(super) async fn patiently<T, F>(plan: &Plan, step: impl Fn() -> F) -> Result<T, ListenError>
 where
     F: Future<Output = Result<T, Trouble>>,
 {
+    let scope = &Scope::Retention;
     let stop = &plan.context.stop;
     let (mut attempts, mut stopped) = (0, None);
     loop {
         let error = match step().await {
             Ok(done) => {
-                if attempts > 0 {
+                if attempts > 0 && plan.reporter.retention_is_interrupted(false) {
                     plan.reporter.tell(&Report::Resumed { scope });
                 }
                 return Ok(done);
@@ -60,12 +62,16 @@ where
         }
         attempts += 1;
         let mut delay = keep_alive.delay(attempts);
-        plan.reporter.tell(&Report::Interrupted {
-            scope,
-            error: &error,
-            attempt: attempts,
-            delay,
-        });
+        if plan.reporter.retention_is_interrupted(true) {
+            plan.reporter.tell(&Report::Interrupted {
+                scope,
+                error: &error,
+                attempt: attempts,
+                delay,
+            });
+        } else {
+            tracing::debug!("{scope} is still interrupted: {error}");
+        }
         if stop.is_stopped() {
             delay = delay.min(AFTER_STOP / 10);
             tokio::time::sleep(delay).await;

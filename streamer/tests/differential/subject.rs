@@ -299,7 +299,7 @@ impl Subject {
                 let settled = engine.settle(who.as_ref(), &settlements).await;
                 let answers: Vec<String> = settled
                     .into_iter()
-                    .map(|settled| told(settled, |()| "done".to_owned()))
+                    .map(|settled| told(settled, |unowned| format!("done, {unowned} were pending with nobody")))
                     .collect();
                 // After an error any of them may be settled. Once those that need a group are left out, all are.
                 for (stream, mut ends) in settlements {

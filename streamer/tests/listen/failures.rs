@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -10,12 +10,13 @@ use std::{
 
 use bytes::Bytes;
 use streamer::{
-    Context, Listener, ListenerError, Listeners, NewId, Payload, ReceivedMessage, State, Streamer, async_trait,
+    Context, Ended, Listener, ListenerError, Listeners, NewId, Payload, ReceivedMessage, Report, State, Streamer,
+    async_trait,
     engine::{Append, AppendOptions},
     failed::FailedMessage,
 };
 
-use crate::{Seen, emit, on_each_engine, store::Store, until};
+use crate::{Running, Seen, emit, on_each_engine, store::Store, until};
 
 on_each_engine!(
     each_failure_is_recorded_for_its_listener_alone_and_the_message_acknowledged,
@@ -23,6 +24,7 @@ on_each_engine!(
     what_is_not_json_is_recorded_with_its_fields_and_holds_up_nothing,
     a_message_without_our_fields_is_handled,
     only_listeners_that_have_not_succeeded_run_again,
+    what_stays_pending_is_our_own_and_does_not_prevent_the_end,
 );
 
 async fn failures(streamer: &Streamer) -> Vec<FailedMessage> {
@@ -240,4 +242,38 @@ async fn only_listeners_that_have_not_succeeded_run_again(store: Store) {
         1,
         "a listener that succeeded does not run again"
     );
+}
+
+async fn what_stays_pending_is_our_own_and_does_not_prevent_the_end(store: Store) {
+    async fn fails() -> Result<(), &'static str> {
+        Err("no")
+    }
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..1).await;
+    let taken_up = Arc::new(Mutex::new(Vec::new()));
+    let listen = |reclaim: u64| {
+        let taken_up = taken_up.clone();
+        let listening = streamer.listen(Listeners::new().on("e", "fails", fails)).group("g");
+        let listening = listening
+            .always_acknowledge(false)
+            .reclaim(Some(Duration::from_millis(reclaim)));
+        listening.on_report(move |report| {
+            if let Report::Recovered { claimed, .. } = report {
+                taken_up.lock().unwrap().push(*claimed);
+            }
+        })
+    };
+    let running = Running::start(listen(100));
+    until("it came again", async || !taken_up.lock().unwrap().is_empty()).await;
+    running.stop().await;
+    assert!(!taken_up.lock().unwrap().contains(&true), "claimed from whom?");
+
+    // It comes again and again, and each time well before the timeout.
+    let summary = listen(50)
+        .listen_timeout(Duration::from_millis(400))
+        .run()
+        .await
+        .unwrap();
+    assert_eq!(summary.ended, Ended::Quiet);
+    assert_eq!(store.pending("e", "g").len(), 1);
 }

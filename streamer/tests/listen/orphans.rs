@@ -128,10 +128,20 @@ async fn what_a_deleted_stream_had_in_flight_is_handled(store: Store) {
     emit(&streamer, "e", 10..20).await;
     until("it noticed", async || noticed(&told)).await;
     gate.add_permits(100);
-    until("all are handled", async || {
+    let handled = until("all are handled", async || {
         all_there(seen.numbers(), 0..20) && store.pending("e", "g").is_empty()
-    })
-    .await;
+    });
+    if tokio::time::timeout(crate::store::patience() / 2, handled)
+        .await
+        .is_err()
+    {
+        panic!(
+            "handled {:?}, pending {:?}, told {:?}",
+            seen.numbers(),
+            store.pending("e", "g"),
+            told.0.lock().unwrap()
+        );
+    }
     running.stop().await;
     assert_each_once(seen.numbers(), 0..20);
 }

@@ -120,7 +120,7 @@ fn failing(id: EntryId, what: EntryEnd, details: bool) -> EntrySettlement {
     }
 }
 
-async fn settle(engine: &RedisEngine, ends: Vec<EntrySettlement>) -> EngineResult<()> {
+async fn settle(engine: &RedisEngine, ends: Vec<EntrySettlement>) -> EngineResult<usize> {
     engine.settle(Some(&member()), &[(STREAM.into(), ends)]).await.remove(0)
 }
 

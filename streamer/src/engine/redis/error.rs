@@ -11,7 +11,8 @@ use crate::engine::{EngineError, EngineErrorKind};
 pub(super) fn engine_error(attempted: impl Into<String>, error: RedisError) -> EngineError {
     let kind = kind(&error);
     let mut reason = error.to_string();
-    if let Some(advice) = advice(kind) {
+    let of_cluster = (error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)).then_some(CLUSTER_DOWN);
+    if let Some(advice) = of_cluster.or_else(|| advice(kind)) {
         reason = format!("{reason} ({advice})");
     }
     let error_timed_out = error.is_timeout();
@@ -77,6 +78,10 @@ fn of_text(detail: &str) -> Option<EngineErrorKind> {
         None
     }
 }
+
+/// A node that works says this of keys that it holds itself.
+const CLUSTER_DOWN: &str = "a node refuses everything while another one is away, unless `cluster-require-full-coverage` is `no` \
+                            on each";
 
 fn advice(kind: EngineErrorKind) -> Option<&'static str> {
     match kind {

@@ -123,6 +123,12 @@ pub(super) struct Schedule {
     /// How long it was to wait when it was deferred.
     #[serde(default)]
     delay_ms: Option<u64>,
+    /// Until when who claims a message that stays pending leaves it alone, in milliseconds since the Unix epoch.
+    #[serde(default)]
+    kept_until: Option<u64>,
+    /// How long that was when it was written.
+    #[serde(default)]
+    kept_ms: Option<u64>,
 }
 
 impl Schedule {
@@ -133,10 +139,19 @@ impl Schedule {
 
     /// How long to wait yet, seen at `now` by the wall clock.
     pub(super) fn left(&self, now: u64) -> Duration {
-        let Some(at) = self.retry_at else { return Duration::ZERO };
-        let left = at.saturating_sub(now);
-        Duration::from_millis(self.delay_ms.map_or(left, |delay| left.min(delay)))
+        time_left(self.retry_at, self.delay_ms, now)
     }
+
+    /// For how long a message that stays pending is left alone yet by who claims it.
+    pub(super) fn kept(&self, now: u64) -> Duration {
+        time_left(self.kept_until, self.kept_ms, now)
+    }
+}
+
+/// Nobody's clock makes it longer than it was meant.
+fn time_left(until: Option<u64>, at_most: Option<u64>, now: u64) -> Duration {
+    let left = until.map_or(0, |until| until.saturating_sub(now));
+    Duration::from_millis(at_most.map_or(left, |most| left.min(most)))
 }
 
 impl DelayedRetries {

@@ -404,8 +404,8 @@ impl InFlight {
         table.slot_mut(at).is_some_and(|slot| slot.place == Place::Lost)
     }
 
-    /// These have their outcome stored.
-    pub(super) fn settled(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>) {
+    /// These have their outcome stored. `counts`: the quiet time begins again.
+    pub(super) fn settled(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>, counts: bool) {
         let mut count = 0;
         {
             let mut table = self.stream(stream);
@@ -414,7 +414,9 @@ impl InFlight {
                 count += 1;
             }
         }
-        *locked(&self.last_settled) = Instant::now();
+        if counts {
+            *locked(&self.last_settled) = Instant::now();
+        }
         self.closed(count, 0);
     }
 

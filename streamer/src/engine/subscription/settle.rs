@@ -42,7 +42,10 @@ enum After {
     /// It waits here for its next attempt.
     Retry(Box<Waits>),
     /// It stays pending.
-    Kept,
+    Kept {
+        /// As it did before.
+        again: bool,
+    },
     /// Another consumer has it.
     NotOurs,
 }
@@ -73,7 +76,8 @@ impl Core {
                         match attempts {
                             0 => doubts.extend(self.doubts(&plan, unowned)),
                             _ => {
-                                told.succeeded(&self.settling, plan.stream, plan.is_needed(self.spec.member.is_some()))
+                                let was_sent = plan.is_needed(self.spec.member.is_some());
+                                told.succeeded(&self.settling, plan.stream, was_sent);
                             }
                         }
                         self.stored(plan, &mut answers);
@@ -246,7 +250,8 @@ impl Core {
                     idle: Duration::ZERO,
                     count,
                 };
-                (EntryEnd::Defer(Box::new(deferral)), After::Kept)
+                let again = ending.has_retry_state;
+                (EntryEnd::Defer(Box::new(deferral)), After::Kept { again })
             }
             End::Release { begun } => {
                 let count = u64::from(ending.count_before) + u64::from(begun);
@@ -332,16 +337,20 @@ impl Core {
     /// The store has it.
     fn stored(&self, mut plan: Plan, answers: &mut [Settled]) {
         let stream = plan.stream;
+        // What only comes again and again does not keep a listening from being quiet.
+        let mut counts = false;
         for (part, settlement) in plan.parts.iter_mut().zip(&plan.request.1) {
+            counts |= !matches!(part.after, After::Kept { again: true });
             match std::mem::replace(&mut part.after, After::Nothing) {
                 After::Nothing => {}
                 After::NotOurs => answers[part.index as usize] = Settled::NotOurs,
-                After::Kept => self.strangers.known(stream, settlement.id),
+                After::Kept { .. } => self.strangers.known(stream, settlement.id),
                 After::Retry(waits) => self.wait_for_retry(stream, settlement.id, *waits),
             }
         }
         // Only now: nothing may look settled while it is neither in the table nor waiting.
-        self.in_flight.settled(stream, plan.parts.iter().map(|part| part.at));
+        self.in_flight
+            .settled(stream, plan.parts.iter().map(|part| part.at), counts);
     }
 
     fn wait_for_retry(&self, stream: u32, id: EntryId, waits: Waits) {

@@ -115,6 +115,11 @@ impl Strangers {
         }
     }
 
+    /// An entry is handled here again. Tells whether it stayed pending here before.
+    pub(super) fn taken(&self, stream: u32, id: EntryId) -> bool {
+        locked(&self.streams[stream as usize]).kept.remove(&id)
+    }
+
     /// A renewal found these, which are not in flight. Returns those of which another process must know more: the last
     /// renewal found them too.
     pub(super) fn found(&self, stream: u32, pending: Vec<EntryId>) -> Vec<EntryId> {

@@ -117,18 +117,21 @@ impl Source {
             }
             let before = deliveries.len();
             if let Err(error) = self
-                .register_taken(stream, taken, requested, true, &mut deliveries)
+                .register_taken(stream, taken, requested, Some(scan), &mut deliveries)
                 .await
             {
                 failures.push((stream, from, error));
             }
-            let count = deliveries.len() - before;
-            if count > 0 {
-                (core.events)(Event::Recovered {
-                    stream,
-                    count,
-                    claimed: scan != Scan::Own,
-                });
+            let is_kept = |delivery: &&Delivery| core.strangers.taken(stream, delivery.entry.id);
+            let kept = deliveries[before..].iter().filter(is_kept).count();
+            let (own, claimed) = match scan {
+                Scan::Own => (deliveries.len() - before, 0),
+                Scan::Idle(_) => (kept, deliveries.len() - before - kept),
+            };
+            for (count, claimed) in [(own, false), (claimed, true)] {
+                if count > 0 {
+                    (core.events)(Event::Recovered { stream, count, claimed });
+                }
             }
         }
         self.taking_failed(scan, failures, &mut deliveries)?;
@@ -164,16 +167,18 @@ impl Source {
         Err(error.into())
     }
 
-    /// Registers what was taken before anybody gets it. An error leaves nothing out of `deliveries`.
+    /// Registers what was taken before anybody gets it; with no scan, what was due. An error leaves nothing out of
+    /// `deliveries`.
     async fn register_taken(
         &mut self,
         stream: u32,
         taken: Taken,
         requested: Instant,
-        early: bool,
+        scan: Option<Scan>,
         deliveries: &mut Vec<Delivery>,
     ) -> EngineResult<()> {
         let core = self.core.clone();
+        let early = scan.is_some();
         let delayed = core.delayed(stream);
         self.tell_gone(stream, taken.gone);
         let mut put_off = Vec::new();
@@ -188,9 +193,25 @@ impl Source {
                 (Some(deferred), _) => deferred.at.saturating_duration_since(Instant::now()),
                 (None, _) => schedule.left(wall_clock()),
             };
-            if !left.is_zero() && !core.in_flight.has(stream, found.entry.id) {
+            let id = found.entry.id;
+            if !left.is_zero() && !core.in_flight.has(stream, id) {
                 put_off.push(core.defer_again(stream, &found, left, requested));
                 continue;
+            }
+            // A failure is listed because of which it stays pending: it comes less and less often. A start takes it at once.
+            let kept = match scan {
+                Some(Scan::Idle(_)) => schedule.kept(wall_clock()),
+                _ => Duration::ZERO,
+            };
+            if !kept.is_zero() && !core.in_flight.has(stream, id) {
+                core.strangers.known(stream, id);
+                let idle = Arming::of(core.spec.reclaim, kept).idle;
+                put_off.push(set_idle(id, kept, idle, found.count_before));
+                continue;
+            }
+            if early && deferred.is_some() {
+                // It waited here.
+                core.strangers.known(stream, id);
             }
             let cut_off = found.count_before.saturating_sub(schedule.attempts);
             arrivals.push(Arrival {
@@ -296,7 +317,7 @@ impl Source {
                             && taken.entries.binary_search_by_key(id, |taken| taken.entry.id).is_err()
                     });
                     let registered = self
-                        .register_taken(stream, taken, requested, false, &mut deliveries)
+                        .register_taken(stream, taken, requested, None, &mut deliveries)
                         .await;
                     match ids.is_empty() {
                         true => registered,

@@ -36,6 +36,8 @@ pub(crate) enum Verdict {
     Fail,
     /// Tried again in so many milliseconds.
     RetryIn(u64),
+    /// Stays pending, and is left alone for so many milliseconds by who claims it.
+    KeepFor(u64),
 }
 
 /// What happens when a message is handled: how long it takes, and what comes of it. It is given the stream, the ID and
@@ -59,7 +61,8 @@ impl Journal {
     fn decide(&self, message: (u32, EntryId), verdict: Verdict) {
         let mut decided = locked(&self.decided);
         // One that lost its lease may decide after another that settled the message.
-        if !matches!((decided.get(&message), verdict), (Some(_), Verdict::RetryIn(_))) {
+        let is_open = matches!(verdict, Verdict::RetryIn(_) | Verdict::KeepFor(_));
+        if !(is_open && decided.contains_key(&message)) {
             decided.insert(message, verdict);
         }
     }
@@ -277,6 +280,12 @@ async fn work(
                         }),
                     };
                     (End::Retry(Box::new(retry)), None)
+                }
+                Verdict::KeepFor(ms) => {
+                    let until = wall_clock() + ms;
+                    let text = format!(r#"{{"attempts":{attempt},"kept_until":{until},"kept_ms":{ms}}}"#);
+                    let retry_state = Box::new(text.into());
+                    (End::KeepPending { retry_state }, None)
                 }
             };
             settler.settle(vec![Settlement { at, end, failures }]).await;

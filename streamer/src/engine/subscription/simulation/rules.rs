@@ -258,6 +258,38 @@ async fn it_is_quiet_only_when_nothing_is_left() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_stays_pending_comes_less_and_less_often_is_our_own_and_lets_it_be_quiet() {
+    let store = Arc::new(MemoryStore::new());
+    let journal = Arc::new(Journal::default());
+    let keep: super::process::Listener =
+        Arc::new(|_, _, attempt| (Duration::ZERO, Verdict::KeepFor(6_000 << (attempt - 1))));
+    let id = store.append("a", "1");
+    let process = Process::start(&store, spec(&["a"], "g-1"), keep.clone(), &journal);
+    sleep(300 * SECOND).await;
+    // After 6, 12, 24, 48, 96 and 192 seconds, each up to a claim later.
+    let attempts = journal.attempts(0, id);
+    assert!((4..=6).contains(&attempts.len()), "{attempts:?}");
+    assert!(attempts.iter().copied().eq(1..=attempts.len() as u32), "{attempts:?}");
+    assert_eq!(journal.told("claimed: true"), 0, "{:?}", locked(&journal.events));
+    assert_eq!(journal.told("claimed: false"), attempts.len() - 1);
+    process.stop(Close::Orderly).await;
+
+    // Without any backoff it comes once in a reclaim time, and is no reason to go on.
+    let often: super::process::Listener = Arc::new(|_, _, _| (Duration::ZERO, Verdict::KeepFor(0)));
+    let mut quiet = spec(&["a"], "g-1");
+    quiet.quiet_after = Some(20 * SECOND);
+    let before = journal.begun(0, id);
+    let mut process = Process::start(&store, quiet, often, &journal);
+    let ended = tokio::time::timeout(600 * SECOND, process.ended())
+        .await
+        .expect("an end");
+    assert_eq!(ended.expect("no error"), Some(WhyEnded::Quiet));
+    assert!(journal.begun(0, id) > before + 1, "it did not come again");
+    assert_eq!(store.pending("a").len(), 1);
+    process.stop(Close::Orderly).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn after_a_time_out_fewer_are_requested() {
     let store = Arc::new(MemoryStore::new());
     let journal = Arc::new(Journal::default());
