@@ -2,7 +2,9 @@
 
 use proc_macro2::{Span, TokenStream};
 use quote::quote;
-use syn::{DeriveInput, Error, Lit, LitStr, Member, Result, meta::ParseNestedMeta, parse_quote, spanned::Spanned as _};
+use syn::{
+    DeriveInput, Error, Lit, LitStr, Member, Path, Result, meta::ParseNestedMeta, parse_quote, spanned::Spanned as _,
+};
 
 /// What `#[event(…)]` says.
 #[derive(Default)]
@@ -10,10 +12,17 @@ struct Attributes {
     name: Option<LitStr>,
     kind: Option<LitStr>,
     identifier: Option<LitStr>,
+    krate: Option<Path>,
 }
 
 pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
-    let Attributes { name, kind, identifier } = read_attributes(input)?;
+    let Attributes {
+        name,
+        kind,
+        identifier,
+        krate,
+    } = read_attributes(input)?;
+    let krate = krate.unwrap_or_else(|| parse_quote!(::streamer));
     let name = name.ok_or_else(|| {
         Error::new(
             input.ident.span(),
@@ -29,7 +38,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
     let mut generics = input.generics.clone();
     if !generics.params.is_empty() {
         // Without parameters the supertrait says it already, and with a better message.
-        let bound = parse_quote!(Self: ::streamer::__private::Serialize);
+        let bound = parse_quote!(Self: #krate::__private::Serialize);
         generics.make_where_clause().predicates.push(bound);
     }
     let (impl_generics, type_generics, where_clause) = generics.split_for_impl();
@@ -40,7 +49,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
             .map_err(|_| Error::new(identifier.span(), "`identifier` must name a field: identifier = \"id\""))?;
         Ok(quote! {
             #[automatically_derived]
-            impl #impl_generics ::streamer::Replayable for #ident #type_generics #where_clause {
+            impl #impl_generics #krate::Replayable for #ident #type_generics #where_clause {
                 fn identifier(&self) -> ::std::borrow::Cow<'_, str> {
                     ::std::borrow::Cow::Owned(::std::string::ToString::to_string(&self.#field))
                 }
@@ -51,7 +60,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
 
     Ok(quote! {
         #[automatically_derived]
-        impl #impl_generics ::streamer::Event for #ident #type_generics #where_clause {
+        impl #impl_generics #krate::Event for #ident #type_generics #where_clause {
             fn name(&self) -> ::std::borrow::Cow<'_, str> {
                 ::std::borrow::Cow::Borrowed(#name)
             }
@@ -62,7 +71,7 @@ pub(crate) fn derive(input: &DeriveInput) -> Result<TokenStream> {
         }
 
         #[automatically_derived]
-        impl #impl_generics ::streamer::NamedEvent for #ident #type_generics #where_clause {
+        impl #impl_generics #krate::NamedEvent for #ident #type_generics #where_clause {
             const NAME: &'static str = #name;
         }
 
@@ -88,8 +97,10 @@ fn read_attributes(input: &DeriveInput) -> Result<Attributes> {
                 read.kind = Some(text(&meta, "kind", read.kind.is_some())?);
             } else if meta.path.is_ident("identifier") {
                 read.identifier = Some(text(&meta, "identifier", read.identifier.is_some())?);
+            } else if meta.path.is_ident("crate") {
+                read.krate = Some(meta.value()?.call(Path::parse_mod_style)?);
             } else {
-                return Err(meta.error("unknown key: an event has `name`, `kind` and `identifier`"));
+                return Err(meta.error("unknown key: an event has `name`, `kind`, `identifier` and `crate`"));
             }
             Ok(())
         })?;

@@ -45,23 +45,25 @@ pub use self::{
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
-        AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report, Scope, Start, Summary, When,
-        Workers,
+        AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report, RunningListening, Scope,
+        Start, Summary, When, Workers,
     },
     listener::{
-        Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners, Payload,
-        RegisteredListener, RetryPolicy, State, StopHandle,
+        ArgumentsOfEvent, Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners,
+        Payload, RegisteredListener, RetryPolicy, State, StopHandle,
     },
     message::{DecodeError, ReceivedMessage},
     moment::{InvalidMoment, Moment},
     shown_url::shown_url,
 };
 pub use async_trait::async_trait;
-pub use streamer_macros::Event;
+pub use streamer_macros::{Event, listener};
 
 #[doc(hidden)]
 pub mod __private {
     pub use serde::Serialize;
+
+    pub use crate::listener::check::{check_argument, check_future, check_outcome, never};
 }
 
 /// The examples of the README and the guides compile, and run where they can.

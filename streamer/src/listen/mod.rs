@@ -13,7 +13,7 @@
 //!
 //! Around them:
 //!
-//! - `run`: puts them together, and ends them in order; `supervisor`: owns the tasks, and says which one failed.
+//! - `run`: puts them together, and ends them in order (`running`: in a task of its own); `supervisor`: owns the tasks, and says which one failed.
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
 //! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
 //!
@@ -31,6 +31,7 @@ mod read;
 mod report;
 mod retention;
 mod run;
+mod running;
 mod settle;
 mod supervisor;
 mod trouble;
@@ -43,6 +44,7 @@ pub use self::{
     options::{KeepAlive, Key, OnNameInUse, Start, Workers},
     report::{Ended, Report, Scope, Summary},
     retention::{AfterSuccess, When},
+    running::RunningListening,
 };
 use self::{options::Options, report::Reporter};
 use crate::{
@@ -80,6 +82,7 @@ pub struct Listening {
     events: Vec<StreamName>,
     options: Options,
     stop: StopHandle,
+    ends: running::Ends,
     reporter: Reporter,
 }
 
@@ -92,6 +95,7 @@ impl Streamer {
             events: Vec::new(),
             options: Options::default(),
             stop: StopHandle::new(),
+            ends: running::Ends::default(),
             reporter: Reporter::default(),
         }
     }
@@ -195,6 +199,13 @@ impl Listening {
         self
     }
 
+    /// Ends after so many messages, each counted as often as it comes. What was read beyond them goes back to the group.
+    /// Default: any number.
+    pub fn stop_after(mut self, messages: u64) -> Self {
+        self.options.stop_after = Some(messages);
+        self
+    }
+
     /// How long to wait at the end for listeners that run. Default: 30 s.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
@@ -220,12 +231,12 @@ impl Listening {
         self.stop.clone()
     }
 
-    /// Listens until it is stopped, until it was quiet for long enough, or until it cannot go on.
+    /// Listens until it is stopped, until it was quiet for long enough or has had enough, or until it cannot go on.
     ///
     /// # Errors
     ///
     /// [`ListenError`]; also then everything that was handled is settled as far as the store could be reached.
     pub async fn run(self) -> Result<Summary, ListenError> {
-        run::run(self).await
+        running::run(self).await
     }
 }

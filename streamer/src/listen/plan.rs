@@ -39,6 +39,7 @@ impl Plan {
             events,
             options,
             stop,
+            ends: _,
             reporter,
         } = listening;
         if let Some(mistake) = listeners.mistakes().first() {

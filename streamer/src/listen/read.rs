@@ -1,20 +1,28 @@
 //! Takes deliveries from the subscription and hands them to the dispatcher.
 //!
 //! This is one task, and the only one that waits for messages. What it receives is in the subscription's table already;
-//! it is never dropped in the midst of a read, but told to stop ([`Settler::stop_reading`](crate::engine::Settler)).
+//! it is never dropped in the midst of a read, but told to stop ([`Settler::stop_reading`]).
 
 use std::{sync::Arc, time::Instant};
 
 use super::{Ended, ListenError, dispatch::Dispatcher, plan::Plan, supervisor::Finished};
-use crate::engine::{Deliveries, Next, WhyEnded};
+use crate::engine::{Deliveries, Delivery, Next, Settler, WhyEnded};
 
 /// Reads until the subscription ends.
 pub(super) async fn read(
     plan: Arc<Plan>,
     mut deliveries: Deliveries,
+    settler: Settler,
     dispatcher: Dispatcher,
 ) -> Result<Finished, ListenError> {
+    let mut left = plan.options.stop_after;
     loop {
+        if left == Some(0) {
+            settler.finish_reading();
+            // What still comes is in the table, and goes back to the group at the end.
+            while let Next::Batch(_) = deliveries.next().await? {}
+            return Ok(Finished::Read(Ended::Enough));
+        }
         let batch = match deliveries.next().await? {
             Next::Batch(batch) => batch,
             Next::Ended(WhyEnded::Stopped) => return Ok(Finished::Read(Ended::Stopped)),
@@ -26,10 +34,10 @@ pub(super) async fn read(
             true => deliveries.drain().await,
             false => Ok(None),
         };
-        dispatcher.dispatch(&plan, batch).await?;
+        dispatcher.dispatch(&plan, enough(batch, &mut left)).await?;
         deliveries.observe_dispatch(messages, began.elapsed());
         if let Some(rest) = rest? {
-            dispatcher.dispatch(&plan, rest).await?;
+            dispatcher.dispatch(&plan, enough(rest, &mut left)).await?;
         }
         if plan.options.workers.count() == 1 && !deliveries.has_backlog() {
             // The next read would wait at the store. To write it takes as long as to handle a message, so the worker
@@ -37,4 +45,13 @@ pub(super) async fn read(
             tokio::task::yield_now().await;
         }
     }
+}
+
+/// As many of them as may still come.
+fn enough(mut batch: Vec<Delivery>, left: &mut Option<u64>) -> Vec<Delivery> {
+    if let Some(left) = left {
+        batch.truncate(usize::try_from(*left).unwrap_or(usize::MAX));
+        *left -= batch.len() as u64;
+    }
+    batch
 }

@@ -397,6 +397,14 @@ impl Reporter {
         self.0.retention_is_interrupted.swap(is_interrupted, Ordering::AcqRel) != is_interrupted
     }
 
+    /// Tells `other` too, before.
+    pub(super) fn and(self, other: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
+        Self::new(move |report| {
+            other(report);
+            (self.0.tell)(report);
+        })
+    }
+
     /// Tells. A panic is kept for [`Reporter::panicked`]: what was to be told of goes its way.
     pub(super) fn tell(&self, report: &Report<'_>) {
         if self.0.panicked.get().is_some() {
@@ -468,6 +476,8 @@ pub enum Ended {
     Stopped,
     /// No message came for as long as [`Listening::listen_timeout`](super::Listening::listen_timeout) says.
     Quiet,
+    /// As many messages came as [`Listening::stop_after`](super::Listening::stop_after) says.
+    Enough,
     /// It was ended at once, or the grace period ran out, or outcomes could not be stored after it was stopped: what was
     /// not finished comes again.
     Aborted,

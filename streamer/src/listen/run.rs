@@ -44,7 +44,10 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
         });
     }
     let (dispatcher, queues) = dispatch::queues(&plan.options.workers);
-    supervisor.spawn(Stage::Read, read::read(Arc::clone(&plan), deliveries, dispatcher));
+    supervisor.spawn(
+        Stage::Read,
+        read::read(Arc::clone(&plan), deliveries, settler.clone(), dispatcher),
+    );
     let (outcomes, settled) = mpsc::channel(64);
     let suspects = Arc::new(Semaphore::new(1));
     let counts = queues.iter().map(|_| Arc::<Counts>::default()).collect::<Vec<_>>();

@@ -4,8 +4,8 @@ use std::{future::Future, marker::PhantomData};
 
 use async_trait::async_trait;
 
-use super::{Context, FromMessage, Listener, ListenerError};
-use crate::message::ReceivedMessage;
+use super::{Context, FromMessage, Listener, ListenerError, Payload};
+use crate::{event::NamedEvent, message::ReceivedMessage};
 
 /// An `async fn` that handles messages.
 ///
@@ -51,6 +51,17 @@ pub trait Handler<Arguments, S>: Clone + Send + Sync + 'static {
         context: &Context,
         state: &S,
     ) -> impl Future<Output = Result<(), ListenerError>> + Send;
+}
+
+/// The arguments of a listener function that says by its first one, a [`Payload<E>`](super::Payload), which event it is for.
+#[diagnostic::on_unimplemented(
+    message = "this function does not say which event it is for",
+    note = "with `on_event` the first argument is `Payload<E>`, where `E` is an event (`#[derive(Event)]`); any other \
+            function is registered under an event's name with `on`"
+)]
+pub trait ArgumentsOfEvent {
+    /// The event.
+    type Event: NamedEvent;
 }
 
 /// What a listener function may return.
@@ -113,6 +124,23 @@ macro_rules! functions_of {
         }
     };
 }
+
+macro_rules! functions_of_events {
+    ($($argument:ident),*) => {
+        impl<E: NamedEvent, $($argument,)*> ArgumentsOfEvent for (Payload<E>, $($argument,)*) {
+            type Event = E;
+        }
+    };
+}
+
+functions_of_events!();
+functions_of_events!(A2);
+functions_of_events!(A2, A3);
+functions_of_events!(A2, A3, A4);
+functions_of_events!(A2, A3, A4, A5);
+functions_of_events!(A2, A3, A4, A5, A6);
+functions_of_events!(A2, A3, A4, A5, A6, A7);
+functions_of_events!(A2, A3, A4, A5, A6, A7, A8);
 
 functions_of!();
 functions_of!(A1);

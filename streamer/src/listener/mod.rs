@@ -7,12 +7,14 @@
 //!
 //! - Here: the [`Listener`] trait, for structs, and what every listener may use. `handler`, `extract`: an `async fn` is a
 //!   listener too, and its arguments say what it needs.
+//! - `check`: what `#[listener]` calls, so that a mistake is reported where the function is written.
 //! - `registry`: which event has which listeners.
 //! - `retry`: when to try a listener again.
 //! - `attempt`: one attempt, in which an error, a panic and a time-out are all the listener's failure.
 //! - `stop`: ends what calls the listeners.
 
 mod attempt;
+pub(crate) mod check;
 mod extract;
 mod handler;
 mod registry;
@@ -26,7 +28,7 @@ use async_trait::async_trait;
 pub(crate) use self::attempt::text_of_panic;
 pub use self::{
     extract::{FromMessage, FromRef, Payload, State},
-    handler::{Handler, IntoOutcome},
+    handler::{ArgumentsOfEvent, Handler, IntoOutcome},
     registry::{Listeners, RegisteredListener},
     retry::RetryPolicy,
     stop::StopHandle,

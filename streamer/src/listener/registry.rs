@@ -2,8 +2,8 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{Handler, Listener, RetryPolicy, handler::FunctionListener};
-use crate::entry::StreamName;
+use super::{ArgumentsOfEvent, Handler, Listener, RetryPolicy, handler::FunctionListener};
+use crate::{entry::StreamName, event::NamedEvent};
 
 /// The listeners of an application, event by event, in the order they were added.
 ///
@@ -97,6 +97,37 @@ impl<S: Clone + Send + Sync + 'static> Listeners<S> {
     ) -> Self {
         self.add(event, name, handler);
         self
+    }
+
+    /// Adds a function for the event that its first argument is the payload of. So it cannot be registered for another
+    /// event, whose payload it would not understand.
+    ///
+    /// ```
+    /// use streamer::{Event, Listeners, Payload};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize, Event)]
+    /// #[event(name = "order.placed")]
+    /// struct OrderPlaced {
+    ///     id: u64,
+    /// }
+    ///
+    /// async fn receipt(Payload(order): Payload<OrderPlaced>) {
+    ///     println!("order {}", order.id);
+    /// }
+    ///
+    /// let listeners = Listeners::new().on_event("receipt", receipt);
+    /// assert!(listeners.has("order.placed", "receipt"));
+    /// // The event can be named, for readers.
+    /// let listeners = Listeners::new().on_event::<OrderPlaced, _>("receipt", receipt);
+    /// # assert!(listeners.has("order.placed", "receipt"));
+    /// ```
+    #[must_use]
+    pub fn on_event<E, Arguments>(self, name: impl Into<String>, handler: impl Handler<Arguments, S>) -> Self
+    where
+        E: NamedEvent,
+        Arguments: ArgumentsOfEvent<Event = E> + 'static,
+    {
+        self.on(E::NAME, name, handler)
     }
 
     /// Adds a function.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use streamer::{Ended, ListenError, Listeners, ReceivedMessage, State, StopHandle, Streamer};
+use streamer::{Ended, ListenError, Listeners, ReceivedMessage, State, StopHandle, Streamer, Workers};
 use tokio::sync::Semaphore;
 
 use crate::{Seen, emit, number, numbered, on_each_engine, store::Store, until};
@@ -14,6 +14,9 @@ on_each_engine!(
     after_the_grace_period_it_ends_and_nothing_unfinished_is_acknowledged,
     an_abort_acknowledges_nothing_that_was_not_handled,
     options_that_make_no_sense_are_refused,
+    it_ends_after_so_many_messages_and_the_others_go_back,
+    it_runs_in_a_task_of_its_own_and_tells_when_it_is_ready,
+    it_ends_when_a_future_of_the_application_is_ready,
 );
 
 async fn pending(streamer: &Streamer) -> u64 {
@@ -135,5 +138,65 @@ async fn options_that_make_no_sense_are_refused(store: Store) {
         listen().group("g").reclaim(Some(Duration::from_millis(1))),
     ] {
         assert!(matches!(refused.run().await, Err(ListenError::InvalidOption(_))));
+    }
+}
+
+/// What was read beyond them can be claimed at once.
+async fn it_ends_after_so_many_messages_and_the_others_go_back(store: Store) {
+    let streamer = store.connect().await;
+    emit(&streamer, "e", 0..100).await;
+    let seen = Seen::default();
+    for workers in [Workers::InOrder, Workers::AtOnce(4)] {
+        let listening = streamer.listen(seen.listener("e")).group("g").workers(workers);
+        let summary = listening.stop_after(30).run().await.unwrap();
+        assert_eq!((summary.messages, summary.ended), (30, Ended::Enough));
+    }
+    let listening = streamer.listen(seen.listener("e")).group("g");
+    let summary = listening
+        .listen_timeout(Duration::from_millis(100))
+        .run()
+        .await
+        .unwrap();
+    assert_eq!((summary.messages, summary.ended), (40, Ended::Quiet));
+    let mut numbers = seen.numbers();
+    numbers.sort_unstable();
+    assert!(numbers.into_iter().eq(0..100), "each once");
+}
+
+async fn it_runs_in_a_task_of_its_own_and_tells_when_it_is_ready(store: Store) {
+    let streamer = store.connect().await;
+    let seen = Seen::default();
+    // Without a group, and from now on: only who is ready gets what comes.
+    let running = streamer.listen(seen.listener("e")).spawn();
+    assert!(running.ready().await);
+    emit(&streamer, "e", 0..3).await;
+    until("all came", async || seen.len() == 3).await;
+    running.stop();
+    let summary = running.join().await.unwrap();
+    assert_eq!((summary.messages, summary.ended), (3, Ended::Stopped));
+
+    let running = streamer.listen(Listeners::new()).spawn();
+    assert!(!running.ready().await, "it has no events");
+    assert!(matches!(running.join().await, Err(ListenError::NoEvents)));
+}
+
+async fn it_ends_when_a_future_of_the_application_is_ready(store: Store) {
+    let streamer = store.connect().await;
+    let seen = Seen::default();
+    let (end, _) = tokio::sync::watch::channel(false);
+    let ended = async |mut ended: tokio::sync::watch::Receiver<bool>| {
+        let _ = ended.wait_for(|ended| *ended).await;
+    };
+    let listen = |event: &str| {
+        let listening = streamer.listen(seen.listener(event)).group("g");
+        listening.stop_when(ended(end.subscribe())).spawn()
+    };
+    let running = [listen("a"), listen("b")];
+    for running in &running {
+        assert!(running.ready().await);
+    }
+    end.send(true).unwrap();
+    for running in running {
+        assert_eq!(running.join().await.unwrap().ended, Ended::Stopped);
     }
 }

@@ -295,6 +295,11 @@ impl Settler {
         self.core.stop_reading();
     }
 
+    /// Ends reading alone: what was delivered may still begin. What was asked for ahead is still received.
+    pub(crate) fn finish_reading(&self) {
+        self.core.halt.cancel();
+    }
+
     /// Gives back what is left and leaves the group. To be called once workers and settling have ended, whatever the reason:
     /// nothing begins and nothing is renewed afterwards, and the background tasks end. Further calls do nothing.
     ///
