@@ -83,8 +83,9 @@ impl EmitOptions {
     }
 
     /// Emits the event once, however often the emit is repeated with this key within the window
-    /// ([`EmitOptions::idempotency_window`]): every repetition gives the ID of the first entry. Use it to repeat an emit whose
-    /// answer was lost. At most 256 bytes; a UUID is a good key.
+    /// ([`EmitOptions::idempotency_window`]): every repetition gives the ID of the first entry. An emit whose answer was lost
+    /// because its connection broke is repeated by itself, at most three times; the caller may repeat it later. At most 256
+    /// bytes; a UUID is a good key.
     ///
     /// ```
     /// use serde_json::json;

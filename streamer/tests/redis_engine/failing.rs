@@ -1,5 +1,9 @@
 //! What happens when servers fail, refuse, or hold something else.
 
+use serde_json::json;
+use streamer::{DynamicEvent, EmitOptions, Streamer};
+use streamer_test_servers::Proxy;
+
 use super::*;
 
 #[tokio::test]
@@ -22,6 +26,47 @@ async fn after_a_restart_the_same_engine_works_again() {
     }
     // What was answered is there: one entry of `works`, one after each restart.
     assert_eq!(engine.len(&StreamName::from("events")).await.unwrap(), 3);
+}
+
+#[tokio::test]
+async fn an_emit_whose_answer_was_lost_is_repeated_with_its_key() {
+    let server = RedisServer::start();
+    let proxy = Proxy::to(server.port());
+    let streamer = Streamer::connect(&format!("redis://127.0.0.1:{}", proxy.port()))
+        .await
+        .unwrap();
+    let emit = async |streamer: &Streamer, key: &'static str| {
+        let options = EmitOptions::new().idempotency_key(key).identifier("7");
+        streamer
+            .emit_with(&DynamicEvent::new("order", json!({})), options)
+            .await
+    };
+    // The server knows the script then.
+    emit(&streamer, "first").await.unwrap();
+    let looking = works(&server.url()).await;
+    let stream = StreamName::from("order");
+    let length = async || looking.len(&stream).await.unwrap();
+
+    // The answer is under way for seconds; its connection is cut as soon as the entry is there.
+    proxy.set_round_trip(Duration::from_secs(8));
+    let emitting = tokio::spawn({
+        let streamer = streamer.clone();
+        async move { emit(&streamer, "second").await }
+    });
+    tokio::time::timeout(PATIENCE, async {
+        while length().await < 2 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await
+    .unwrap();
+    proxy.set_round_trip(Duration::ZERO);
+    proxy.cut();
+    let id = emitting.await.unwrap().unwrap();
+    assert_eq!(looking.last_id(&stream).await.unwrap(), id);
+    assert_eq!(length().await, 2);
+    let replayed = streamer.replay("order", "7").run().await.unwrap().unwrap();
+    assert_eq!(replayed.messages, 2);
 }
 
 #[tokio::test]

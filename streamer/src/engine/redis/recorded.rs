@@ -1,5 +1,7 @@
 //! Entries that are appended together with a record, or idempotently.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
 
@@ -22,6 +24,10 @@ use crate::{
 
 /// The most fields of an entry that a script appends: Lua passes at most 8,000 values to a command.
 pub(super) const MOST_FIELDS: usize = 3900;
+
+/// How often an idempotent append is repeated when its connection broke, and the pause before the first repetition.
+const REPEATS: u32 = 3;
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
 
 /// Whether the server has not run a script that it was sent the hash of: it does not know it, or this user may only
 /// send texts. What is refused inside a script is another matter: then a part of it may be done.
@@ -64,8 +70,28 @@ fn script_command(name: &str, script: &str, append: &Append, record: Option<&Rec
 }
 
 impl RedisEngine {
-    /// Appends by a script: with a record, idempotently, or both.
+    /// Appends by a script: with a record, idempotently, or both. An idempotent append whose answer was lost with its
+    /// connection is repeated.
     pub(super) async fn append_by_script(&self, append: &Append, record: Option<&Record>) -> EngineResult<Appended> {
+        let mut repeats = 0;
+        loop {
+            match self.append_by_script_once(append, record).await {
+                // After a time-out the caller has waited long enough.
+                Err(error)
+                    if error.kind() == EngineErrorKind::Connection
+                        && !error.is_timeout()
+                        && append.options.idempotency.is_some()
+                        && repeats < REPEATS =>
+                {
+                    tokio::time::sleep(FIRST_PAUSE * (1 << repeats)).await;
+                    repeats += 1;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    async fn append_by_script_once(&self, append: &Append, record: Option<&Record>) -> EngineResult<Appended> {
         let stream = &append.stream;
         let attempted = || format!("append to stream '{stream}'");
         let keys = self.keys_of(append, record)?;
