@@ -177,6 +177,7 @@ impl App {
             Command::ArchiveRestore(restore) => restore.run(&session(&|_| {})?).await,
             Command::Replay(replay) => replay.run(&session(&|_| {})?).await,
             Command::History(history) => history.run(&session(&|_| {})?).await,
+            Command::Outbox(outbox) => outbox.run(&session(&|flags| outbox.flags(flags))?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
             Command::Group(group) => group.run(&session(&|_| {})?).await,
             Command::Consumer(consumer) => consumer.run(&session(&|_| {})?).await,

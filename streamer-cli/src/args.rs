@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        archive, completions, config, consumer, demo, emit, failed, group, history, list, listen, replay, tail,
+        archive, completions, config, consumer, demo, emit, failed, group, history, list, listen, outbox, replay, tail,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -16,7 +16,8 @@ Exit codes:
   0    done; a listening that was stopped by a signal, or by --listen-timeout, is done too
   1    failed: the command could not do what it was asked to
   2    the command line or the configuration makes no sense
-  3    the store could not be used: not reached, or it refused to talk
+  3    the store, or the outbox's database, could not be used: not reached, or it
+       refused to talk
   4    the archive could not be used
   130  ended at once by a second signal (or an interrupted demo)
 
@@ -103,6 +104,7 @@ pub(crate) enum Command {
     Replay(replay::Replay),
     #[command(alias = "streamer:history")]
     History(history::History),
+    Outbox(outbox::Outbox),
     #[command(alias = "streamer:config")]
     Config(config::Show),
     #[command(alias = "streamer:group")]

@@ -54,7 +54,7 @@ fn options() -> String {
             .get_opts()
             .chain(command.get_arguments().filter(|one| one.get_num_args().is_none()));
         let mut options = options
-            .filter(|one| !one.is_hide_set() && !one.is_global_set())
+            .filter(|one| !one.is_hide_set())
             .filter_map(|one| Some((one.get_long()?, one)))
             .map(|(long, one)| {
                 let value = one.get_value_names().and_then(|names| names.first());

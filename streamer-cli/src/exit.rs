@@ -6,6 +6,7 @@ use streamer::{
     ListenError,
     archive::{ArchiveError, ArchiveErrorKind, TransferError},
     engine::{EngineError, EngineErrorKind},
+    outbox::OutboxError,
 };
 
 /// The exit codes, as `--help` and `docs/cli.md` document them.
@@ -81,6 +82,21 @@ impl From<EngineError> for Failure {
     fn from(error: EngineError) -> Self {
         Self {
             exit: archive_behind(&error).unwrap_or_else(|| exit_of(error.kind())),
+            text: Some(error.to_string()),
+        }
+    }
+}
+
+impl From<OutboxError> for Failure {
+    fn from(error: OutboxError) -> Self {
+        let exit = match &error {
+            OutboxError::Engine(error) => exit_of(error.kind()),
+            OutboxError::UnknownDatabase(..) | OutboxError::NotBuiltIn(_) => Exit::Usage,
+            error if error.is_unreachable() => Exit::Unreachable,
+            _ => Exit::Failed,
+        };
+        Self {
+            exit,
             text: Some(error.to_string()),
         }
     }

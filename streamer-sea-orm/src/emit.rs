@@ -60,20 +60,27 @@ pub async fn emit_replayable_in<C: ConnectionTrait, E: Replayable>(
 /// [`EmitInError::Database`]
 pub async fn emit_row_in<C: ConnectionTrait>(db: &C, row: OutboxRow) -> Result<(), EmitInError> {
     let backend = db.get_database_backend();
-    let values = row.columns().map(|column| match column {
+    let insert = OutboxRow::insert(dialect(backend)?);
+    db.execute_raw(Statement::from_sql_and_values(
+        backend,
+        insert,
+        row.columns().map(value),
+    ))
+    .await?;
+    Ok(())
+}
+
+pub(crate) fn value(column: Column) -> Value {
+    match column {
         Column::Text(text) => Value::String(text),
         Column::Bytes(bytes) => Value::Bytes(Some(bytes)),
         Column::Small(number) => Value::SmallInt(Some(number)),
         Column::Big(number) => Value::BigInt(Some(number)),
-    });
-    let insert = OutboxRow::insert(dialect(backend)?);
-    db.execute_raw(Statement::from_sql_and_values(backend, insert, values))
-        .await?;
-    Ok(())
+    }
 }
 
-/// Creates the tables of the outbox where they are missing. Applications with migrations may run the statements of
-/// [`outbox::schema`] there instead.
+/// Creates the tables of the outbox and of the inbox where they are missing. For SeaORM's migrator there is `Migration` (the
+/// cargo feature `migration`); for others, the statements of [`outbox::schema`].
 ///
 /// # Errors
 ///

@@ -6,6 +6,8 @@ use sea_orm::{
     TransactionTrait,
 };
 
+use streamer::model::ModelEvent;
+
 use crate::{
     ModelEvents,
     columns::{by_key, created_columns},
@@ -25,10 +27,7 @@ where
     C: ConnectionTrait + TransactionTrait,
 {
     let txn = begin(db).await?;
-    let active = E::ActiveModel::before_save(active, &txn, true).await?;
-    let columns = created_columns::<E>(&active);
-    let model = E::insert(active).exec_with_returning(&txn).await?;
-    let event = created::<E>(&model, columns);
+    let (model, event) = insert_row::<E, _>(active, &txn).await?;
     write::<E, _>(&txn, event).await?;
     let model = E::ActiveModel::after_save(model, &txn, true).await?;
     txn.commit().await?;
@@ -50,9 +49,7 @@ where
 {
     let txn = begin(db).await?;
     let before = locked::<E, _>(&active, &txn).await?.ok_or(DbErr::RecordNotUpdated)?;
-    let model = update_from::<E, _>(active, before, &txn).await?;
-    txn.commit().await?;
-    Ok(model)
+    update_from::<E, _>(active, before, txn).await
 }
 
 /// [`update`] without reading the row first: `before` holds the earlier values. Only for a model that is current; with a
@@ -69,9 +66,7 @@ where
     C: ConnectionTrait + TransactionTrait,
 {
     let txn = begin(db).await?;
-    let model = update_from::<E, _>(active, before, &txn).await?;
-    txn.commit().await?;
-    Ok(model)
+    update_from::<E, _>(active, before, txn).await
 }
 
 /// Changes a model that is current, and emits `updated` if it changed: [`update_known`] with the model as the earlier values.
@@ -129,9 +124,7 @@ where
 {
     let txn = begin(db).await?;
     let before = locked::<E, _>(&active, &txn).await?;
-    let deleted = delete_row::<E, _>(active, before, &txn).await?;
-    txn.commit().await?;
-    Ok(deleted)
+    delete_from::<E, _>(active, before, txn).await
 }
 
 /// [`delete`] of a model that is current, without reading its row first.
@@ -147,9 +140,7 @@ where
     C: ConnectionTrait + TransactionTrait,
 {
     let txn = begin(db).await?;
-    let deleted = delete_row::<E, _>(model.clone().into_active_model(), Some(model), &txn).await?;
-    txn.commit().await?;
-    Ok(deleted)
+    delete_from::<E, _>(model.clone().into_active_model(), Some(model), txn).await
 }
 
 /// A transaction for a row and its event; within a transaction a savepoint.
@@ -167,7 +158,7 @@ pub(crate) async fn begin<C: ConnectionTrait + TransactionTrait>(db: &C) -> Resu
 }
 
 /// The row of an active model, locked against changes of others until the transaction ends.
-async fn locked<E, C>(active: &E::ActiveModel, txn: &C) -> Result<Option<E::Model>, DbErr>
+pub(crate) async fn locked<E, C>(active: &E::ActiveModel, txn: &C) -> Result<Option<E::Model>, DbErr>
 where
     E: EntityTrait,
     C: ConnectionTrait,
@@ -175,7 +166,27 @@ where
     E::find().filter(by_key::<E>(active)?).lock_exclusive().one(txn).await
 }
 
-async fn update_from<E, C>(active: E::ActiveModel, before: E::Model, txn: &C) -> Result<E::Model, DbErr>
+/// Inserts a row; the caller writes its event and calls `after_save`.
+pub(crate) async fn insert_row<E, C>(active: E::ActiveModel, txn: &C) -> Result<(E::Model, Option<ModelEvent>), DbErr>
+where
+    E: ModelEvents,
+    E::Model: IntoActiveModel<E::ActiveModel>,
+    E::ActiveModel: ActiveModelBehavior + Send,
+    C: ConnectionTrait,
+{
+    let active = E::ActiveModel::before_save(active, txn, true).await?;
+    let columns = created_columns::<E>(&active);
+    let model = E::insert(active).exec_with_returning(txn).await?;
+    let event = created::<E>(&model, columns);
+    Ok((model, event))
+}
+
+/// Updates a row; the caller writes its event and calls `after_save`.
+pub(crate) async fn update_row<E, C>(
+    active: E::ActiveModel,
+    before: E::Model,
+    txn: &C,
+) -> Result<(E::Model, Option<ModelEvent>), DbErr>
 where
     E: ModelEvents,
     E::Model: IntoActiveModel<E::ActiveModel>,
@@ -185,11 +196,15 @@ where
     let active = E::ActiveModel::before_save(active, txn, false).await?;
     let after = E::update(active).validate()?.exec(txn).await?;
     let event = updated::<E>(&before, &after);
-    write::<E, _>(txn, event).await?;
-    E::ActiveModel::after_save(after, txn, false).await
+    Ok((after, event))
 }
 
-async fn delete_row<E, C>(active: E::ActiveModel, before: Option<E::Model>, txn: &C) -> Result<DeleteResult, DbErr>
+/// Deletes a row; the caller writes its event and calls `after_delete`.
+pub(crate) async fn delete_row<E, C>(
+    active: E::ActiveModel,
+    before: Option<E::Model>,
+    txn: &C,
+) -> Result<(DeleteResult, E::ActiveModel, Option<ModelEvent>), DbErr>
 where
     E: ModelEvents,
     E::ActiveModel: ActiveModelBehavior + Send,
@@ -199,7 +214,32 @@ where
     let deleted = E::delete(active.clone()).validate()?.exec(txn).await?;
     let before = before.filter(|_| deleted.rows_affected > 0);
     let event = before.and_then(|before| crate::event::deleted::<E>(&before));
-    write::<E, _>(txn, event).await?;
-    E::ActiveModel::after_delete(active, txn).await?;
+    Ok((deleted, active, event))
+}
+
+async fn update_from<E, T>(active: E::ActiveModel, before: E::Model, txn: T) -> Result<E::Model, DbErr>
+where
+    E: ModelEvents,
+    E::Model: IntoActiveModel<E::ActiveModel>,
+    E::ActiveModel: ActiveModelBehavior + Send,
+    T: ConnectionTrait + TransactionSession,
+{
+    let (after, event) = update_row::<E, _>(active, before, &txn).await?;
+    write::<E, _>(&txn, event).await?;
+    let after = E::ActiveModel::after_save(after, &txn, false).await?;
+    txn.commit().await?;
+    Ok(after)
+}
+
+async fn delete_from<E, T>(active: E::ActiveModel, before: Option<E::Model>, txn: T) -> Result<DeleteResult, DbErr>
+where
+    E: ModelEvents,
+    E::ActiveModel: ActiveModelBehavior + Send,
+    T: ConnectionTrait + TransactionSession,
+{
+    let (deleted, active, event) = delete_row::<E, _>(active, before, &txn).await?;
+    write::<E, _>(&txn, event).await?;
+    E::ActiveModel::after_delete(active, &txn).await?;
+    txn.commit().await?;
     Ok(deleted)
 }

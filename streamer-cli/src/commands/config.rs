@@ -44,7 +44,8 @@ impl Show {
             source,
         } in config.settings.rows()
         {
-            if ["url", "archive_url"].contains(&key) && !text.is_empty() {
+            let is_url = ["url", "archive_url", "outbox_url"].contains(&key);
+            if is_url && !text.is_empty() && !json.is_null() {
                 text = streamer::shown_url(&text);
                 json = text.clone().into();
             }

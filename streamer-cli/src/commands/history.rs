@@ -2,7 +2,11 @@
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use streamer::archive::Restore;
+use streamer::{
+    HistoryError, Streamer, TrimmedHistory,
+    archive::{ArchiveStorage, Restore},
+    model::ModelAction,
+};
 
 use crate::{
     app::Session,
@@ -15,6 +19,7 @@ const EXAMPLES: &str = "\
 Examples:
   streamer history trim user 7 --dry-run
   streamer history trim user 7 8 9 --yes --json
+  streamer history trim --model order 7
 
 A snapshot is removed when its message is neither on the stream nor in the
 archive that `archive_driver` and `archive_url` name. Restored messages that are
@@ -38,22 +43,27 @@ enum What {
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 struct Trim {
-    /// The event
+    /// The event; with --model the model, such as `order`
     event: String,
-    /// The identifiers that it was emitted with
+    /// The identifiers that it was emitted with; with --model the keys of rows
     #[arg(value_name = "ID", required = true)]
     identifiers: Vec<String>,
+    /// The histories of rows of a model, over its three events
+    #[arg(long)]
+    model: bool,
     #[command(flatten)]
     confirm: Confirm,
 }
 
 impl History {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        let What::Trim(Trim {
+        let What::Trim(trim) = &self.command;
+        let Trim {
             event,
             identifiers,
+            model,
             confirm,
-        }) = &self.command;
+        } = trim;
         let streamer = session.connect().await?;
         // Without the archive that messages went to, their snapshots would count as gone.
         let archive = match session.archive_is_there() {
@@ -63,10 +73,7 @@ impl History {
         if confirm.asks(session) {
             let mut removed = 0;
             for identifier in identifiers {
-                removed += streamer
-                    .trimmable_history(event, identifier, archive.as_deref())
-                    .await?
-                    .removed;
+                removed += trim.of(&streamer, identifier, archive.as_deref(), true).await?.removed;
             }
             let snapshots = output::counted(removed, "snapshot");
             let what = format!("This removes {snapshots} of '{event}', whose messages are gone.");
@@ -76,14 +83,9 @@ impl History {
             }
         }
         for identifier in identifiers {
-            let trimmed = match confirm.is_dry_run() {
-                true => {
-                    streamer
-                        .trimmable_history(event, identifier, archive.as_deref())
-                        .await?
-                }
-                false => streamer.trim_history(event, identifier, archive.as_deref()).await?,
-            };
+            let trimmed = trim
+                .of(&streamer, identifier, archive.as_deref(), confirm.is_dry_run())
+                .await?;
             let (snapshots, removed) = (trimmed.snapshots, trimmed.removed);
             if session.json {
                 output::json(&json!({
@@ -103,8 +105,35 @@ impl History {
         }
         // The same for what is kept of messages that were restored, which all identifiers share.
         if let Some(archive) = archive.filter(|_| !confirm.is_dry_run()) {
-            Restore::new(&streamer, archive).tidy(&event.into()).await?;
+            let restore = Restore::new(&streamer, archive);
+            let streams = match model {
+                false => vec![event.clone()],
+                true => ModelAction::ALL
+                    .map(|action| format!("{}.{action}", event.to_lowercase()))
+                    .to_vec(),
+            };
+            for stream in streams {
+                restore.tidy(&stream.into()).await?;
+            }
         }
         Ok(Exit::Done)
+    }
+}
+
+impl Trim {
+    async fn of(
+        &self,
+        streamer: &Streamer,
+        identifier: &str,
+        archive: Option<&dyn ArchiveStorage>,
+        dry_run: bool,
+    ) -> Result<TrimmedHistory, HistoryError> {
+        let event = &self.event;
+        match (self.model, dry_run) {
+            (false, true) => streamer.trimmable_history(event, identifier, archive).await,
+            (false, false) => streamer.trim_history(event, identifier, archive).await,
+            (true, true) => streamer.trimmable_model_history(event, identifier, archive).await,
+            (true, false) => streamer.trim_model_history(event, identifier, archive).await,
+        }
     }
 }

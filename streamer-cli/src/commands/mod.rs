@@ -11,6 +11,7 @@ pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
+pub(crate) mod outbox;
 pub(crate) mod replay;
 mod start;
 pub(crate) mod tail;

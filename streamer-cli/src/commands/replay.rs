@@ -21,19 +21,24 @@ Examples:
   streamer replay user 7 --until 2026-11-01
   streamer replay user 7 --steps
   streamer replay user 7 --json | jq .data
+  streamer replay --model order 7 --until \"2 days\"
 
-Only events that were emitted with an identifier (`emit … --identifier ID`) have
-a history.";
+With --model all events of a model (`order.created`, `.updated`, `.deleted`)
+rebuild its row. Only events that were emitted with an identifier
+(`emit … --identifier ID`) have a history.";
 
 /// Put a resource together again from the events about it
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Replay {
-    /// The event
+    /// The event; with --model the model, such as `order`
     event: String,
-    /// The identifier that it was emitted with
+    /// The identifier that it was emitted with; with --model the key of the row (of several columns joined by `:`)
     #[arg(value_name = "ID")]
     identifier: String,
+    /// Rebuild the row of a model, as it is or was
+    #[arg(long)]
+    model: bool,
     /// Only what happened before this moment: a date (UTC where it names no zone), or an age such as `2 days`
     #[arg(long, value_name = "DATE")]
     until: Option<Moment>,
@@ -56,8 +61,9 @@ impl Replay {
             if session.json {
                 output::json(&Value::Null)?;
             } else {
+                let what = if self.model { "key" } else { "identifier" };
                 output::line(format!(
-                    "There is no history of '{event}' with the identifier '{identifier}'."
+                    "There is no history of '{event}' with the {what} '{identifier}'."
                 ))?;
             }
             return Ok(Exit::Done);
@@ -72,7 +78,13 @@ impl Replay {
                 unreadable,
                 ..
             } = &replayed;
-            output::json(&json!({"data": data, "messages": messages, "missing": missing, "unreadable": unreadable}))?;
+            let mut object = json!({"data": data, "messages": messages, "missing": missing, "unreadable": unreadable});
+            if let Some(object) = object.as_object_mut().filter(|_| self.model) {
+                object.shift_insert(1, "deleted".to_owned(), replayed.deleted.into());
+            }
+            output::json(&object)?;
+        } else if replayed.deleted {
+            output::line(format!("{} {} is deleted.", self.event, self.identifier))?;
         } else {
             output::text(format!("{:#}", replayed.data))?;
         }
@@ -85,7 +97,10 @@ impl Replay {
         archive: Option<&dyn ArchiveStorage>,
     ) -> Result<Option<(Replayed, Vec<Change>)>, HistoryError> {
         let mut changes = Vec::new();
-        let mut replay = streamer.replay(&self.event, &self.identifier);
+        let mut replay = match self.model {
+            true => streamer.replay_model(&self.event, &self.identifier),
+            false => streamer.replay(&self.event, &self.identifier),
+        };
         if let Some(archive) = archive {
             replay = replay.archive(archive);
         }

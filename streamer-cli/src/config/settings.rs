@@ -74,6 +74,7 @@ settings! {
     grace: Duration = |_| Duration::from_secs(30);
     archive_driver: String = |_| "sqlite".to_owned();
     archive_url: String = |_| "sqlite://archive.db".to_owned();
+    outbox_url: Option<String> = |_| None;
     log_format: LogFormat = |_| LogFormat::Text;
 }
 

@@ -11,6 +11,8 @@ mod failed;
 mod list;
 mod listen;
 mod operators;
+#[cfg(all(feature = "outbox-postgres", feature = "outbox-mysql", feature = "outbox-sqlite"))]
+mod outbox;
 mod program;
 mod replay;
 mod secrets;

@@ -47,11 +47,25 @@ pub(crate) struct Emitted {
     pub(crate) event: String,
     pub(crate) identifier: Option<String>,
     pub(crate) data: String,
+    fields: streamer::Fields,
 }
 
 impl Emitted {
     pub(crate) fn payload(&self) -> Value {
         serde_json::from_str(&self.data).unwrap()
+    }
+
+    pub(crate) fn kind(&self) -> String {
+        self.field("type")
+    }
+
+    pub(crate) fn domain(&self) -> String {
+        self.field("domain")
+    }
+
+    fn field(&self, field: &str) -> String {
+        let value = &self.fields.iter().find(|(name, _)| name == field).unwrap().1;
+        String::from_utf8(value.to_vec()).unwrap()
     }
 }
 
@@ -84,6 +98,7 @@ impl Db {
                 event: String::from_utf8(row.try_get("", "stream").unwrap()).unwrap(),
                 identifier: row.try_get("", "identifier").unwrap(),
                 data: String::from_utf8(data.to_vec()).unwrap(),
+                fields,
             }
         };
         rows.into_iter().map(emitted).collect()

@@ -3,7 +3,12 @@
 
 mod bulk;
 mod databases;
+mod dense;
+mod direct;
+mod inbox;
 mod laravel;
+mod migration;
 mod orders;
+mod overrides;
 mod saving;
 mod types;

@@ -84,6 +84,25 @@ impl Streamer {
         .await
     }
 
+    /// What [`Streamer::trim_model_history`] would do, without doing it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Streamer::trim_history`].
+    pub async fn trimmable_model_history(
+        &self,
+        model: &str,
+        identifier: &str,
+        archive: Option<&dyn ArchiveStorage>,
+    ) -> Result<TrimmedHistory, HistoryError> {
+        let history = History {
+            name: model.to_lowercase(),
+            identifier: identifier.to_owned(),
+            of_model: true,
+        };
+        self.go_through_history(&history, archive, false).await
+    }
+
     async fn trim_history_of(
         &self,
         history: &History,

@@ -1,6 +1,8 @@
 //! The application's database, as the relay sees it: the rows, and the locks that divide them among relays.
 
-use std::{collections::HashSet, fmt, fs::File, path::PathBuf};
+#[cfg(feature = "outbox-postgres")]
+use std::sync::Arc;
+use std::{collections::HashSet, fmt, fs::File, path::PathBuf, time::Duration};
 
 use bytes::Bytes;
 use sqlx::{
@@ -10,6 +12,10 @@ use sqlx::{
 };
 
 use super::{Dialect, OutboxError, SHARDS, TABLE, schema};
+use crate::shown_url;
+
+/// How long a connection may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A row that is to be published.
 #[derive(Clone, Debug)]
@@ -31,25 +37,44 @@ pub(super) struct Database {
     pub(super) dialect: Dialect,
     /// For a connection that waits for notices.
     #[cfg(feature = "outbox-postgres")]
-    url: std::sync::Arc<str>,
+    url: Arc<str>,
     /// The SQLite file, beside which the relays' lock lies.
     file: Option<PathBuf>,
 }
 
 impl Database {
     pub(super) async fn connect(url: &str) -> Result<Self, OutboxError> {
+        let dialect = Dialect::of_url(url).ok_or_else(|| OutboxError::unknown(url))?;
+        if !is_built_in(dialect) {
+            return Err(OutboxError::NotBuiltIn(dialect));
+        }
         sqlx::any::install_default_drivers();
-        let scheme = url.split(':').next().unwrap_or_default();
-        let dialect = match scheme {
-            "postgres" | "postgresql" => Dialect::Postgres,
-            "mysql" | "mariadb" => Dialect::MySql,
-            "sqlite" => Dialect::Sqlite,
-            _ => return Err(OutboxError::UnknownDatabase(scheme.chars().take(20).collect())),
-        };
+        let shown = shown_url(url);
         // sqlx has no name of its own for MariaDB's URLs.
         let url = url.replacen("mariadb:", "mysql:", 1);
+        let file = (dialect == Dialect::Sqlite).then(|| {
+            let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
+            PathBuf::from(path.split('?').next().unwrap_or_default())
+        });
+        // Each connection to a database in memory would have one of its own.
+        if file
+            .as_ref()
+            .is_some_and(|file| file.as_os_str().is_empty() || file.as_os_str() == ":memory:")
+        {
+            return Err(OutboxError::unknown(&url));
+        }
+        // One attempt first: a pool would try for its whole time-out, and then say only that it timed out.
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, AnyConnection::connect(&url)).await;
+        match connected {
+            Ok(Ok(connection)) => drop(connection.close().await),
+            // Its text may quote the URL.
+            Ok(Err(sqlx::Error::Configuration(_))) => return Err(OutboxError::unknown(&url)),
+            Ok(Err(error)) => return Err(OutboxError::Connect(shown, error)),
+            Err(_) => return Err(OutboxError::Connect(shown, sqlx::Error::PoolTimedOut)),
+        }
         let options = AnyPoolOptions::new()
             .max_connections(4)
+            .acquire_timeout(CONNECT_TIMEOUT)
             .after_connect(move |connection, _| {
                 Box::pin(async move {
                     if dialect == Dialect::MySql {
@@ -61,14 +86,10 @@ impl Database {
                     Ok(())
                 })
             });
-        let file = (dialect == Dialect::Sqlite).then(|| {
-            let path = url.trim_start_matches("sqlite:").trim_start_matches("//");
-            PathBuf::from(path.split('?').next().unwrap_or_default())
-        });
         let pool = options
             .connect(&url)
             .await
-            .map_err(|error| OutboxError::connect(dialect, error))?;
+            .map_err(|error| OutboxError::Connect(shown, error))?;
         Ok(Self {
             pool,
             dialect,
@@ -384,6 +405,14 @@ async fn lock(connection: &mut AnyConnection, dialect: Dialect, shard: i16, take
         _ => row.try_get::<i64, _>(0)?,
     };
     Ok(done == 1)
+}
+
+fn is_built_in(dialect: Dialect) -> bool {
+    match dialect {
+        Dialect::Postgres => cfg!(feature = "outbox-postgres"),
+        Dialect::MySql => cfg!(feature = "outbox-mysql"),
+        Dialect::Sqlite => cfg!(feature = "outbox-sqlite"),
+    }
 }
 
 fn with_positions<'q>(mut query: Query<'q, Any, AnyArguments>, positions: &[i64]) -> Query<'q, Any, AnyArguments> {

@@ -3,18 +3,29 @@
 use std::{io, path::PathBuf};
 
 use super::Dialect;
-use crate::engine::EngineError;
+use crate::{
+    engine::EngineError,
+    shown_url::{encoding_hint, shown_url},
+};
 
 /// What went wrong with an outbox.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum OutboxError {
-    /// The URL's scheme names no database that is known.
-    #[error("could not open the outbox: '{0}' is no database; use postgres://, mysql:// or sqlite://")]
-    UnknownDatabase(String),
-    /// The database could not be reached.
-    #[error("could not connect to the outbox's database ({0:?}): {1}")]
-    Connect(Dialect, #[source] sqlx::Error),
+    /// The URL's scheme names no database that is known, or it cannot be read. What it holds is the URL without secrets.
+    #[error("could not open the outbox: '{0}' is no URL of a database; use postgres://, mysql:// or sqlite://FILE{1}")]
+    UnknownDatabase(String, &'static str),
+    /// The program was built without the client of this database.
+    #[error("could not open the outbox: this program was built without {0}; build it with the cargo feature `{feature}`", feature = .0.feature())]
+    NotBuiltIn(Dialect),
+    /// The database could not be reached. The text is the URL without secrets.
+    #[error("could not connect to the outbox's database {0}: {1}")]
+    Connect(String, #[source] sqlx::Error),
+    /// The tables are missing.
+    #[error(
+        "the outbox's database has no table to {0}: {1}; `streamer outbox migrate` creates the tables, `--print` shows them"
+    )]
+    NoTables(&'static str, #[source] sqlx::Error),
     /// The database refused a statement.
     #[error("the outbox's database refused to {0}: {1}")]
     Database(&'static str, #[source] sqlx::Error),
@@ -35,11 +46,39 @@ pub enum OutboxError {
 }
 
 impl OutboxError {
-    pub(super) fn connect(dialect: Dialect, error: sqlx::Error) -> Self {
-        Self::Connect(dialect, error)
+    pub(super) fn unknown(url: &str) -> Self {
+        Self::UnknownDatabase(shown_url(url), encoding_hint(url))
     }
 
     pub(super) fn of(attempted: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |error| Self::Database(attempted, error)
+        move |error| match is_missing_table(&error) {
+            true => Self::NoTables(attempted, error),
+            false => Self::Database(attempted, error),
+        }
     }
+
+    /// Whether the database cannot be reached, rather than refusing: the same may succeed later.
+    #[must_use]
+    pub fn is_unreachable(&self) -> bool {
+        match self {
+            Self::Connect(..) | Self::LocksLost => true,
+            Self::Database(_, error) => {
+                matches!(
+                    error,
+                    sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)
+                )
+            }
+            _ => false,
+        }
+    }
+}
+
+/// PostgreSQL's and MySQL's codes; SQLite has none of its own for it.
+fn is_missing_table(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    let code = error.code();
+    ["42P01", "42S02", "1146"].contains(&code.as_deref().unwrap_or_default())
+        || error.message().starts_with("no such table")
 }

@@ -5,6 +5,9 @@ use sqlx::Row as _;
 use super::{Dialect, OutboxError, OutboxRelay, TABLE, database::Database};
 use crate::{Streamer, entry::unix_ms};
 
+/// The columns of [`BlockedRow`].
+const BLOCKED: &str = "SELECT event_id, stream, ordering_key, attempts, last_error FROM streamer_outbox WHERE blocked";
+
 /// The outbox in an application's database. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Outbox {
@@ -100,9 +103,7 @@ impl Outbox {
             .fetch_one(pool)
             .await
             .map_err(&of)?;
-        let sql = format!(
-            "SELECT event_id, stream, ordering_key, attempts, last_error FROM {TABLE} WHERE blocked ORDER BY position LIMIT 100"
-        );
+        let sql = format!("{BLOCKED} ORDER BY position LIMIT 100");
         let rows = sqlx::query(sqlx::AssertSqlSafe(sql))
             .fetch_all(pool)
             .await
@@ -121,6 +122,22 @@ impl Outbox {
             blocked_count: count(&blocked_count, 0).map_err(&of)?,
             published: count(&published, 0).map_err(&of)?,
         })
+    }
+
+    /// A blocked row; `None` when there is no such row, or it is not blocked.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn blocked(&self, event_id: &str) -> Result<Option<BlockedRow>, OutboxError> {
+        let of = OutboxError::of("look for a row");
+        let sql = format!("{BLOCKED} AND event_id = {}", self.database.dialect.placeholder(1));
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .bind(event_id.to_owned())
+            .fetch_optional(&self.database.pool)
+            .await
+            .map_err(&of)?;
+        row.as_ref().map(blocked_row).transpose().map_err(&of)
     }
 
     /// Lets a blocked row be published again, or all of them (`None`). Tells how many.

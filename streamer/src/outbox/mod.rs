@@ -11,7 +11,8 @@
 //! - `schema`: the tables, for each [`Dialect`]. `inbox`: [`Once`], for listeners that write to a database.
 //! - `sqlx`: `emit_in`, for sqlx's connections and transactions.
 //! - `handle`: `Outbox`, what an operator begins with: its status, rows that are blocked, the relay.
-//! - `relay`: `OutboxRelay`. `database`: the rows and locks that it works with. `wake`: when it looks again.
+//! - `relay`: `OutboxRelay`. `database`: the rows and locks that it works with. `wake`: when it looks again. `report`: what
+//!   it tells.
 
 #[cfg(feature = "outbox-relay")]
 mod database;
@@ -22,6 +23,8 @@ mod handle;
 mod inbox;
 #[cfg(feature = "outbox-relay")]
 mod relay;
+#[cfg(feature = "outbox-relay")]
+mod report;
 mod row;
 mod schema;
 #[cfg(feature = "outbox-relay")]
@@ -34,6 +37,7 @@ pub use self::{
     error::OutboxError,
     handle::{BlockedRow, Outbox, OutboxStatus},
     relay::{OutboxRelay, RelaySummary},
+    report::RelayReport,
     sqlx::{EmitInError, OutboxConnection, emit_in, emit_replayable_in, emit_row_in},
 };
 pub use self::{

@@ -13,6 +13,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fmt,
     time::{Duration, Instant},
 };
 
@@ -21,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    OutboxError, OutboxRow, SHARDS,
+    OutboxError, OutboxRow, RelayReport, SHARDS,
     database::{Database, Locks, Waiting},
     wake::Wake,
 };
@@ -42,7 +43,6 @@ const KEYS_AT_ONCE: usize = 256;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 
 /// A relay that is being described; [`OutboxRelay::run`] starts it.
-#[derive(Debug)]
 #[must_use = "nothing is published before `run`"]
 pub struct OutboxRelay {
     streamer: Streamer,
@@ -54,6 +54,22 @@ pub struct OutboxRelay {
     keep: Option<Duration>,
     window: Duration,
     until_empty: bool,
+    on_report: Box<dyn Fn(&RelayReport<'_>) + Send + Sync>,
+}
+
+impl fmt::Debug for OutboxRelay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OutboxRelay")
+            .field("streamer", &self.streamer)
+            .field("database", &self.database)
+            .field("batch", &self.batch)
+            .field("poll", &self.poll)
+            .field("max_attempts", &self.max_attempts)
+            .field("keep", &self.keep)
+            .field("window", &self.window)
+            .field("until_empty", &self.until_empty)
+            .finish_non_exhaustive()
+    }
 }
 
 /// What a relay did.
@@ -77,6 +93,10 @@ impl OutboxRelay {
             keep: None,
             window: Duration::from_secs(24 * 3600),
             until_empty: false,
+            on_report: Box::new(|report| match report {
+                RelayReport::Refused { .. } | RelayReport::Interrupted { .. } => tracing::warn!("{report}"),
+                _ => tracing::debug!("{report}"),
+            }),
         }
     }
 
@@ -125,6 +145,12 @@ impl OutboxRelay {
         self
     }
 
+    /// Tells what happens, in place of the log. Called by the relay's own task: it must not block.
+    pub fn on_report(mut self, tell: impl Fn(&RelayReport<'_>) + Send + Sync + 'static) -> Self {
+        self.on_report = Box::new(tell);
+        self
+    }
+
     /// Publishes until it is stopped. A database or a store that is away is waited for.
     ///
     /// # Errors
@@ -138,6 +164,7 @@ impl OutboxRelay {
             summary: RelaySummary::default(),
             delayed: HashMap::new(),
             failures: 0,
+            shares: None,
         };
         let stop = running.relay.stop.clone();
         let mut first = true;
@@ -155,10 +182,11 @@ impl OutboxRelay {
             let delay = Duration::from_millis(100)
                 .saturating_mul(1 << running.failures.min(10))
                 .min(LONGEST_DELAY);
-            tracing::warn!(
-                "the outbox's relay was interrupted: {error}. It goes on in {} ms",
-                delay.as_millis()
-            );
+            running.tell(&RelayReport::Interrupted {
+                error: &error.to_string(),
+                delay,
+            });
+            running.shares = None;
             tokio::select! {
                 () = tokio::time::sleep(delay) => {}
                 () = stop.cancelled() => {}
@@ -173,14 +201,7 @@ impl OutboxRelay {
 fn passes(error: &OutboxError) -> bool {
     match error {
         OutboxError::Engine(error) => error.kind().is_transient() || error.kind() == EngineErrorKind::Full,
-        OutboxError::Database(_, error) | OutboxError::Connect(_, error) => {
-            matches!(
-                error,
-                sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)
-            )
-        }
-        OutboxError::LocksLost => true,
-        _ => false,
+        other => other.is_unreachable(),
     }
 }
 
@@ -192,9 +213,15 @@ struct Running {
     /// Keys whose first row failed, and when it is tried again.
     delayed: HashMap<String, Instant>,
     failures: u32,
+    /// How many shards it holds and how many relays run, as it was told last.
+    shares: Option<(usize, usize)>,
 }
 
 impl Running {
+    fn tell(&self, report: &RelayReport<'_>) {
+        (self.relay.on_report)(report);
+    }
+
     /// Publishes with one set of locks, until that is lost.
     async fn session(&mut self) -> Result<(), OutboxError> {
         let mut locks = self.relay.database.locks().await?;
@@ -248,6 +275,10 @@ impl Running {
         let gone = now.saturating_sub(i64::try_from(GONE.as_millis()).unwrap_or(i64::MAX));
         let relays = self.relay.database.alive(&self.id, now, gone).await?.max(1);
         locks.hold(usize::from(SHARDS.unsigned_abs()).div_ceil(relays)).await?;
+        let shares = (locks.shards.len(), relays);
+        if self.shares.replace(shares) != Some(shares) {
+            self.tell(&RelayReport::Shards { held: shares.0, relays });
+        }
         if let Some(keep) = self.relay.keep {
             let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
             self.relay.database.forget_published(now.saturating_sub(keep)).await?;
@@ -282,6 +313,12 @@ impl Running {
             .remove(&done, self.relay.keep.map(|_| now_ms()))
             .await?;
         self.summary.published += done.len() as u64;
+        if !done.is_empty() {
+            self.tell(&RelayReport::Published {
+                events: done.len() as u64,
+                total: self.summary.published,
+            });
+        }
         let mut away = None;
         for (row, error) in published.into_iter().filter_map(|key| key.failed) {
             if error.kind().is_transient() || error.kind() == EngineErrorKind::Full {
@@ -290,20 +327,18 @@ impl Running {
             }
             let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX).saturating_add(1);
             let blocked = attempts >= self.relay.max_attempts;
-            tracing::warn!(
-                "event {} of the outbox, key '{}', could not be published (attempt {attempts}): {error}{}",
-                row.event_id,
-                row.ordering_key,
-                if blocked {
-                    "; it is blocked, and its key waits"
-                } else {
-                    ""
-                }
-            );
             self.relay
                 .database
                 .note_failure(row.position, &error.to_string(), blocked)
                 .await?;
+            self.tell(&RelayReport::Refused {
+                event_id: &row.event_id,
+                stream: &String::from_utf8_lossy(&row.stream),
+                ordering_key: &row.ordering_key,
+                attempts,
+                error: &error.to_string(),
+                blocked,
+            });
             if blocked {
                 self.summary.blocked += 1;
             } else {

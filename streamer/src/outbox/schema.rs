@@ -1,5 +1,7 @@
 //! The tables of the outbox, for each kind of database.
 
+use std::fmt;
+
 /// The table of events that are on their way.
 pub const TABLE: &str = "streamer_outbox";
 
@@ -15,6 +17,27 @@ pub enum Dialect {
 }
 
 impl Dialect {
+    /// The database that a URL's scheme names.
+    #[must_use]
+    pub fn of_url(url: &str) -> Option<Self> {
+        match url.split(':').next().unwrap_or_default() {
+            "postgres" | "postgresql" => Some(Self::Postgres),
+            "mysql" | "mariadb" => Some(Self::MySql),
+            "sqlite" => Some(Self::Sqlite),
+            _ => None,
+        }
+    }
+
+    /// The cargo feature of `streamer-events` and `streamer-cli` that brings its client.
+    #[must_use]
+    pub fn feature(self) -> &'static str {
+        match self {
+            Self::Postgres => "outbox-postgres",
+            Self::MySql => "outbox-mysql",
+            Self::Sqlite => "outbox-sqlite",
+        }
+    }
+
     /// The placeholder of the parameter with this number; the first is 1.
     #[must_use]
     pub fn placeholder(self, number: usize) -> String {
@@ -22,6 +45,16 @@ impl Dialect {
             Self::Postgres => format!("${number}"),
             Self::MySql | Self::Sqlite => "?".to_owned(),
         }
+    }
+}
+
+impl fmt::Display for Dialect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Postgres => "PostgreSQL",
+            Self::MySql => "MySQL",
+            Self::Sqlite => "SQLite",
+        })
     }
 }
 

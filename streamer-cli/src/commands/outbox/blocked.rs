@@ -1,0 +1,118 @@
+//! `outbox retry` and `outbox skip`: rows that could not be published release their keys.
+
+use clap::Args;
+use serde_json::json;
+use streamer::outbox::BlockedRow;
+
+use crate::{
+    app::Session,
+    confirm::Confirm,
+    exit::{Exit, Outcome},
+    output,
+};
+
+const RETRY_EXAMPLES: &str = "\
+Examples:
+  streamer outbox retry --all
+  streamer outbox retry 0197fdd4-5f2c-7c0e-9d1b-0242ac120002";
+
+const SKIP_EXAMPLES: &str = "\
+Examples:
+  streamer outbox skip 0197fdd4-5f2c-7c0e-9d1b-0242ac120002 --dry-run
+  streamer outbox skip 0197fdd4-5f2c-7c0e-9d1b-0242ac120002 --yes
+
+`outbox status` lists the rows that are blocked. The next rows of their keys are
+published then, and a listener never sees what was skipped.";
+
+/// Let blocked rows be published again, once the cause is fixed
+#[derive(Args, Debug)]
+#[command(after_help = RETRY_EXAMPLES)]
+pub(super) struct Retry {
+    /// The events
+    #[arg(value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    events: Vec<String>,
+    /// All that are blocked
+    #[arg(long)]
+    all: bool,
+}
+
+impl Retry {
+    pub(super) async fn run(&self, session: &Session) -> Outcome {
+        let outbox = super::open(session).await?;
+        let mut released = 0;
+        if self.all {
+            released = outbox.retry(None).await?;
+        }
+        for event in &self.events {
+            released += outbox.retry(Some(event)).await?;
+        }
+        match session.json {
+            true => output::json(&json!({"report": "released", "rows": released}))?,
+            false if released == 0 => output::line("No row is blocked.")?,
+            false => output::line(format!(
+                "Released {}: a relay tries again.",
+                output::counted(released, "row")
+            ))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Delete blocked rows, so that the rest of their keys is published
+#[derive(Args, Debug)]
+#[command(after_help = SKIP_EXAMPLES)]
+pub(super) struct Skip {
+    /// The events
+    #[arg(value_name = "ID", required = true)]
+    events: Vec<String>,
+    #[command(flatten)]
+    confirm: Confirm,
+}
+
+impl Skip {
+    pub(super) async fn run(&self, session: &Session) -> Outcome {
+        let outbox = super::open(session).await?;
+        let mut rows = Vec::new();
+        for event in &self.events {
+            let row = outbox.blocked(event).await?;
+            rows.push(row.ok_or_else(|| streamer::outbox::OutboxError::NotBlocked(event.clone()))?);
+        }
+        if !self.confirm.is_dry_run() {
+            let parts = rows.iter().map(describe).collect::<Vec<_>>().join(", ");
+            let events = output::counted(rows.len() as u64, "event");
+            let what = format!("This deletes {events} for good, never published ({parts}).");
+            if !self.confirm.ask(session, &what)? {
+                output::line("Nothing was deleted.")?;
+                return Ok(Exit::Failed);
+            }
+        }
+        for row in &rows {
+            if !self.confirm.is_dry_run() {
+                outbox.skip(&row.event_id).await?;
+            }
+            let did = if self.confirm.is_dry_run() {
+                "Would delete"
+            } else {
+                "Deleted"
+            };
+            match session.json {
+                true => output::json(&json!({
+                    "report": "skipped", "event_id": row.event_id, "stream": row.stream,
+                    "ordering_key": row.ordering_key, "dry_run": self.confirm.is_dry_run(),
+                }))?,
+                false => output::line(format!("{did} {}.", describe(row)))?,
+            }
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn describe(row: &BlockedRow) -> String {
+    let BlockedRow {
+        event_id,
+        stream,
+        ordering_key,
+        ..
+    } = row;
+    format!("event {event_id} of '{stream}', key '{ordering_key}'")
+}
