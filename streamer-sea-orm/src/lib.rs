@@ -38,3 +38,8 @@ pub use self::{
     row::{DateFormat, row_fields},
     save::{change, delete, delete_known, insert, save, update, update_known},
 };
+
+/// The examples of the guide compile, and run where they can.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/model-events.md")]
+struct Guides;

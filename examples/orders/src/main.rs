@@ -22,11 +22,8 @@ use streamer::{Listeners, ReceivedMessage, Streamer, outbox::Outbox};
 use streamer_sea_orm::{DateFormat, row_fields};
 use tokio::sync::watch;
 
-<<<<<<< HEAD
 const EVENTS: [&str; 3] = ["order.created", "order.updated", "order.deleted"];
 
-=======
->>>>>>> b6c9d2e (An example shows model events from the row to the listener and back)
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
@@ -66,23 +63,15 @@ async fn run(database: &str, streamer: &Streamer) -> Result<(), Box<dyn Error>> 
     let stop_listening = listening.stop_handle();
     let listening = tokio::spawn(listening.run());
 
-<<<<<<< HEAD
     let before = emitted(streamer).await?;
-=======
->>>>>>> b6c9d2e (An example shows model events from the row to the listener and back)
     let order = shop::work(&db).await?;
     while outbox.status().await?.waiting > 0 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stop_relay.cancel();
-<<<<<<< HEAD
     relay.await??;
     let new = emitted(streamer).await? - before;
     count.wait_for(|printed| *printed >= new).await?;
-=======
-    let published = relay.await??.published;
-    count.wait_for(|printed| *printed >= published).await?;
->>>>>>> b6c9d2e (An example shows model events from the row to the listener and back)
     stop_listening.stop();
     listening.await??;
 
@@ -107,7 +96,6 @@ async fn run(database: &str, streamer: &Streamer) -> Result<(), Box<dyn Error>> 
     Ok(())
 }
 
-<<<<<<< HEAD
 /// How many events are on their streams.
 async fn emitted(streamer: &Streamer) -> Result<u64, Box<dyn Error>> {
     let mut count = 0;
@@ -117,8 +105,6 @@ async fn emitted(streamer: &Streamer) -> Result<u64, Box<dyn Error>> {
     Ok(count)
 }
 
-=======
->>>>>>> b6c9d2e (An example shows model events from the row to the listener and back)
 async fn replay(streamer: &Streamer, id: &str) -> Result<(), Box<dyn Error>> {
     match streamer.replay_model("order", id).run().await? {
         None => println!("there is no order {id}"),
