@@ -14,7 +14,7 @@ pub enum EmitInError {
     #[error(transparent)]
     Encode(#[from] EmitError),
     /// The database refused.
-    #[error("could not write the event to the table `streamer_outbox`: {0}")]
+    #[error("could not write the event to the table `streamer_outbox`: {0}{advice}", advice = advice(.0))]
     Database(#[from] DbErr),
 }
 
@@ -24,6 +24,16 @@ impl From<EmitInError> for DbErr {
             EmitInError::Database(error) => error,
             EmitInError::Encode(error) => Self::Custom(error.to_string()),
         }
+    }
+}
+
+/// What to do when SQLite refuses a transaction that has read before somebody else wrote.
+fn advice(error: &DbErr) -> &'static str {
+    if error.to_string().contains("database is locked") {
+        "; begin the transaction with BEGIN IMMEDIATE (SqliteTransactionMode::Immediate), so that it waits for its turn before it \
+         reads anything, or roll it back and run all of it again"
+    } else {
+        ""
     }
 }
 
@@ -82,11 +92,25 @@ pub(crate) fn value(column: Column) -> Value {
 /// Creates the tables of the outbox and of the inbox where they are missing. For SeaORM's migrator there is `Migration` (the
 /// cargo feature `migration`); for others, the statements of [`outbox::schema`].
 ///
+/// Where a store's SQLite file holds the application's tables too, the engine has made what [`emit_in`] needs, and this leaves
+/// it as it is.
+///
 /// # Errors
 ///
 /// The database's.
 pub async fn install<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
-    for statement in outbox::schema(dialect(db.get_database_backend())?) {
+    let dialect = dialect(db.get_database_backend())?;
+    let is_one_file = dialect == Dialect::Sqlite
+        && db
+            .query_one_raw(Statement::from_string(DbBackend::Sqlite, outbox::IS_ONE_FILE))
+            .await?
+            .is_some();
+    let statements = if is_one_file {
+        outbox::schema_of_one_file()
+    } else {
+        outbox::schema(dialect)
+    };
+    for statement in statements {
         db.execute_unprepared(statement).await?;
     }
     Ok(())

@@ -117,11 +117,11 @@ impl Place {
         let mut statement = sql
             .prepare(
                 "SELECT CAST(name AS TEXT), CASE kind
-                     WHEN 0 THEN (SELECT length FROM streams WHERE stream = keys.id)
-                     WHEN 1 THEN (SELECT count(*) FROM members WHERE key = keys.id)
-                     WHEN 2 THEN (SELECT count(*) FROM hash_fields WHERE key = keys.id)
-                     ELSE (SELECT count(*) FROM elements WHERE key = keys.id) END
-                 FROM keys",
+                     WHEN 0 THEN (SELECT length FROM streamer_streams WHERE stream = streamer_keys.id)
+                     WHEN 1 THEN (SELECT count(*) FROM streamer_members WHERE key = streamer_keys.id)
+                     WHEN 2 THEN (SELECT count(*) FROM streamer_hash_fields WHERE key = streamer_keys.id)
+                     ELSE (SELECT count(*) FROM streamer_elements WHERE key = streamer_keys.id) END
+                 FROM streamer_keys",
             )
             .unwrap();
         let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)));
@@ -139,12 +139,12 @@ impl Place {
         let sql = Connection::open(file).unwrap();
         sql.busy_timeout(Duration::from_secs(20)).unwrap();
         sql.execute(
-            "INSERT OR IGNORE INTO keys (name, kind) VALUES (?, 2)",
+            "INSERT OR IGNORE INTO streamer_keys (name, kind) VALUES (?, 2)",
             [hash.as_bytes()],
         )
         .unwrap();
         let put = sql.execute(
-            "INSERT INTO hash_fields (key, name, value) SELECT id, ?, ? FROM keys WHERE name = ?",
+            "INSERT INTO streamer_hash_fields (key, name, value) SELECT id, ?, ? FROM streamer_keys WHERE name = ?",
             [field.as_bytes(), value.as_bytes(), hash.as_bytes()],
         );
         assert_eq!(put.unwrap(), 1);
@@ -159,7 +159,7 @@ impl Place {
         };
         let sql = Connection::open(file).unwrap();
         sql.busy_timeout(Duration::from_secs(20)).unwrap();
-        let removed = sql.execute("DELETE FROM members WHERE member = ?", [member.as_bytes()]);
+        let removed = sql.execute("DELETE FROM streamer_members WHERE member = ?", [member.as_bytes()]);
         assert_eq!(removed.unwrap(), 1);
     }
 

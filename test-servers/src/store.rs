@@ -209,11 +209,11 @@ impl Store {
         if let Some(sql) = self.sql() {
             let mut statement = sql
                 .prepare(
-                    "SELECT pending.id, consumers.name, deliveries FROM pending
-                     JOIN consumers ON consumers.id = consumer
-                     WHERE pending.group_id = (SELECT groups.id FROM groups JOIN keys ON keys.id = groups.stream
-                                               WHERE keys.name = ? AND groups.name = ?)
-                     ORDER BY pending.id",
+                    "SELECT streamer_pending.id, streamer_consumers.name, deliveries FROM streamer_pending
+                     JOIN streamer_consumers ON streamer_consumers.id = consumer
+                     WHERE streamer_pending.group_id = (SELECT streamer_groups.id FROM streamer_groups JOIN streamer_keys ON streamer_keys.id = streamer_groups.stream
+                                               WHERE streamer_keys.name = ? AND streamer_groups.name = ?)
+                     ORDER BY streamer_pending.id",
                 )
                 .unwrap();
             let rows = statement.query_map(params![stream.as_bytes(), group], |row| {
@@ -244,9 +244,9 @@ impl Store {
         let mut consumers: Vec<(String, u32)> = if let Some(sql) = self.sql() {
             let mut statement = sql
                 .prepare(
-                    "SELECT name, (SELECT count(*) FROM pending WHERE consumer = consumers.id) FROM consumers
-                     WHERE group_id = (SELECT groups.id FROM groups JOIN keys ON keys.id = groups.stream
-                                       WHERE keys.name = ? AND groups.name = ?)",
+                    "SELECT name, (SELECT count(*) FROM streamer_pending WHERE consumer = streamer_consumers.id) FROM streamer_consumers
+                     WHERE group_id = (SELECT streamer_groups.id FROM streamer_groups JOIN streamer_keys ON streamer_keys.id = streamer_groups.stream
+                                       WHERE streamer_keys.name = ? AND streamer_groups.name = ?)",
                 )
                 .unwrap();
             let rows = statement.query_map(params![stream.as_bytes(), group], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -279,14 +279,14 @@ impl Store {
         };
         let group: i64 = sql
             .query_row(
-                "SELECT groups.id FROM groups JOIN keys ON keys.id = stream WHERE keys.name = ? AND groups.name = ?",
+                "SELECT streamer_groups.id FROM streamer_groups JOIN streamer_keys ON streamer_keys.id = stream WHERE streamer_keys.name = ? AND streamer_groups.name = ?",
                 params![stream.as_bytes(), group],
                 |row| row.get(0),
             )
             .unwrap();
         sql.execute_batch(&format!(
-            "BEGIN IMMEDIATE; DELETE FROM pending WHERE group_id = {group};
-             DELETE FROM consumers WHERE group_id = {group}; DELETE FROM groups WHERE id = {group}; COMMIT"
+            "BEGIN IMMEDIATE; DELETE FROM streamer_pending WHERE group_id = {group};
+             DELETE FROM streamer_consumers WHERE group_id = {group}; DELETE FROM streamer_groups WHERE id = {group}; COMMIT"
         ))
         .unwrap();
     }
@@ -298,9 +298,9 @@ impl Store {
             return;
         };
         let made = sql.execute(
-            "INSERT INTO consumers (group_id, name, seen_ms)
-             SELECT groups.id, ?3, unixepoch() * 1000 FROM groups JOIN keys ON keys.id = stream
-             WHERE keys.name = ?1 AND groups.name = ?2",
+            "INSERT INTO streamer_consumers (group_id, name, seen_ms)
+             SELECT streamer_groups.id, ?3, unixepoch() * 1000 FROM streamer_groups JOIN streamer_keys ON streamer_keys.id = stream
+             WHERE streamer_keys.name = ?1 AND streamer_groups.name = ?2",
             params![stream.as_bytes(), group, consumer],
         );
         assert_eq!(made.unwrap(), 1);
@@ -314,15 +314,15 @@ impl Store {
         };
         let consumer: i64 = sql
             .query_row(
-                "SELECT consumers.id FROM consumers JOIN groups ON groups.id = group_id JOIN keys ON keys.id = stream
-                 WHERE keys.name = ? AND groups.name = ? AND consumers.name = ?",
+                "SELECT streamer_consumers.id FROM streamer_consumers JOIN streamer_groups ON streamer_groups.id = group_id JOIN streamer_keys ON streamer_keys.id = stream
+                 WHERE streamer_keys.name = ? AND streamer_groups.name = ? AND streamer_consumers.name = ?",
                 params![stream.as_bytes(), group, consumer],
                 |row| row.get(0),
             )
             .unwrap();
         sql.execute_batch(&format!(
-            "BEGIN IMMEDIATE; DELETE FROM pending WHERE consumer = {consumer};
-             DELETE FROM consumers WHERE id = {consumer}; COMMIT"
+            "BEGIN IMMEDIATE; DELETE FROM streamer_pending WHERE consumer = {consumer};
+             DELETE FROM streamer_consumers WHERE id = {consumer}; COMMIT"
         ))
         .unwrap();
     }
@@ -334,15 +334,18 @@ impl Store {
             return;
         };
         let key: Option<i64> = sql
-            .query_row("SELECT id FROM keys WHERE name = ?", [stream.as_bytes()], |row| {
-                row.get(0)
-            })
+            .query_row(
+                "SELECT id FROM streamer_keys WHERE name = ?",
+                [stream.as_bytes()],
+                |row| row.get(0),
+            )
             .optional()
             .unwrap();
         let key = key.unwrap();
         sql.execute_batch(&format!(
-            "BEGIN IMMEDIATE; DELETE FROM entries WHERE stream = {key};
-             UPDATE streams SET length = 0, max_deleted_id = last_id WHERE stream = {key}; COMMIT"
+            "BEGIN IMMEDIATE; DELETE FROM streamer_entries WHERE stream = {key};
+             UPDATE streamer_streams SET length = 0, max_deleted_id = unhex(printf('%016x%016x', last_ms, last_seq))
+             WHERE stream = {key}; COMMIT"
         ))
         .unwrap();
     }
@@ -353,7 +356,7 @@ impl Store {
             assert_eq!(self.done(&["SET", key, "1"]), "OK");
             return;
         };
-        sql.execute("INSERT INTO keys (name, kind) VALUES (?, 1)", [key.as_bytes()])
+        sql.execute("INSERT INTO streamer_keys (name, kind) VALUES (?, 1)", [key.as_bytes()])
             .unwrap();
     }
 
@@ -363,8 +366,11 @@ impl Store {
             assert_eq!(self.done(&["DEL", key]), "1");
             return;
         };
-        sql.execute("DELETE FROM keys WHERE name = ? AND kind = 1", [key.as_bytes()])
-            .unwrap();
+        sql.execute(
+            "DELETE FROM streamer_keys WHERE name = ? AND kind = 1",
+            [key.as_bytes()],
+        )
+        .unwrap();
     }
 }
 

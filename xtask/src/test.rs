@@ -9,7 +9,7 @@ const DATABASES: [&str; 4] = [
     "-p",
     "streamer-events",
     "--features",
-    "archive-postgres,archive-mysql,archive-object,outbox-postgres,outbox-mysql,outbox-sqlite",
+    "archive-postgres,archive-mysql,archive-object,outbox-postgres,outbox-mysql,outbox-sqlite,outbox-rusqlite",
 ];
 
 /// Formatting and lints, of the benchmark too, and documentation.

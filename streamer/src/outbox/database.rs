@@ -11,7 +11,7 @@ use sqlx::{
     query::Query,
 };
 
-use super::{Dialect, OutboxError, SHARDS, TABLE, schema};
+use super::{Dialect, IS_ONE_FILE, OutboxError, SHARDS, TABLE, schema, schema_of_one_file};
 use crate::shown_url;
 
 /// How long a connection may take.
@@ -152,11 +152,22 @@ impl Database {
 
     /// Creates the tables where they are missing.
     pub(super) async fn migrate(&self) -> Result<(), OutboxError> {
-        for statement in schema(self.dialect) {
-            self.pool
-                .execute(*statement)
+        let attempted = OutboxError::of("create its tables");
+        // Where the streams are in the same file, the engine has made the outbox.
+        let is_one_file = self.dialect == Dialect::Sqlite
+            && self
+                .pool
+                .fetch_optional(IS_ONE_FILE)
                 .await
-                .map_err(OutboxError::of("create its tables"))?;
+                .map_err(&attempted)?
+                .is_some();
+        let statements = if is_one_file {
+            schema_of_one_file()
+        } else {
+            schema(self.dialect)
+        };
+        for statement in statements {
+            self.pool.execute(*statement).await.map_err(&attempted)?;
         }
         Ok(())
     }

@@ -5,11 +5,15 @@
 //! application's rows or not at all. A relay (`OutboxRelay`) publishes committed rows, in order
 //! for each key, at least once; the store recognises what is published twice.
 //!
+//! Where the streams are in the application's own SQLite file (`Streamer::connect("sqlite://shop.db")`), there is nothing to
+//! relay: the engine makes `streamer_outbox` a view, and the same statement writes the event into its stream, in the
+//! application's transaction.
+//!
 //! # Layout
 //!
 //! - `row`: [`OutboxRow`], an event on its way, and how it is written by SQL.
 //! - `schema`: the tables, for each [`Dialect`]. `inbox`: [`Once`], for listeners that write to a database.
-//! - `sqlx`: `emit_in`, for sqlx's connections and transactions.
+//! - `sqlx`: `emit_in`, for sqlx's connections and transactions; `rusqlite`: the same for rusqlite's.
 //! - `handle`: `Outbox`, what an operator begins with: its status, rows that are blocked, the relay.
 //! - `relay`: `OutboxRelay`. `database`: the rows and locks that it works with. `wake`: when it looks again. `report`: what
 //!   it tells.
@@ -26,12 +30,15 @@ mod relay;
 #[cfg(feature = "outbox-relay")]
 mod report;
 mod row;
+#[cfg(feature = "outbox-rusqlite")]
+pub mod rusqlite;
 mod schema;
 #[cfg(feature = "outbox-relay")]
 mod sqlx;
 #[cfg(feature = "outbox-relay")]
 mod wake;
 
+pub(crate) use self::schema::SQLITE_INBOX;
 #[cfg(feature = "outbox-relay")]
 pub use self::{
     error::OutboxError,
@@ -43,5 +50,10 @@ pub use self::{
 pub use self::{
     inbox::Once,
     row::{Column, OutboxRow, SHARDS},
-    schema::{Dialect, TABLE, schema},
+    schema::{Dialect, IS_ONE_FILE, TABLE, schema, schema_of_one_file},
 };
+
+/// What to do when SQLite refuses a write at once.
+#[cfg(any(feature = "outbox-sqlite", feature = "outbox-rusqlite"))]
+pub(crate) const BEGIN_IMMEDIATE: &str = "begin the transaction with BEGIN IMMEDIATE, so that it waits for its turn before it \
+     reads anything, or roll it back and run all of it again";

@@ -22,7 +22,8 @@ const LONGEST_KEY: usize = 200;
 /// A row of `streamer_outbox`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OutboxRow {
-    /// A UUID version 7: the key by which a repeated publication is recognised.
+    /// The key by which a repeated publication is recognised: a UUID of version 7, or what [`OutboxRow::idempotency_key`] made of
+    /// a key of the application.
     pub event_id: String,
     /// Rows with the same key are published in the order of their positions.
     pub ordering_key: String,
@@ -84,6 +85,20 @@ impl OutboxRow {
         self
     }
 
+    /// Names the event: however often an event with this key is written to the stream within 24 hours
+    /// (`OutboxRelay::window`), the stream holds it once. In an outbox with a relay a second row with the key is refused as long as
+    /// the first one waits.
+    ///
+    /// Without a key of its own each row is another event.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl AsRef<[u8]>) -> Self {
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&Sha256::digest(key)[..16]);
+        // Version 8, which `outbox.sql` tells from those of version 7 that were made for one row.
+        self.event_id = uuid::Builder::from_custom_bytes(bytes).into_uuid().to_string();
+        self
+    }
+
     fn encode<E: Event>(
         event: &E,
         domain: &str,
@@ -130,6 +145,10 @@ impl OutboxRow {
             Column::Big(self.created_ms),
         ]
     }
+
+    #[cfg(feature = "outbox-rusqlite")]
+    pub(super) const INSERT_SQLITE: &'static str = "INSERT INTO streamer_outbox (event_id, shard, ordering_key, stream, fields, \
+         identifier, history, created_ms) VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
 
     /// The fields of the entry; `None` when [`OutboxRow::fields`] was damaged.
     #[must_use]
@@ -184,5 +203,16 @@ mod tests {
         let columns = row.columns().len();
         assert_eq!(OutboxRow::insert(Dialect::Sqlite).matches('?').count(), columns);
         assert!(OutboxRow::insert(Dialect::Postgres).ends_with("$8)"));
+        #[cfg(feature = "outbox-rusqlite")]
+        assert_eq!(OutboxRow::insert(Dialect::Sqlite), OutboxRow::INSERT_SQLITE);
+    }
+
+    #[test]
+    fn a_key_of_the_application_names_the_event() {
+        let row = OutboxRow::new(&DynamicEvent::new("a", json!({})), "shop").expect("it can be encoded");
+        assert_eq!(&row.event_id[14..15], "7", "{}", row.event_id);
+        let [one, same, other] = ["a", "a", "b"].map(|key| row.clone().idempotency_key(key).event_id);
+        assert!(one == same && one != other, "{one} {other}");
+        assert_eq!((one.len(), &one[14..15]), (36, "8"), "{one}");
     }
 }

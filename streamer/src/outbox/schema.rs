@@ -74,6 +74,16 @@ pub fn schema(dialect: Dialect) -> &'static [&'static str] {
     }
 }
 
+/// A query that gives a row in a SQLite file whose streams are in the same file: there `streamer_outbox` is a view, and an event
+/// that is written to it is on its stream as soon as the transaction commits. The engine has made it.
+pub const IS_ONE_FILE: &str = "SELECT 1 FROM sqlite_schema WHERE name = 'streamer_outbox' AND type = 'view'";
+
+/// What [`schema`] gives, without what the engine makes in a SQLite file that holds the streams too ([`IS_ONE_FILE`]).
+#[must_use]
+pub fn schema_of_one_file() -> &'static [&'static str] {
+    &SQLITE[SQLITE_OUTBOX..]
+}
+
 const POSTGRES: &[&str] = &[
     "CREATE TABLE IF NOT EXISTS streamer_outbox (
     position BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
@@ -182,11 +192,16 @@ const SQLITE: &[&str] = &[
     published_ms INTEGER NOT NULL
 ) WITHOUT ROWID",
     "CREATE INDEX IF NOT EXISTS streamer_outbox_published_ms ON streamer_outbox_published (published_ms)",
-    "CREATE TABLE IF NOT EXISTS streamer_inbox (
+    SQLITE_INBOX,
+];
+
+pub(crate) const SQLITE_INBOX: &str = "CREATE TABLE IF NOT EXISTS streamer_inbox (
     consumer_group TEXT NOT NULL,
     stream BLOB NOT NULL,
     message_id TEXT NOT NULL,
     handled_ms INTEGER NOT NULL,
     PRIMARY KEY (consumer_group, stream, message_id)
-) WITHOUT ROWID",
-];
+) WITHOUT ROWID";
+
+/// How many of the first statements of SQLite's schema are about `streamer_outbox`.
+const SQLITE_OUTBOX: usize = 2;

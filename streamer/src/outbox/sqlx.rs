@@ -2,6 +2,9 @@
 
 use std::future::Future;
 
+#[cfg(feature = "outbox-sqlite")]
+use sqlx::error::DatabaseError as _;
+
 use super::{Column, Dialect, Once, OutboxRow};
 use crate::{EmitError, Event, Replayable, message::ReceivedMessage};
 
@@ -120,6 +123,23 @@ pub enum EmitInError {
     #[error(transparent)]
     Encode(#[from] EmitError),
     /// The database refused.
-    #[error("could not write the event to the table `streamer_outbox`: {0}")]
+    #[error("could not write the event to the table `streamer_outbox`: {0}{advice}", advice = advice(.0))]
     Database(#[from] sqlx::Error),
+}
+
+/// What to do where the error alone does not say it: SQLite says "database is locked" to a transaction that has read before
+/// somebody else wrote.
+fn advice(error: &sqlx::Error) -> String {
+    #[cfg(feature = "outbox-sqlite")]
+    if let Some(error) = error.as_database_error()
+        && let Some(error) = error.try_downcast_ref::<sqlx::sqlite::SqliteError>()
+        && error
+            .code()
+            .and_then(|code| code.parse::<i32>().ok())
+            .is_some_and(|code| matches!(code & 0xff, 5 | 6))
+    {
+        return format!("; {}", super::BEGIN_IMMEDIATE);
+    }
+    _ = error;
+    String::new()
 }

@@ -41,9 +41,9 @@ async fn damage_in_one_entry_harms_no_other_and_ends_when_it_is_gone() {
     engine.append(an_append(10)).await.unwrap();
     let other = rusqlite::Connection::open(place.file()).unwrap();
     let sound: Vec<u8> = other
-        .query_row("SELECT fields FROM entries", [], |row| row.get(0))
+        .query_row("SELECT fields FROM streamer_entries", [], |row| row.get(0))
         .unwrap();
-    other.execute("UPDATE entries SET fields = x'ff'", []).unwrap();
+    other.execute("UPDATE streamer_entries SET fields = x'ff'", []).unwrap();
     let (start, end) = (streamer::RangeBound::Unbounded, streamer::RangeBound::Unbounded);
     let name = stream();
     let (read, appended, told) = tokio::join!(
@@ -57,7 +57,7 @@ async fn damage_in_one_entry_harms_no_other_and_ends_when_it_is_gone() {
     appended.unwrap();
     assert!(told.into_iter().all(|id| id.is_ok()));
     other
-        .execute("UPDATE entries SET fields = ? WHERE fields = x'ff'", [sound])
+        .execute("UPDATE streamer_entries SET fields = ? WHERE fields = x'ff'", [sound])
         .unwrap();
     assert_eq!(ids(&engine).await.len(), 2);
 }

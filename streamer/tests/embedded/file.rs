@@ -250,29 +250,13 @@ async fn the_last_handle_closes_the_file() {
 }
 
 #[tokio::test]
-async fn a_database_of_another_application_is_refused_and_left_as_it_is() {
-    let place = Place::new();
-    let connection = rusqlite::Connection::open(place.file()).unwrap();
-    connection.execute_batch("CREATE TABLE diary (text)").unwrap();
-    drop(connection);
-    let before = std::fs::read(place.file()).unwrap();
-    let opened = EmbeddedEngine::open(&place.url()).await;
-    refused(
-        opened,
-        EngineErrorKind::InvalidInput,
-        &["events.db", "another application"],
-    );
-    assert_eq!(std::fs::read(place.file()).unwrap(), before);
-}
-
-#[tokio::test]
 async fn a_file_of_a_newer_version_is_refused_and_left_as_it_is() {
     let place = Place::new();
     drop(place.open().await);
     place.closed().await;
     let connection = rusqlite::Connection::open(place.file()).unwrap();
     connection
-        .execute_batch("PRAGMA journal_mode = delete; PRAGMA user_version = 99")
+        .execute_batch("PRAGMA journal_mode = delete; UPDATE streamer_meta SET layout = 99")
         .unwrap();
     drop(connection);
     let before = std::fs::read(place.file()).unwrap();

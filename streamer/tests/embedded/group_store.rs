@@ -126,7 +126,7 @@ fn spoil_payloads(place: &Place, but: &[EntryId]) {
         let bytes = [id.ms.to_be_bytes(), id.seq.to_be_bytes()].concat();
         connection.execute("INSERT INTO sound VALUES (?)", [bytes]).unwrap();
     }
-    let spoil = "UPDATE entries SET fields = x'ff' WHERE id NOT IN (SELECT id FROM sound)";
+    let spoil = "UPDATE streamer_entries SET fields = x'ff' WHERE id NOT IN (SELECT id FROM sound)";
     assert!(connection.execute(spoil, []).unwrap() > 0);
 }
 
@@ -215,7 +215,7 @@ async fn a_quiet_consumer_shows_itself_and_is_not_swept() {
     for consumer in [&quiet, &gone, &"named".to_owned(), &"me".to_owned()] {
         join(&engine, consumer).await;
     }
-    sql(&place, "UPDATE consumers SET seen_ms = seen_ms - 7200000");
+    sql(&place, "UPDATE streamer_consumers SET seen_ms = seen_ms - 7200000");
     let streams = [stream()];
     engine
         .heartbeat(&member(&quiet), &streams, HOUR)
@@ -310,18 +310,18 @@ async fn a_stream_goes_with_what_its_groups_kept_beside_it() {
     let connection = rusqlite::Connection::open(place.file()).unwrap();
     connection
         .execute_batch(
-            "INSERT INTO keys (name, kind) VALUES (CAST('{orders}:handled;not' AS BLOB), 1);
-             INSERT INTO members (key, member) VALUES (last_insert_rowid(), CAST('1-0' AS BLOB));",
+            "INSERT INTO streamer_keys (name, kind) VALUES (CAST('{orders}:handled;not' AS BLOB), 1);
+             INSERT INTO streamer_members (key, member) VALUES (last_insert_rowid(), CAST('1-0' AS BLOB));",
         )
         .unwrap();
     assert!(engine.remove_stream(&stream()).await.unwrap());
     let mut names = connection
-        .prepare("SELECT CAST(name AS TEXT) FROM keys ORDER BY name")
+        .prepare("SELECT CAST(name AS TEXT) FROM streamer_keys ORDER BY name")
         .unwrap();
     let names = names.query_map([], |row| row.get::<_, String>(0)).unwrap();
     let names: Vec<_> = names.map(Result::unwrap).collect();
     assert_eq!(names, ["{orders2}:retry:workers", "{orders}:handled;not"]);
     let count = |sql| connection.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
-    assert_eq!(count("SELECT count(*) FROM hash_fields"), 1);
-    assert_eq!(count("SELECT count(*) FROM members"), 1);
+    assert_eq!(count("SELECT count(*) FROM streamer_hash_fields"), 1);
+    assert_eq!(count("SELECT count(*) FROM streamer_members"), 1);
 }

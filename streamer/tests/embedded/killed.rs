@@ -171,7 +171,7 @@ async fn check(place: &Place, settled: &BTreeSet<EntryId>) {
     let details = rusqlite::Connection::open(place.file()).unwrap();
     let details: i64 = details
         .query_row(
-            "SELECT count(*) FROM hash_fields WHERE key = (SELECT id FROM keys WHERE name = CAST('failed_stream:details' AS BLOB))",
+            "SELECT count(*) FROM streamer_hash_fields WHERE key = (SELECT id FROM streamer_keys WHERE name = CAST('failed_stream:details' AS BLOB))",
             [],
             |row| row.get(0),
         )
@@ -184,8 +184,8 @@ impl Place {
         let connection = rusqlite::Connection::open(self.file()).unwrap();
         let mut states = connection
             .prepare(
-                "SELECT CAST(name AS TEXT) FROM hash_fields \
-                 WHERE key = (SELECT id FROM keys WHERE name = CAST('{orders}:retry:workers' AS BLOB))",
+                "SELECT CAST(name AS TEXT) FROM streamer_hash_fields \
+                 WHERE key = (SELECT id FROM streamer_keys WHERE name = CAST('{orders}:retry:workers' AS BLOB))",
             )
             .unwrap();
         let states = states.query_map([], |row| row.get::<_, String>(0)).unwrap();

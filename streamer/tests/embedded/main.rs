@@ -7,6 +7,8 @@ mod file;
 mod full;
 mod group_store;
 mod killed;
+mod layout;
+mod one_file;
 mod other_process;
 mod place;
 mod replaced;

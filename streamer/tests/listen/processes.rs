@@ -452,8 +452,10 @@ async fn a_process_whose_clock_is_behind_waits_no_longer(store: Store) {
     let stored = || match store.file() {
         Some(file) => {
             let sql = rusqlite::Connection::open(file).unwrap();
-            sql.query_row("SELECT count(*) FROM hash_fields", [], |row| row.get::<_, i64>(0))
-                .unwrap()
+            sql.query_row("SELECT count(*) FROM streamer_hash_fields", [], |row| {
+                row.get::<_, i64>(0)
+            })
+            .unwrap()
                 > 0
         }
         None => store

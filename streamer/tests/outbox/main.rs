@@ -3,5 +3,6 @@
 
 mod databases;
 mod killed;
+mod one_file;
 mod relay;
 mod trouble;

@@ -19,7 +19,7 @@ const GENERATED: usize = 16;
 
 pub(super) fn find_consumer(transaction: &Transaction<'_>, group: Group, name: &str) -> Step<Option<i64>> {
     let found = transaction
-        .sql("SELECT id FROM consumers WHERE group_id = ? AND name = ?")?
+        .sql("SELECT id FROM streamer_consumers WHERE group_id = ? AND name = ?")?
         .query_row(params![group.id, name], |row| row.get(0))
         .optional()?;
     Ok(found)
@@ -31,12 +31,12 @@ pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: 
     let active = active.then_some(now);
     if let Some(consumer) = find_consumer(transaction, group, name)? {
         transaction
-            .sql("UPDATE consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) WHERE id = ?")?
+            .sql("UPDATE streamer_consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) WHERE id = ?")?
             .execute(params![now, active, consumer])?;
         return Ok(consumer);
     }
     transaction
-        .sql("INSERT INTO consumers (group_id, name, seen_ms, active_ms) VALUES (?, ?, ?, ?)")?
+        .sql("INSERT INTO streamer_consumers (group_id, name, seen_ms, active_ms) VALUES (?, ?, ?, ?)")?
         .execute(params![group.id, name, now, active])?;
     Ok(transaction.inserted())
 }
@@ -53,13 +53,13 @@ pub(super) fn remove_if_done(
         return Ok(true);
     };
     let pending: i64 = transaction
-        .sql("SELECT count(*) FROM pending WHERE consumer = ?")?
+        .sql("SELECT count(*) FROM streamer_pending WHERE consumer = ?")?
         .query_row([consumer], |row| row.get(0))?;
     if pending > 0 {
         return Ok(false);
     }
     transaction
-        .sql("DELETE FROM consumers WHERE id = ?")?
+        .sql("DELETE FROM streamer_consumers WHERE id = ?")?
         .execute([consumer])?;
     Ok(true)
 }
@@ -104,7 +104,7 @@ pub(super) fn join(
 pub(super) fn idle(transaction: &mut Transaction<'_>, member: &Member, stream: &StreamName) -> Step<Option<Duration>> {
     let group = group(transaction, stream, &member.group)?;
     let seen_ms: Option<i64> = transaction
-        .sql("SELECT seen_ms FROM consumers WHERE group_id = ? AND name = ?")?
+        .sql("SELECT seen_ms FROM streamer_consumers WHERE group_id = ? AND name = ?")?
         .query_row(params![group.id, member.consumer], |row| row.get(0))
         .optional()?;
     let idle = |seen_ms: i64| Duration::from_millis(transaction.now_ms.saturating_sub(seen_ms as u64));
@@ -131,8 +131,8 @@ pub(super) fn abandoned(
     let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
     let names = transaction
         .sql(
-            "SELECT name FROM consumers c WHERE group_id = ? AND seen_ms <= ? AND name <> ? \
-             AND NOT EXISTS (SELECT 1 FROM pending p WHERE p.consumer = c.id) ORDER BY name",
+            "SELECT name FROM streamer_consumers c WHERE group_id = ? AND seen_ms <= ? AND name <> ? \
+             AND NOT EXISTS (SELECT 1 FROM streamer_pending p WHERE p.consumer = c.id) ORDER BY name",
         )?
         .query_map(
             params![
@@ -156,7 +156,7 @@ pub(super) fn sweep(
 ) -> Step<Vec<String>> {
     let names = abandoned(transaction, member, stream, idle)?;
     let group = group(transaction, stream, &member.group)?;
-    let mut delete = transaction.sql("DELETE FROM consumers WHERE group_id = ? AND name = ?")?;
+    let mut delete = transaction.sql("DELETE FROM streamer_consumers WHERE group_id = ? AND name = ?")?;
     for name in &names {
         delete.execute(params![group.id, name])?;
     }

@@ -67,13 +67,13 @@ pub(super) fn candidates(
                 return Ok(Candidates::default());
             };
             transaction
-                .sql("SELECT id FROM pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?")?
+                .sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?")?
                 .query_map(params![consumer, from, most], id_of)?
                 .collect::<Result<Vec<_>, _>>()?
         }
         Scan::Idle(idle) => transaction
             .sql(
-                "SELECT id FROM (SELECT id, delivered_ms FROM pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?) \
+                "SELECT id FROM (SELECT id, delivered_ms FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?) \
                  WHERE delivered_ms <= ? ORDER BY id LIMIT ?",
             )?
             .query_map(params![group.id, from, SCANNED, idle_since(transaction, idle), most], id_of)?
@@ -84,7 +84,7 @@ pub(super) fn candidates(
     } else if scan == Scan::Own {
         None
     } else {
-        let not_scanned = "SELECT id FROM pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT 1 OFFSET ?";
+        let not_scanned = "SELECT id FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT 1 OFFSET ?";
         let mut statement = transaction.sql(not_scanned)?;
         let mut rows = statement.query_map(params![group.id, from, SCANNED], id_of)?;
         rows.next().transpose()?
@@ -186,7 +186,7 @@ pub(super) fn renew(
     let owner = find_consumer(transaction, group, &member.consumer)?;
     let mut renewal = Renewal::default();
     let mut set = transaction.sql(
-        "UPDATE pending SET delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ? RETURNING deliveries",
+        "UPDATE streamer_pending SET delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ? RETURNING deliveries",
     )?;
     for id in ids {
         let count = match owner {
@@ -235,7 +235,7 @@ fn strangers(
 ) -> Step<Vec<EntryId>> {
     let most = limit(ids.len()).saturating_add(STRANGERS);
     let mut statement =
-        transaction.sql("SELECT id FROM pending WHERE consumer = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?")?;
+        transaction.sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?")?;
     let own = statement.query_map(params![owner, first.to_be_bytes(), last.to_be_bytes(), most], id_of)?;
     let mut strangers = Vec::new();
     for id in own {
@@ -261,7 +261,7 @@ pub(super) fn adopt(
     let owner = find_consumer(transaction, group, &member.consumer)?;
     let mut consumer = None;
     let mut adopt = transaction.sql(
-        "INSERT INTO pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, ?) \
+        "INSERT INTO streamer_pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, ?) \
          ON CONFLICT DO UPDATE SET delivered_ms = excluded.delivered_ms, deliveries = excluded.deliveries \
          WHERE consumer = excluded.consumer",
     )?;
@@ -310,7 +310,7 @@ pub(super) fn set_own(
         return Ok(pending.is_some_and(|pending| pending.consumer == owner));
     }
     let set = transaction
-        .sql("UPDATE pending SET deliveries = ?, delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ?")?
+        .sql("UPDATE streamer_pending SET deliveries = ?, delivered_ms = ? WHERE group_id = ? AND id = ? AND consumer = ?")?
         .execute(params![
             count as i64,
             delivered_ms as i64,
@@ -324,7 +324,7 @@ pub(super) fn set_own(
 /// Whether an entry is on the stream. Its payload is not read.
 fn is_on_stream(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<bool> {
     let stream = group.stream;
-    let mut statement = transaction.sql("SELECT 1 FROM entries WHERE stream = ? AND id = ?")?;
+    let mut statement = transaction.sql("SELECT 1 FROM streamer_entries WHERE stream = ? AND id = ?")?;
     Ok(statement.exists(params![stream.key, id.to_be_bytes()])?)
 }
 
@@ -352,7 +352,7 @@ pub(super) fn obsolete_states(
         return Ok((Vec::new(), None));
     };
     let fields = transaction
-        .sql("SELECT name FROM hash_fields WHERE key = ? AND name > ? ORDER BY name LIMIT ?")?
+        .sql("SELECT name FROM streamer_hash_fields WHERE key = ? AND name > ? ORDER BY name LIMIT ?")?
         .query_map(params![key, &after[..], limit(STATES)], |row| {
             Ok(Bytes::from(row.get::<_, Vec<u8>>(0)?))
         })?

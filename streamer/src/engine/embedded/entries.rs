@@ -114,7 +114,7 @@ pub(super) fn delete(transaction: &mut Transaction<'_>, name: &StreamName, ids: 
     let mut deleted = 0;
     for id in ids {
         let gone = transaction
-            .sql("DELETE FROM entries WHERE stream = ? AND id = ?")?
+            .sql("DELETE FROM streamer_entries WHERE stream = ? AND id = ?")?
             .execute(params![stream.key, id.to_be_bytes()])?;
         if gone > 0 {
             deleted += 1;
@@ -145,13 +145,13 @@ fn cut(transaction: &Transaction<'_>, stream: &mut Stream, trim: Trim) -> Step<u
             }
             transaction
                 .sql(
-                    "DELETE FROM entries WHERE stream = ?1 AND id IN \
-                     (SELECT id FROM entries WHERE stream = ?1 ORDER BY id LIMIT ?2)",
+                    "DELETE FROM streamer_entries WHERE stream = ?1 AND id IN \
+                     (SELECT id FROM streamer_entries WHERE stream = ?1 ORDER BY id LIMIT ?2)",
                 )?
                 .execute(params![stream.key, excess as i64])?
         }
         Keep::From(id) => transaction
-            .sql("DELETE FROM entries WHERE stream = ? AND id < ?")?
+            .sql("DELETE FROM streamer_entries WHERE stream = ? AND id < ?")?
             .execute(params![stream.key, id.to_be_bytes()])?,
     };
     stream.length = stream.length.saturating_sub(gone as u64);
@@ -189,9 +189,9 @@ pub(super) fn range(
         return Ok(Vec::new());
     };
     let sql = if reverse {
-        "SELECT id, fields FROM entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id DESC LIMIT ?"
+        "SELECT id, fields FROM streamer_entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id DESC LIMIT ?"
     } else {
-        "SELECT id, fields FROM entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
+        "SELECT id, fields FROM streamer_entries WHERE stream = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?"
     };
     let mut statement = transaction.sql(sql)?;
     let mut rows = statement.query(params![stream.key, first, last, count.map_or(i64::MAX, limit)])?;
@@ -220,9 +220,9 @@ pub(super) fn entry(transaction: &Transaction<'_>, stream: Stream, id: EntryId) 
 /// The ID of the oldest entry (`reverse`: of the newest).
 pub(super) fn edge(transaction: &Transaction<'_>, stream: Stream, reverse: bool) -> Step<Option<EntryId>> {
     let sql = if reverse {
-        "SELECT id FROM entries WHERE stream = ? ORDER BY id DESC LIMIT 1"
+        "SELECT id FROM streamer_entries WHERE stream = ? ORDER BY id DESC LIMIT 1"
     } else {
-        "SELECT id FROM entries WHERE stream = ? ORDER BY id LIMIT 1"
+        "SELECT id FROM streamer_entries WHERE stream = ? ORDER BY id LIMIT 1"
     };
     let id = transaction
         .sql(sql)?

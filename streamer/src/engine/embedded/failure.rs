@@ -31,6 +31,8 @@ enum Cause {
     Device,
     /// What was read makes no sense. Whether the file or only this connection is damaged shows a second look.
     Damage,
+    /// The tables of the streams are not in the file any more.
+    TablesGone,
     /// Something else that ended the transaction.
     Transaction,
 }
@@ -71,6 +73,11 @@ impl Failure {
             path.display()
         );
         Self::new(EngineErrorKind::Moved, Cause::Transaction, reason)
+    }
+
+    /// Whether somebody has removed the tables of the streams from the file.
+    pub(super) fn are_tables_gone(&self) -> bool {
+        self.cause == Cause::TablesGone
     }
 
     pub(super) fn is_refusal(&self) -> bool {
@@ -178,6 +185,12 @@ impl From<rusqlite::Error> for Failure {
                 rusqlite::Error::InvalidColumnType(..)
                 | rusqlite::Error::FromSqlConversionFailure(..)
                 | rusqlite::Error::IntegralValueOutOfRange(..) => (UNCERTAIN, Cause::Damage, "it could not be read"),
+                _ if lacks_a_table(&error) => (
+                    Kind::Moved,
+                    Cause::TablesGone,
+                    "somebody removed the tables of the streams from this file, with all that was in them; try again, which \
+                     makes them, or uses the layout that a newer version of Streamer has made",
+                ),
                 _ => (Kind::Other, Cause::Transaction, "this is not expected"),
             },
         };
@@ -188,4 +201,12 @@ impl From<rusqlite::Error> for Failure {
             cause,
         }
     }
+}
+
+fn lacks_a_table(error: &rusqlite::Error) -> bool {
+    let (rusqlite::Error::SqliteFailure(_, Some(text)) | rusqlite::Error::SqlInputError { msg: text, .. }) = error
+    else {
+        return false;
+    };
+    text.starts_with("no such table: streamer_") || text.starts_with("no such column: last_ms")
 }

@@ -20,12 +20,12 @@ pub(super) fn keys_of_gone_groups(transaction: &mut Transaction<'_>, name: &Stre
         end.pop();
         end.push(b';');
         let found = transaction
-            .sql("SELECT id, name FROM keys WHERE name >= ? AND name < ?")?
+            .sql("SELECT id, name FROM streamer_keys WHERE name >= ? AND name < ?")?
             .query_map(params![prefix.as_bytes(), end], |row| {
                 Ok((row.get::<_, i64>(0)?, row.get::<_, Vec<u8>>(1)?))
             })?
             .collect::<Result<Vec<_>, _>>()?;
-        let mut is_there = transaction.sql("SELECT 1 FROM groups WHERE stream = ? AND name = ?")?;
+        let mut is_there = transaction.sql("SELECT 1 FROM streamer_groups WHERE stream = ? AND name = ?")?;
         for (key, name) in found {
             let group = std::str::from_utf8(&name[prefix.len()..]);
             if let Ok(group) = group
@@ -42,9 +42,9 @@ pub(super) fn keys_of_gone_groups(transaction: &mut Transaction<'_>, name: &Stre
 pub(super) fn remove_keys_of_gone_groups(transaction: &mut Transaction<'_>, name: &StreamName) -> Step<()> {
     for key in keys_of_gone_groups(transaction, name)? {
         for sql in [
-            "DELETE FROM hash_fields WHERE key = ?",
-            "DELETE FROM members WHERE key = ?",
-            "DELETE FROM keys WHERE id = ?",
+            "DELETE FROM streamer_hash_fields WHERE key = ?",
+            "DELETE FROM streamer_members WHERE key = ?",
+            "DELETE FROM streamer_keys WHERE id = ?",
         ] {
             transaction.sql(sql)?.execute([key])?;
         }

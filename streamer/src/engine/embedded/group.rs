@@ -39,7 +39,7 @@ pub(super) fn find(transaction: &mut Transaction<'_>, stream: &StreamName, group
         return Ok(None);
     };
     let found = transaction
-        .sql("SELECT id, last_delivered_id, entries_read FROM groups WHERE stream = ? AND name = ?")?
+        .sql("SELECT id, last_delivered_id, entries_read FROM streamer_groups WHERE stream = ? AND name = ?")?
         .query_row(params![stream.key, group], |row| {
             Ok(Group {
                 id: row.get(0)?,
@@ -82,7 +82,7 @@ fn insert(transaction: &mut Transaction<'_>, name: &StreamName, group: &str, sta
     };
     let last_delivered_id = position(stream, start);
     transaction
-        .sql("INSERT INTO groups (stream, name, last_delivered_id) VALUES (?, ?, ?)")?
+        .sql("INSERT INTO streamer_groups (stream, name, last_delivered_id) VALUES (?, ?, ?)")?
         .execute(params![stream.key, group, last_delivered_id.to_be_bytes()])?;
     Ok(Group {
         id: transaction.inserted(),
@@ -126,7 +126,7 @@ fn position(stream: Stream, start: GroupStart) -> EntryId {
 
 fn advance(transaction: &Transaction<'_>, group: Group, to: EntryId, entries_read: Option<u64>) -> Step<()> {
     transaction
-        .sql("UPDATE groups SET last_delivered_id = ?, entries_read = ? WHERE id = ?")?
+        .sql("UPDATE streamer_groups SET last_delivered_id = ?, entries_read = ? WHERE id = ?")?
         .execute(params![
             to.to_be_bytes(),
             entries_read.map(|read| read as i64),
@@ -140,9 +140,9 @@ pub(super) fn destroy(transaction: &mut Transaction<'_>, stream: &StreamName, gr
         return Ok(false);
     };
     for sql in [
-        "DELETE FROM pending WHERE group_id = ?",
-        "DELETE FROM consumers WHERE group_id = ?",
-        "DELETE FROM groups WHERE id = ?",
+        "DELETE FROM streamer_pending WHERE group_id = ?",
+        "DELETE FROM streamer_consumers WHERE group_id = ?",
+        "DELETE FROM streamer_groups WHERE id = ?",
     ] {
         transaction.sql(sql)?.execute([group.id])?;
     }
@@ -188,7 +188,7 @@ pub(super) fn deliver(
         let consumer = touch_consumer(transaction, group, consumer, true)?;
         // A group that was moved back meets entries that are still pending: they change hands.
         let mut insert = transaction.sql(
-            "INSERT OR REPLACE INTO pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, 1)",
+            "INSERT OR REPLACE INTO streamer_pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, 1)",
         )?;
         for entry in &found {
             insert.execute(params![

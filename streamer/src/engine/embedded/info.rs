@@ -24,7 +24,7 @@ pub(super) fn stream(transaction: &mut Transaction<'_>, name: &StreamName) -> St
         return Ok(None);
     };
     let groups: i64 = transaction
-        .sql("SELECT count(*) FROM groups WHERE stream = ?")?
+        .sql("SELECT count(*) FROM streamer_groups WHERE stream = ?")?
         .query_row([stream.key], |row| row.get(0))?;
     Ok(Some(StreamInfo {
         length: stream.length,
@@ -79,9 +79,9 @@ fn groups_of(transaction: &Transaction<'_>, stream: Stream) -> Step<Vec<GroupInf
     };
     let mut statement = transaction.sql(
         "SELECT name, last_delivered_id, entries_read, \
-         (SELECT count(*) FROM consumers c WHERE c.group_id = g.id), \
-         (SELECT count(*) FROM pending p WHERE p.group_id = g.id) \
-         FROM groups g WHERE stream = ? ORDER BY name",
+         (SELECT count(*) FROM streamer_consumers c WHERE c.group_id = g.id), \
+         (SELECT count(*) FROM streamer_pending p WHERE p.group_id = g.id) \
+         FROM streamer_groups g WHERE stream = ? ORDER BY name",
     )?;
     let groups = statement.query_map([stream.key], |row| {
         let last_delivered_id = EntryId::from_be_bytes(row.get(1)?);
@@ -103,8 +103,8 @@ pub(super) fn consumers(transaction: &mut Transaction<'_>, name: &StreamName, gr
     let now = transaction.now_ms;
     let since = |ms: i64| Duration::from_millis(now.saturating_sub(ms as u64));
     let mut statement = transaction.sql(
-        "SELECT name, (SELECT count(*) FROM pending p WHERE p.consumer = c.id), seen_ms, active_ms \
-         FROM consumers c WHERE group_id = ? ORDER BY name",
+        "SELECT name, (SELECT count(*) FROM streamer_pending p WHERE p.consumer = c.id), seen_ms, active_ms \
+         FROM streamer_consumers c WHERE group_id = ? ORDER BY name",
     )?;
     let consumers = statement.query_map(params![group.id], |row| {
         Ok(ConsumerInfo {

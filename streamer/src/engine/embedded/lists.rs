@@ -39,7 +39,7 @@ fn push(transaction: &Transaction<'_>, list: &StreamName, element: &[u8]) -> Ste
         None => transaction.create_key(list.as_bytes(), Kind::List)?,
     };
     transaction
-        .sql("INSERT INTO elements (key, element) VALUES (?, ?)")?
+        .sql("INSERT INTO streamer_elements (key, element) VALUES (?, ?)")?
         .execute(params![key, element])?;
     Ok(())
 }
@@ -48,7 +48,8 @@ pub(super) fn range(transaction: &Transaction<'_>, list: &StreamName, start: u64
     let Some(key) = transaction.key(list.as_bytes(), Kind::List)? else {
         return Ok(Vec::new());
     };
-    let mut statement = transaction.sql("SELECT element FROM elements WHERE key = ? ORDER BY id LIMIT ? OFFSET ?")?;
+    let mut statement =
+        transaction.sql("SELECT element FROM streamer_elements WHERE key = ? ORDER BY id LIMIT ? OFFSET ?")?;
     let start = i64::try_from(start).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![key, limit(count), start])?;
     let mut elements = Vec::new();
@@ -63,7 +64,7 @@ pub(super) fn remove(transaction: &Transaction<'_>, list: &StreamName, elements:
         transaction,
         (list.as_bytes(), Kind::List),
         elements,
-        "DELETE FROM elements WHERE key = ? AND element = ?",
-        "SELECT 1 FROM elements WHERE key = ?",
+        "DELETE FROM streamer_elements WHERE key = ? AND element = ?",
+        "SELECT 1 FROM streamer_elements WHERE key = ?",
     )
 }

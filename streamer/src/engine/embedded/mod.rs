@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - `address`: what the URL says. `store`: opens the file. `schema.sql`: what lies in it.
+//! - `address`: what the URL says. `store`: opens the file. `layout`: what lies in it (`schema.sql`, `outbox.sql`), and how an
+//!   older file comes to that (`layout1_to_2.sql`).
 //! - `worker`: handles on the threads that own the connections. `store_thread`: such a thread; operations that wait at
 //!   once share a commit. `answers`: how their callers are answered. `session`: a connection, and whether the file that it
 //!   is open on is still the one at the path. `checkpoint`: one more thread, that copies the log into the database.
@@ -31,6 +32,7 @@ mod group_admin;
 mod group_store;
 mod info;
 mod lag;
+mod layout;
 mod lists;
 mod once;
 mod operations;

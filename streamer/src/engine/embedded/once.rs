@@ -11,17 +11,6 @@ use crate::{
     entry::EntryId,
 };
 
-/// The table, which files of earlier versions lack.
-///
-/// Keys that were made one after the other (UUIDs of version 7) lie side by side in it.
-pub(super) const TABLE: &str = "CREATE TABLE IF NOT EXISTS appended_once (
-    stream INTEGER NOT NULL,
-    key BLOB NOT NULL,
-    id BLOB NOT NULL,
-    expires_ms INTEGER NOT NULL,
-    PRIMARY KEY (stream, key)
-) STRICT, WITHOUT ROWID";
-
 /// How many rows whose window is over are removed with each one that is written.
 const FORGOTTEN_AT_ONCE: i64 = 2;
 
@@ -38,7 +27,7 @@ pub(super) fn check(idempotency: &Idempotency) -> Step<()> {
 /// The entry that was appended with this key within its window.
 pub(super) fn known(transaction: &Transaction<'_>, stream: Stream, idempotency: &Idempotency) -> Step<Option<EntryId>> {
     let known = transaction
-        .sql("SELECT id FROM appended_once WHERE stream = ? AND key = ? AND expires_ms > ?")?
+        .sql("SELECT id FROM streamer_appended_once WHERE stream = ? AND key = ? AND expires_ms > ?")?
         .query_row(
             params![stream.key, &idempotency.key[..], transaction.now_ms as i64],
             |row| row.get(0),
@@ -58,12 +47,12 @@ pub(super) fn remember(
     let now = transaction.now_ms as i64;
     let expires = now.saturating_add(idempotency.window_ms() as i64);
     transaction
-        .sql("INSERT OR REPLACE INTO appended_once (stream, key, id, expires_ms) VALUES (?, ?, ?, ?)")?
+        .sql("INSERT OR REPLACE INTO streamer_appended_once (stream, key, id, expires_ms) VALUES (?, ?, ?, ?)")?
         .execute(params![stream.key, &idempotency.key[..], id.to_be_bytes(), expires])?;
     transaction
         .sql(
-            "DELETE FROM appended_once WHERE stream = ?1 AND expires_ms <= ?2 AND key IN \
-             (SELECT key FROM appended_once WHERE stream = ?1 ORDER BY key LIMIT ?3)",
+            "DELETE FROM streamer_appended_once WHERE stream = ?1 AND expires_ms <= ?2 AND key IN \
+             (SELECT key FROM streamer_appended_once WHERE stream = ?1 ORDER BY key LIMIT ?3)",
         )?
         .execute(params![stream.key, now, FORGOTTEN_AT_ONCE])?;
     Ok(())

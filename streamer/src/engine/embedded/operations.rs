@@ -6,7 +6,7 @@ use super::{
     EmbeddedEngine,
     entries::{self, Encoded},
     failure::Step,
-    info, lists,
+    info, layout, lists,
     transaction::Transaction,
 };
 use crate::{
@@ -21,7 +21,11 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn warnings(&self) -> EngineResult<Vec<String>> {
-        Ok(Vec::new())
+        let warning = self.look(
+            || "look at the outbox of the store".to_owned(),
+            |transaction| layout::warning(transaction.connection()),
+        );
+        Ok(warning.await?.into_iter().collect())
     }
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {

@@ -45,7 +45,10 @@ impl Pending {
 }
 
 pub(super) fn find(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<Option<Pending>> {
-    let sql = format!("SELECT {} FROM pending WHERE group_id = ? AND id = ?", Pending::COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM streamer_pending WHERE group_id = ? AND id = ?",
+        Pending::COLUMNS
+    );
     let mut statement = transaction.sql(&sql)?;
     Ok(statement
         .query_row(params![group.id, id.to_be_bytes()], Pending::of)
@@ -53,7 +56,7 @@ pub(super) fn find(transaction: &Transaction<'_>, group: Group, id: EntryId) -> 
 }
 
 pub(super) fn forget(transaction: &Transaction<'_>, group: Group, id: EntryId) -> Step<bool> {
-    let mut statement = transaction.sql("DELETE FROM pending WHERE group_id = ? AND id = ?")?;
+    let mut statement = transaction.sql("DELETE FROM streamer_pending WHERE group_id = ? AND id = ?")?;
     Ok(statement.execute(params![group.id, id.to_be_bytes()])? > 0)
 }
 
@@ -66,7 +69,9 @@ pub(super) fn hand_over(
     delivered_ms: u64,
 ) -> Step<()> {
     transaction
-        .sql("UPDATE pending SET consumer = ?, delivered_ms = ?, deliveries = ? WHERE group_id = ? AND id = ?")?
+        .sql(
+            "UPDATE streamer_pending SET consumer = ?, delivered_ms = ?, deliveries = ? WHERE group_id = ? AND id = ?",
+        )?
         .execute(params![
             consumer,
             delivered_ms as i64,
@@ -96,14 +101,14 @@ pub(super) fn acknowledge(
 
 pub(super) fn summary(transaction: &mut Transaction<'_>, stream: &StreamName, name: &str) -> Step<PendingSummary> {
     let group = group(transaction, stream, name)?;
-    let mut statement = transaction.sql("SELECT min(id), max(id) FROM pending WHERE group_id = ?")?;
+    let mut statement = transaction.sql("SELECT min(id), max(id) FROM streamer_pending WHERE group_id = ?")?;
     let (first, last) = statement.query_row([group.id], |row| {
         let id = |column| Ok::<_, rusqlite::Error>(row.get::<_, Option<_>>(column)?.map(EntryId::from_be_bytes));
         Ok((id(0)?, id(1)?))
     })?;
     let consumers = transaction
         .sql(
-            "SELECT c.name, count(*) FROM consumers c JOIN pending p ON p.consumer = c.id WHERE c.group_id = ? \
+            "SELECT c.name, count(*) FROM streamer_consumers c JOIN streamer_pending p ON p.consumer = c.id WHERE c.group_id = ? \
              GROUP BY c.id ORDER BY c.name",
         )?
         .query_map([group.id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?
@@ -136,8 +141,8 @@ pub(super) fn list(
     };
     let min_idle = i64::try_from(filter.min_idle.as_millis()).unwrap_or(i64::MAX);
     let sql = format!(
-        "SELECT p.id, p.consumer, p.delivered_ms, p.deliveries, c.name FROM pending p \
-         JOIN consumers c ON c.id = p.consumer \
+        "SELECT p.id, p.consumer, p.delivered_ms, p.deliveries, c.name FROM streamer_pending p \
+         JOIN streamer_consumers c ON c.id = p.consumer \
          WHERE {whose} AND p.id >= ?2 AND p.id <= ?3 AND max(?4 - p.delivered_ms, 0) >= ?5 ORDER BY p.id LIMIT ?6"
     );
     let mut statement = transaction.sql(&sql)?;
@@ -170,7 +175,7 @@ pub(super) fn read_own(
         return Ok(Redelivery::default());
     };
     let sql = format!(
-        "SELECT {} FROM pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?",
+        "SELECT {} FROM streamer_pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?",
         Pending::COLUMNS
     );
     let own = transaction
@@ -262,7 +267,7 @@ pub(super) fn auto_claim(
     };
     let looks = count.saturating_mul(LOOKS_PER_CLAIM);
     let sql = format!(
-        "SELECT {} FROM pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?",
+        "SELECT {} FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?",
         Pending::COLUMNS
     );
     // One more than is looked at: it is where the next call goes on.

@@ -32,7 +32,9 @@ pub(super) fn remove(
         removed += transaction.sql(sql)?.execute(params![key, &item[..]])? as u64;
     }
     if !transaction.sql(any_left)?.exists([key])? {
-        transaction.sql("DELETE FROM keys WHERE id = ?")?.execute([key])?;
+        transaction
+            .sql("DELETE FROM streamer_keys WHERE id = ?")?
+            .execute([key])?;
     }
     Ok(removed)
 }
@@ -42,7 +44,7 @@ pub(super) fn set_add(transaction: &Transaction<'_>, name: &str, members: &[Byte
     let mut added = 0;
     for member in members {
         added += transaction
-            .sql("INSERT OR IGNORE INTO members (key, member) VALUES (?, ?)")?
+            .sql("INSERT OR IGNORE INTO streamer_members (key, member) VALUES (?, ?)")?
             .execute(params![key, &member[..]])? as u64;
     }
     Ok(added)
@@ -53,8 +55,8 @@ pub(super) fn set_remove(transaction: &Transaction<'_>, name: &str, members: &[B
         transaction,
         (name.as_bytes(), Kind::Set),
         members,
-        "DELETE FROM members WHERE key = ? AND member = ?",
-        "SELECT 1 FROM members WHERE key = ?",
+        "DELETE FROM streamer_members WHERE key = ? AND member = ?",
+        "SELECT 1 FROM streamer_members WHERE key = ?",
     )
 }
 
@@ -63,7 +65,7 @@ pub(super) fn set_len(transaction: &Transaction<'_>, name: &str) -> Step<u64> {
         return Ok(0);
     };
     let members: i64 = transaction
-        .sql("SELECT count(*) FROM members WHERE key = ?")?
+        .sql("SELECT count(*) FROM streamer_members WHERE key = ?")?
         .query_row([key], |row| row.get(0))?;
     Ok(members as u64)
 }
@@ -78,7 +80,7 @@ pub(super) fn set_scan(
         return Ok((0, Vec::new()));
     };
     let mut statement =
-        transaction.sql("SELECT id, member FROM members WHERE key = ? AND id > ? ORDER BY id LIMIT ?")?;
+        transaction.sql("SELECT id, member FROM streamer_members WHERE key = ? AND id > ? ORDER BY id LIMIT ?")?;
     let after = i64::try_from(cursor).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![key, after, limit(count)])?;
     let (mut next, mut members) = (0, Vec::new());
@@ -95,7 +97,7 @@ pub(super) fn hash_put(transaction: &Transaction<'_>, name: &str, fields: &[(Byt
     let key = key_or_create(transaction, name, Kind::Hash)?;
     for (field, value) in fields {
         transaction
-            .sql("INSERT OR REPLACE INTO hash_fields (key, name, value) VALUES (?, ?, ?)")?
+            .sql("INSERT OR REPLACE INTO streamer_hash_fields (key, name, value) VALUES (?, ?, ?)")?
             .execute(params![key, &field[..], &value[..]])?;
     }
     Ok(())
@@ -105,7 +107,7 @@ pub(super) fn hash_get(transaction: &Transaction<'_>, name: &str, fields: &[Byte
     let Some(key) = transaction.key(name.as_bytes(), Kind::Hash)? else {
         return Ok(vec![None; fields.len()]);
     };
-    let mut statement = transaction.sql("SELECT value FROM hash_fields WHERE key = ? AND name = ?")?;
+    let mut statement = transaction.sql("SELECT value FROM streamer_hash_fields WHERE key = ? AND name = ?")?;
     let mut value = |field: &Bytes| {
         let value = statement.query_row(params![key, &field[..]], |row| row.get::<_, Vec<u8>>(0));
         Ok(value.optional()?.map(Bytes::from))
@@ -130,11 +132,11 @@ pub(super) fn hash_page(
     let count = count.max(1);
     let fields = match after {
         None => transaction
-            .sql("SELECT name, value FROM hash_fields WHERE key = ? ORDER BY name LIMIT ?")?
+            .sql("SELECT name, value FROM streamer_hash_fields WHERE key = ? ORDER BY name LIMIT ?")?
             .query_map(params![key, limit(count)], |row| Ok((bytes(row, 0)?, bytes(row, 1)?)))?
             .collect::<Result<Vec<_>, _>>()?,
         Some(after) => transaction
-            .sql("SELECT name, value FROM hash_fields WHERE key = ? AND name > ? ORDER BY name LIMIT ?")?
+            .sql("SELECT name, value FROM streamer_hash_fields WHERE key = ? AND name > ? ORDER BY name LIMIT ?")?
             .query_map(params![key, &after[..], limit(count)], |row| {
                 Ok((bytes(row, 0)?, bytes(row, 1)?))
             })?
@@ -150,7 +152,7 @@ pub(super) fn hash_remove(transaction: &Transaction<'_>, name: &str, fields: &[B
         transaction,
         (name.as_bytes(), Kind::Hash),
         fields,
-        "DELETE FROM hash_fields WHERE key = ? AND name = ?",
-        "SELECT 1 FROM hash_fields WHERE key = ?",
+        "DELETE FROM streamer_hash_fields WHERE key = ? AND name = ?",
+        "SELECT 1 FROM streamer_hash_fields WHERE key = ?",
     )
 }

@@ -62,7 +62,7 @@ impl RetryClaims for EmbeddedEngine {
                 let Some(key) = transaction.key(keys::FAILED.as_bytes(), Kind::Set)? else {
                     return Ok(false);
                 };
-                let mut there = transaction.sql("SELECT 1 FROM members WHERE key = ? AND member = ?")?;
+                let mut there = transaction.sql("SELECT 1 FROM streamer_members WHERE key = ? AND member = ?")?;
                 Ok(there.exists(params![key, &member[..]])?)
             },
         )
@@ -83,7 +83,7 @@ fn remove_ended(transaction: &Transaction<'_>) -> Step<()> {
     // The time comes first and has a fixed length, so bytes sort as times do.
     let now = format!("{:020}", transaction.now_ms).into_bytes();
     transaction
-        .sql("DELETE FROM hash_fields WHERE key = ? AND value < ?")?
+        .sql("DELETE FROM streamer_hash_fields WHERE key = ? AND value < ?")?
         .execute(params![key, now])?;
     Ok(())
 }

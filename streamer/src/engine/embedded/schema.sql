@@ -1,27 +1,44 @@
+-- The tables of the streams, beside those of the application. Layout 2; `layout.rs` brings older files to it.
+CREATE TABLE streamer_meta (
+    layout INTEGER NOT NULL
+) STRICT;
+INSERT INTO streamer_meta (layout) VALUES (2);
+
 -- Every key that is there. One name is one kind of thing, as in Redis: 0 is a stream, 1 a set, 2 a hash, 3 a list.
-CREATE TABLE keys (
+CREATE TABLE streamer_keys (
     id INTEGER PRIMARY KEY,
     name BLOB NOT NULL UNIQUE,
     kind INTEGER NOT NULL
 ) STRICT;
 
--- IDs are 16 big-endian bytes, which sort as the IDs do.
-CREATE TABLE streams (
+-- The last ID as two numbers, so that SQL can work out the next one. Both are unsigned: a negative one is 2^64 more.
+CREATE TABLE streamer_streams (
     stream INTEGER PRIMARY KEY,
-    last_id BLOB NOT NULL,
+    last_ms INTEGER NOT NULL,
+    last_seq INTEGER NOT NULL,
     max_deleted_id BLOB NOT NULL,
     entries_added INTEGER NOT NULL,
     length INTEGER NOT NULL
 ) STRICT;
 
-CREATE TABLE entries (
+-- IDs are 16 big-endian bytes, which sort as the IDs do.
+CREATE TABLE streamer_entries (
     stream INTEGER NOT NULL,
     id BLOB NOT NULL,
     fields BLOB NOT NULL,
     PRIMARY KEY (stream, id)
 ) STRICT, WITHOUT ROWID;
 
-CREATE TABLE groups (
+-- What was appended with an idempotency key. Keys that were made one after the other (UUIDs of version 7) lie side by side.
+CREATE TABLE streamer_appended_once (
+    stream INTEGER NOT NULL,
+    key BLOB NOT NULL,
+    id BLOB NOT NULL,
+    expires_ms INTEGER NOT NULL,
+    PRIMARY KEY (stream, key)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE streamer_groups (
     id INTEGER PRIMARY KEY,
     stream INTEGER NOT NULL,
     name TEXT NOT NULL,
@@ -31,7 +48,7 @@ CREATE TABLE groups (
 ) STRICT;
 
 -- Times are milliseconds since the Unix epoch.
-CREATE TABLE consumers (
+CREATE TABLE streamer_consumers (
     id INTEGER PRIMARY KEY,
     group_id INTEGER NOT NULL,
     name TEXT NOT NULL,
@@ -40,7 +57,7 @@ CREATE TABLE consumers (
     UNIQUE (group_id, name)
 ) STRICT;
 
-CREATE TABLE pending (
+CREATE TABLE streamer_pending (
     group_id INTEGER NOT NULL,
     id BLOB NOT NULL,
     consumer INTEGER NOT NULL,
@@ -48,18 +65,18 @@ CREATE TABLE pending (
     deliveries INTEGER NOT NULL,
     PRIMARY KEY (group_id, id)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX pending_of_consumer ON pending (consumer, id);
+CREATE INDEX streamer_pending_of_consumer ON streamer_pending (consumer, id);
 
 -- A scan goes by `id`, so that it meets every member that stays, whatever comes and goes meanwhile.
-CREATE TABLE members (
+CREATE TABLE streamer_members (
     id INTEGER PRIMARY KEY,
     key INTEGER NOT NULL,
     member BLOB NOT NULL,
     UNIQUE (key, member)
 ) STRICT;
-CREATE INDEX members_of_key ON members (key);
+CREATE INDEX streamer_members_of_key ON streamer_members (key);
 
-CREATE TABLE hash_fields (
+CREATE TABLE streamer_hash_fields (
     key INTEGER NOT NULL,
     name BLOB NOT NULL,
     value BLOB NOT NULL,
@@ -67,9 +84,9 @@ CREATE TABLE hash_fields (
 ) STRICT, WITHOUT ROWID;
 
 -- The newest element has the greatest `id`.
-CREATE TABLE elements (
+CREATE TABLE streamer_elements (
     id INTEGER PRIMARY KEY,
     key INTEGER NOT NULL,
     element BLOB NOT NULL
 ) STRICT;
-CREATE INDEX elements_of_key ON elements (key, id);
+CREATE INDEX streamer_elements_of_key ON streamer_elements (key, id);

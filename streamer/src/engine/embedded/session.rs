@@ -167,6 +167,11 @@ impl Session {
         Err(Failure::replaced(path))
     }
 
+    /// What was known of the file is not true any more, though it is the same file.
+    pub(super) fn forget_file(&self, replacements: &Replacements) {
+        replacements.noticed(self.replacements);
+    }
+
     /// Closes the connection, and the one of the thread that copies the log.
     pub(super) fn close(self, replacements: &Replacements) {
         drop(self.checkpoints);

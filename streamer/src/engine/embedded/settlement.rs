@@ -94,7 +94,7 @@ fn end(
     };
     let mut obsolete_states = Vec::new();
     let mut unowned = 0;
-    let mut acknowledge = transaction.sql("DELETE FROM pending WHERE group_id = ? AND id = ?")?;
+    let mut acknowledge = transaction.sql("DELETE FROM streamer_pending WHERE group_id = ? AND id = ?")?;
     for EntrySettlement { id, end, .. } in settlements {
         match end {
             EntryEnd::Acknowledge { had_retry_state, .. } => {

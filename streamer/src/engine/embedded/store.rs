@@ -1,4 +1,4 @@
-//! Opens the file: who may use it, how it is kept, what lies in it.
+//! Opens the file: who may use it, and how it is kept.
 
 use std::{
     fs, io,
@@ -8,26 +8,21 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, OpenFlags, TransactionBehavior, config::DbConfig};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     address::Address,
     failure::{Failure, Step},
-    once,
+    layout,
 };
 use crate::engine::EngineErrorKind;
 
-/// Marks a file as a store of this engine (`PRAGMA application_id`): "Strm".
-const APPLICATION_ID: i32 = 0x5374_726d;
-/// The layout of `schema.sql` (`PRAGMA user_version`).
-const SCHEMA_VERSION: i32 = 1;
 /// How soon a file that another process is busy with is tried again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
 
 /// The connection that writes. Makes the file and its tables where they are missing.
 pub(super) fn open_writer(address: &Address) -> Step<Connection> {
     let mut connection = connect(address, OpenFlags::SQLITE_OPEN_CREATE)?;
-    let mut there = false;
     if let Some(path) = &address.path {
         if connection.is_readonly(rusqlite::MAIN_DB)? {
             return Err(Failure::refused(
@@ -35,18 +30,15 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
                 format!("{} is read-only: give this user the right to write it", path.display()),
             ));
         }
-        // Before anything is changed: the file may belong to somebody else.
-        there = patiently(address, || inspect(&connection, path))?;
+        // Before anything is changed: the file may not be for this program.
+        patiently(address, || layout::inspect(&connection, path))?;
         // Two processes that create one file get in each other's way here, and SQLite itself does not wait then.
         patiently(address, || Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
     }
     // With `normal` a commit is safe from the death of the process, with `full` also from that of the machine.
     connection.pragma_update(None, "synchronous", if address.full_sync { "full" } else { "normal" })?;
-    if !there {
-        patiently(address, || create_tables(&mut connection, address.path.as_deref()))?;
-    }
-    // Only added: earlier versions of this program do not look at it.
-    patiently(address, || Ok(connection.execute_batch(once::TABLE)?))?;
+    let path = address.path.as_deref().unwrap_or(Path::new("memory:"));
+    patiently(address, || layout::prepare(&mut connection, path))?;
     Ok(connection)
 }
 
@@ -111,44 +103,4 @@ pub(super) fn patiently<T>(address: &Address, mut step: impl FnMut() -> Step<T>)
             done => return done,
         }
     }
-}
-
-/// Whether the tables are there; an error when the file is not for this program.
-fn inspect(connection: &Connection, path: &Path) -> Step<bool> {
-    let number = |pragma| connection.pragma_query_value(None, pragma, |row| row.get::<_, i32>(0));
-    let tables = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get::<_, i64>(0));
-    let refused = |kind, reason: &str| Failure::refused(kind, format!("{} {reason}", path.display()));
-    let tables = tables.map_err(|error| match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::NotADatabase) => refused(
-            EngineErrorKind::InvalidInput,
-            "is not a SQLite database: name another file; this one was left as it is",
-        ),
-        _ => Failure::from(error),
-    })?;
-    match (number("application_id")?, number("user_version")?) {
-        (0, 0) if tables == 0 => Ok(false),
-        (APPLICATION_ID, SCHEMA_VERSION) => Ok(true),
-        (APPLICATION_ID, version) => Err(refused(
-            EngineErrorKind::Unsupported,
-            &format!(
-                "was written by another version of Streamer (its layout is {version}, this program's is \
-                 {SCHEMA_VERSION}): use that version, or name another file; this one was left as it is"
-            ),
-        )),
-        _ => Err(refused(
-            EngineErrorKind::InvalidInput,
-            "is the database of another application: name another file; this one was left as it is",
-        )),
-    }
-}
-
-fn create_tables(connection: &mut Connection, path: Option<&Path>) -> Step<()> {
-    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    // Again, now that nobody else can create them.
-    if !inspect(&transaction, path.unwrap_or(Path::new("memory:")))? {
-        transaction.execute_batch(include_str!("schema.sql"))?;
-        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-        transaction.pragma_update(None, "user_version", SCHEMA_VERSION)?;
-    }
-    Ok(transaction.commit()?)
 }

@@ -160,6 +160,10 @@ impl StoreThread {
                 continue;
             }
             self.held = None;
+            if failure.are_tables_gone() {
+                // Whoever looked at them has to know, as after another file was put in place.
+                self.forget_file();
+            }
             if failure.needs_another_look() && self.address.path.is_none() {
                 // Memory has no other connection.
                 looked_again = true;
@@ -244,6 +248,14 @@ impl StoreThread {
             self.readers.announce();
         }
         Ok(())
+    }
+
+    fn forget_file(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.forget_file(&self.replacements);
+            session.close(&self.replacements);
+            self.readers.announce();
+        }
     }
 
     fn close(&mut self) {

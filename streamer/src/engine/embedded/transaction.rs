@@ -64,6 +64,10 @@ impl<'c> Transaction<'c> {
         }
     }
 
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
     pub(super) fn sql(&self, sql: &str) -> Step<CachedStatement<'c>> {
         Ok(self.connection.prepare_cached(sql)?)
     }
@@ -71,23 +75,17 @@ impl<'c> Transaction<'c> {
     /// The key of that name, of that kind.
     pub(super) fn key(&self, name: &[u8], kind: Kind) -> Step<Option<i64>> {
         let found = self
-            .sql("SELECT id, kind FROM keys WHERE name = ?")?
+            .sql("SELECT id, kind FROM streamer_keys WHERE name = ?")?
             .query_row([name], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?)))
             .optional()?;
         match found {
-            Some((_, other)) if other != kind as i64 => Err(Failure::refused(
-                EngineErrorKind::WrongType,
-                format!(
-                    "the key '{}' holds another kind of value",
-                    String::from_utf8_lossy(name)
-                ),
-            )),
+            Some((_, other)) if other != kind as i64 => Err(another_kind(name)),
             found => Ok(found.map(|(key, _)| key)),
         }
     }
 
     pub(super) fn create_key(&self, name: &[u8], kind: Kind) -> Step<i64> {
-        self.sql("INSERT INTO keys (name, kind) VALUES (?, ?)")?
+        self.sql("INSERT INTO streamer_keys (name, kind) VALUES (?, ?)")?
             .execute(params![name, kind as i64])?;
         Ok(self.connection.last_insert_rowid())
     }
@@ -101,22 +99,31 @@ impl<'c> Transaction<'c> {
         if let Some((stream, _)) = self.streams.get(name) {
             return Ok(Some(*stream));
         }
-        let Some(key) = self.key(name.as_bytes(), Kind::Stream)? else {
+        // One look for the name and the stream: nearly every operation begins with it.
+        let found = self
+            .sql(
+                "SELECT k.id, k.kind, s.last_ms, s.last_seq, s.max_deleted_id, s.entries_added, s.length \
+                 FROM streamer_keys k LEFT JOIN streamer_streams s ON s.stream = k.id WHERE k.name = ?",
+            )?
+            .query_row([name.as_bytes()], |row| {
+                if row.get::<_, i64>(1)? != Kind::Stream as i64 {
+                    return Ok(Err(another_kind(name.as_bytes())));
+                }
+                let Some(last_ms) = row.get::<_, Option<i64>>(2)? else {
+                    return Ok(Err(Failure::corrupt("a stream is named but not there")));
+                };
+                Ok(Ok(Stream {
+                    key: row.get(0)?,
+                    last_id: EntryId::new(last_ms as u64, row.get::<_, i64>(3)? as u64),
+                    max_deleted_id: EntryId::from_be_bytes(row.get(4)?),
+                    entries_added: row.get::<_, i64>(5)? as u64,
+                    length: row.get::<_, i64>(6)? as u64,
+                }))
+            })
+            .optional()?;
+        let Some(stream) = found.transpose()? else {
             return Ok(None);
         };
-        let stream = self
-            .sql("SELECT last_id, max_deleted_id, entries_added, length FROM streams WHERE stream = ?")?
-            .query_row([key], |row| {
-                Ok(Stream {
-                    key,
-                    last_id: EntryId::from_be_bytes(row.get(0)?),
-                    max_deleted_id: EntryId::from_be_bytes(row.get(1)?),
-                    entries_added: row.get::<_, i64>(2)? as u64,
-                    length: row.get::<_, i64>(3)? as u64,
-                })
-            })
-            .optional()?
-            .ok_or_else(|| Failure::corrupt("a stream is named but not there"))?;
         self.streams.insert(name.clone(), (stream, false));
         Ok(Some(stream))
     }
@@ -132,9 +139,10 @@ impl<'c> Transaction<'c> {
         };
         let none = EntryId::MIN.to_be_bytes();
         self.sql(
-            "INSERT INTO streams (stream, last_id, max_deleted_id, entries_added, length) VALUES (?, ?, ?, 0, 0)",
+            "INSERT INTO streamer_streams (stream, last_ms, last_seq, max_deleted_id, entries_added, length) \
+             VALUES (?, 0, 0, ?, 0, 0)",
         )?
-        .execute(params![stream.key, none, none])?;
+        .execute(params![stream.key, none])?;
         self.streams.insert(name.clone(), (stream, false));
         Ok(stream)
     }
@@ -152,7 +160,7 @@ impl<'c> Transaction<'c> {
             Some(insert) => insert,
             none => none.insert(
                 self.connection
-                    .prepare_cached("INSERT INTO entries (stream, id, fields) VALUES (?, ?, ?)")?,
+                    .prepare_cached("INSERT INTO streamer_entries (stream, id, fields) VALUES (?, ?, ?)")?,
             ),
         };
         insert.execute(params![stream.key, id.to_be_bytes(), fields])?;
@@ -173,13 +181,13 @@ impl<'c> Transaction<'c> {
             return Ok(false);
         };
         for sql in [
-            "DELETE FROM pending WHERE group_id IN (SELECT id FROM groups WHERE stream = ?)",
-            "DELETE FROM consumers WHERE group_id IN (SELECT id FROM groups WHERE stream = ?)",
-            "DELETE FROM groups WHERE stream = ?",
-            "DELETE FROM entries WHERE stream = ?",
-            "DELETE FROM appended_once WHERE stream = ?",
-            "DELETE FROM streams WHERE stream = ?",
-            "DELETE FROM keys WHERE id = ?",
+            "DELETE FROM streamer_pending WHERE group_id IN (SELECT id FROM streamer_groups WHERE stream = ?)",
+            "DELETE FROM streamer_consumers WHERE group_id IN (SELECT id FROM streamer_groups WHERE stream = ?)",
+            "DELETE FROM streamer_groups WHERE stream = ?",
+            "DELETE FROM streamer_entries WHERE stream = ?",
+            "DELETE FROM streamer_appended_once WHERE stream = ?",
+            "DELETE FROM streamer_streams WHERE stream = ?",
+            "DELETE FROM streamer_keys WHERE id = ?",
         ] {
             self.sql(sql)?.execute([key])?;
         }
@@ -206,9 +214,9 @@ impl<'c> Transaction<'c> {
         ] {
             let range = [from.as_bytes(), to.as_bytes()];
             for sql in [
-                "DELETE FROM hash_fields WHERE key IN (SELECT id FROM keys WHERE name >= ? AND name < ?)",
-                "DELETE FROM members WHERE key IN (SELECT id FROM keys WHERE name >= ? AND name < ?)",
-                "DELETE FROM keys WHERE name >= ? AND name < ?",
+                "DELETE FROM streamer_hash_fields WHERE key IN (SELECT id FROM streamer_keys WHERE name >= ? AND name < ?)",
+                "DELETE FROM streamer_members WHERE key IN (SELECT id FROM streamer_keys WHERE name >= ? AND name < ?)",
+                "DELETE FROM streamer_keys WHERE name >= ? AND name < ?",
             ] {
                 self.sql(sql)?.execute(range)?;
             }
@@ -230,10 +238,12 @@ impl<'c> Transaction<'c> {
         for (stream, changed) in self.streams.values_mut().filter(|(_, changed)| *changed) {
             self.connection
                 .prepare_cached(
-                    "UPDATE streams SET last_id = ?, max_deleted_id = ?, entries_added = ?, length = ? WHERE stream = ?",
+                    "UPDATE streamer_streams SET last_ms = ?, last_seq = ?, max_deleted_id = ?, entries_added = ?, length = ? \
+                     WHERE stream = ?",
                 )?
                 .execute(params![
-                    stream.last_id.to_be_bytes(),
+                    stream.last_id.ms as i64,
+                    stream.last_id.seq as i64,
                     stream.max_deleted_id.to_be_bytes(),
                     stream.entries_added as i64,
                     stream.length as i64,
@@ -243,4 +253,12 @@ impl<'c> Transaction<'c> {
         }
         Ok(())
     }
+}
+
+fn another_kind(name: &[u8]) -> Failure {
+    let reason = format!(
+        "the key '{}' holds another kind of value",
+        String::from_utf8_lossy(name)
+    );
+    Failure::refused(EngineErrorKind::WrongType, reason)
 }

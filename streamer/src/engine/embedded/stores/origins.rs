@@ -128,7 +128,7 @@ fn is_on_stream(transaction: &mut Transaction<'_>, stream: &StreamName, id: Entr
     let Some(stream) = transaction.stream(stream)? else {
         return Ok(false);
     };
-    let mut statement = transaction.sql("SELECT 1 FROM entries WHERE stream = ? AND id = ?")?;
+    let mut statement = transaction.sql("SELECT 1 FROM streamer_entries WHERE stream = ? AND id = ?")?;
     Ok(statement.exists(params![stream.key, id.to_be_bytes()])?)
 }
 
