@@ -8,6 +8,7 @@ mod direct;
 mod inbox;
 mod laravel;
 mod migration;
+mod one_file;
 mod orders;
 mod overrides;
 mod saving;

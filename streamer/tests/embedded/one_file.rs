@@ -104,11 +104,12 @@ async fn a_commit_of_the_application_wakes_a_waiting_reader() {
         .unwrap();
     let shop = application(&place);
     for number in 0..20 {
-        let (waiting, read) = tokio::join!(tokio::time::timeout(LONG, reader.next(1, Some(LONG * 10))), async {
-            emit(&shop, row("orders", number))
-        });
-        assert_eq!(waiting.expect("the reader slept on").unwrap()[0].entries.len(), 1);
-        let () = read;
+        let waiting = tokio::time::timeout(LONG, reader.next(1, Some(LONG * 10)));
+        let emitting = async {
+            emit(&shop, row("orders", number));
+        };
+        let (read, ()) = tokio::join!(waiting, emitting);
+        assert_eq!(read.expect("the reader slept on").unwrap()[0].entries.len(), 1);
     }
 }
 
