@@ -2,7 +2,7 @@
 
 use sea_orm::{ConnectionTrait, DbErr, Statement};
 use sea_orm_migration::{MigrationName, MigrationTrait, SchemaManager, async_trait};
-use streamer::outbox::TABLE;
+use streamer::outbox::{IS_ONE_FILE, TABLE};
 
 use crate::install;
 
@@ -49,8 +49,16 @@ impl MigrationTrait for Migration {
                           run `streamer outbox relay --once` first, or skip them";
             return Err(DbErr::Custom(reason.to_owned()));
         }
+        // Where the streams are in the same file, the outbox belongs to them.
+        let is_one_file = db.get_database_backend() == sea_orm::DbBackend::Sqlite
+            && db
+                .query_one_raw(Statement::from_string(sea_orm::DbBackend::Sqlite, IS_ONE_FILE))
+                .await?
+                .is_some();
+        if !is_one_file {
+            db.execute_unprepared(&format!("DROP TABLE IF EXISTS {TABLE}")).await?;
+        }
         for table in [
-            TABLE,
             "streamer_outbox_published",
             "streamer_outbox_relays",
             "streamer_inbox",
