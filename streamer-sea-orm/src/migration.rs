@@ -58,11 +58,7 @@ impl MigrationTrait for Migration {
         if !is_one_file {
             db.execute_unprepared(&format!("DROP TABLE IF EXISTS {TABLE}")).await?;
         }
-        for table in [
-            "streamer_outbox_published",
-            "streamer_outbox_relays",
-            "streamer_inbox",
-        ] {
+        for table in ["streamer_outbox_published", "streamer_outbox_relays", "streamer_inbox"] {
             db.execute_unprepared(&format!("DROP TABLE IF EXISTS {table}")).await?;
         }
         if db.get_database_backend() == sea_orm::DbBackend::Postgres {

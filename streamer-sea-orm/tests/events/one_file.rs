@@ -1,8 +1,8 @@
 //! The application's tables and the streams in one SQLite file: a model's events are on their streams at the commit.
 
 use sea_orm::{
-    ActiveValue::Set, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, EntityTrait as _,
-    Schema, SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
+    ActiveValue::Set, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, EntityTrait as _, Schema,
+    SqliteTransactionMode, TransactionOptions, TransactionTrait as _,
 };
 use serde_json::json;
 use streamer::{DynamicEvent, Streamer};
@@ -58,7 +58,12 @@ async fn model_events_commit_with_their_rows() {
     assert_eq!(streamer.stream("mail.asked").len().await.unwrap(), 1);
     assert_eq!(Entity::find().all(&db).await.unwrap().len(), 1);
 
-    let rebuilt = streamer.replay_model("order", saved.id.to_string()).run().await.unwrap().unwrap();
+    let rebuilt = streamer
+        .replay_model("order", saved.id.to_string())
+        .run()
+        .await
+        .unwrap()
+        .unwrap();
     assert!(rebuilt.is_whole());
     assert_eq!((rebuilt.messages, &rebuilt.data["note"]), (2, &json!("a gift")));
 }
@@ -70,9 +75,14 @@ async fn a_deferred_transaction_that_has_read_is_told_how_to_begin() {
     let streamer = Streamer::connect(&url).await.unwrap();
     let db = database(&url).await;
     let transaction = db.begin().await.unwrap();
-    transaction.execute_unprepared("SELECT count(*) FROM sqlite_schema").await.unwrap();
+    transaction
+        .execute_unprepared("SELECT count(*) FROM sqlite_schema")
+        .await
+        .unwrap();
     streamer.emit(&DynamicEvent::new("other", json!({}))).await.unwrap();
     let event = DynamicEvent::new("mail.asked", json!({}));
-    let error = streamer_sea_orm::emit_in(&transaction, &event, "shop").await.unwrap_err();
+    let error = streamer_sea_orm::emit_in(&transaction, &event, "shop")
+        .await
+        .unwrap_err();
     assert!(error.to_string().contains("BEGIN IMMEDIATE"), "{error}");
 }

@@ -5,7 +5,7 @@ use std::io::BufRead;
 use rusqlite::Connection;
 use streamer::{
     EntryId,
-    engine::{EmbeddedEngine, Engine, EngineErrorKind, Failures, GroupStore, PendingFilter, ReadMode},
+    engine::{EmbeddedEngine, Engine, EngineErrorKind, Failures, GroupAdmin, GroupStore, PendingFilter, ReadMode},
 };
 
 use crate::{
@@ -49,7 +49,7 @@ async fn a_file_of_the_layout_before_keeps_all_that_is_in_it() {
             ids(&engine).await,
             [EntryId::new(1, 0), EntryId::new(2, 0), EntryId::new(5, 10)]
         );
-        let last = engine.last_id(&"last".into()).await.unwrap();
+        let last = engine.info(&"last".into()).await.unwrap().unwrap().last_id;
         assert_eq!(last, EntryId::new(u64::MAX, 1 << 63));
         let group = engine.groups(&stream()).await.unwrap().remove(0);
         assert_eq!(

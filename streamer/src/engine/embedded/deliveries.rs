@@ -234,8 +234,8 @@ fn strangers(
     last: EntryId,
 ) -> Step<Vec<EntryId>> {
     let most = limit(ids.len()).saturating_add(STRANGERS);
-    let mut statement =
-        transaction.sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?")?;
+    let mut statement = transaction
+        .sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?")?;
     let own = statement.query_map(params![owner, first.to_be_bytes(), last.to_be_bytes(), most], id_of)?;
     let mut strangers = Vec::new();
     for id in own {
