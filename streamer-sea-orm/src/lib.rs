@@ -42,4 +42,5 @@ pub use self::{
 /// The examples of the guide compile, and run where they can.
 #[cfg(doctest)]
 #[doc = include_str!("../../docs/model-events.md")]
+#[doc = include_str!("../../docs/transactions.md")]
 struct Guides;

@@ -72,6 +72,5 @@ pub mod __private {
 #[doc = include_str!("../../docs/emit.md")]
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
-#[doc = include_str!("../../docs/transactions.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Guides;

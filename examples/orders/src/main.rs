@@ -6,10 +6,11 @@
 //! cargo run -p orders -- replay 1
 //! ```
 //!
-//! `DATABASE_URL` is the shop's database (default: `sqlite://orders.db?mode=rwc`; `postgres://…` works as well), `STREAMER_URL`
-//! where the events go (default: `sqlite://events.db`; or `redis://…`).
+//! `DATABASE_URL` is the shop's database (default: `sqlite://orders.db?mode=rwc`; `postgres://…` works as well). `STREAMER_URL` is where
+//! the events go: by default into the shop's own SQLite file, which needs no relay; beside another database `sqlite://events.db`, or
+//! `redis://…`.
 //!
-//! - `order`: the model. `shop`: what the shop does. Here: the relay that publishes, the listener, the replay.
+//! - `order`: the model. `shop`: what the shop does. Here: the relay, where one is needed, the listener, the replay.
 #![allow(clippy::print_stdout, reason = "it is what the program is for")]
 
 mod order;
@@ -28,24 +29,28 @@ const EVENTS: [&str; 3] = ["order.created", "order.updated", "order.deleted"];
 async fn main() -> Result<(), Box<dyn Error>> {
     let variable = |name: &str, default: &str| std::env::var(name).unwrap_or_else(|_| default.to_owned());
     let database = variable("DATABASE_URL", "sqlite://orders.db?mode=rwc");
-    let streamer = Streamer::connect(&variable("STREAMER_URL", "sqlite://events.db")).await?;
+    let file = database.split('?').next().filter(|url| url.starts_with("sqlite:"));
+    let store = variable("STREAMER_URL", file.unwrap_or("sqlite://events.db"));
+    // In one file an event is on its stream when its row is committed. Anywhere else a relay carries it there.
+    let needs_relay = file != Some(&*store);
+    let streamer = Streamer::connect(&store).await?;
     let arguments = std::env::args().skip(1).collect::<Vec<_>>();
     match &arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => run(&database, &streamer).await,
+        [] => run(&database, &streamer, needs_relay).await,
         ["replay", id] => replay(&streamer, id).await,
         _ => Err("usage: orders [replay ID]".into()),
     }
 }
 
 /// The shop, the relay and the listener, in one process. Each could be a process of its own.
-async fn run(database: &str, streamer: &Streamer) -> Result<(), Box<dyn Error>> {
+async fn run(database: &str, streamer: &Streamer, needs_relay: bool) -> Result<(), Box<dyn Error>> {
     let db = connect(database).await?;
 
     // Publishes what the shop commits. `streamer outbox relay` does the same as a process of its own.
     let outbox = Outbox::connect(database).await?;
     let relay = outbox.relay(streamer).poll(Duration::from_millis(20));
     let stop_relay = relay.stop_token();
-    let relay = tokio::spawn(relay.run());
+    let relay = needs_relay.then(|| tokio::spawn(relay.run()));
 
     // Prints each event, and counts them.
     let (printed, mut count) = watch::channel(0);
@@ -69,7 +74,9 @@ async fn run(database: &str, streamer: &Streamer) -> Result<(), Box<dyn Error>> 
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     stop_relay.cancel();
-    relay.await??;
+    if let Some(relay) = relay {
+        relay.await??;
+    }
     let new = emitted(streamer).await? - before;
     count.wait_for(|printed| *printed >= new).await?;
     stop_listening.stop();

@@ -79,8 +79,13 @@ fn shows(environment: &[(&str, String)]) {
 }
 
 #[test]
-fn the_shop_runs_without_any_server() {
+fn the_shop_runs_in_one_file() {
     shows(&[]);
+}
+
+#[test]
+fn the_shop_runs_with_a_relay_between_two_files() {
+    shows(&[("STREAMER_URL", "sqlite://events.db".to_owned())]);
 }
 
 #[test]
