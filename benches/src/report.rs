@@ -143,6 +143,7 @@ fn label(metric: &str) -> &str {
     match metric {
         "per_second" => "per second",
         "resident_mb" => "resident MB",
+        "published_per_second" => "published per second",
         "p50_us" => "p50 µs",
         "p99_us" => "p99 µs",
         "p999_us" => "p99.9 µs",

@@ -7,6 +7,7 @@ mod failing;
 mod flat;
 pub(crate) mod latency;
 mod streams;
+mod transactions;
 
 use anyhow::Result;
 
@@ -21,6 +22,7 @@ pub(crate) fn all() -> Vec<Case> {
         streams::cases(),
         latency::cases(),
         embedded::cases(),
+        transactions::cases(),
         flat::cases(),
     ];
     cases.into_iter().flatten().collect()

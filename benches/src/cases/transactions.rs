@@ -1,0 +1,153 @@
+//! What it costs a row to have an event.
+
+use std::{path::Path, time::Instant};
+
+use anyhow::{Result, ensure};
+use sqlx::{
+    SqlitePool,
+    sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
+};
+use streamer::{
+    Streamer,
+    outbox::{self, Outbox},
+};
+
+use crate::{
+    case::{Case, Contender, RATE, RESIDENT, Reading},
+    message::{Order, STREAM},
+};
+
+pub(crate) fn cases() -> Vec<Case> {
+    vec![Case {
+        name: "rows-with-events",
+        title: "Rows with events: one transaction after the other",
+        about: "Each transaction inserts one row into a SQLite file by sqlx (WAL, `synchronous = NORMAL`) and commits. Raw: the row \
+                alone. Direct: then the event is emitted to Redis, and awaited; a crash in between loses it. Outbox: the event \
+                is written in the transaction, and a relay in the same process publishes to Redis; the second number counts \
+                until everything is published. One file: the event is written into its stream in the transaction, in the same \
+                file.",
+        metrics: &[RATE, PUBLISHED, RESIDENT],
+        amount: 20_000,
+        contenders: vec![
+            Contender::new("raw", |job| {
+                job.on_two_threads(row_alone(file(&job.directory), job.amount))
+            }),
+            Contender::new("direct", |job| {
+                job.on_two_threads(direct(file(&job.directory), job.url.clone(), job.amount))
+            }),
+            Contender::new("outbox", |job| {
+                job.on_two_threads(with_relay(file(&job.directory), job.url.clone(), job.amount))
+            }),
+            Contender::new("one file", |job| {
+                job.on_two_threads(one_file(file(&job.directory), job.amount))
+            }),
+        ],
+        targets: Vec::new(),
+    }]
+}
+
+/// Rows a second until their events are on their stream.
+const PUBLISHED: &str = "published_per_second";
+
+fn file(directory: &Path) -> String {
+    directory.join("shop.db").display().to_string()
+}
+
+async fn shop(file: &str) -> Result<SqlitePool> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Normal);
+    let pool = SqlitePoolOptions::new()
+        .max_connections(1)
+        .connect_with(options)
+        .await?;
+    sqlx::query("CREATE TABLE orders (id INTEGER PRIMARY KEY, total REAL NOT NULL, sku TEXT NOT NULL)")
+        .execute(&pool)
+        .await?;
+    Ok(pool)
+}
+
+fn order(id: u64) -> Order {
+    Order { id, ..Order::default() }
+}
+
+type Transaction = sqlx::Transaction<'static, sqlx::Sqlite>;
+
+/// A transaction that has inserted the row of an order.
+async fn with_row(pool: &SqlitePool, order: &Order) -> Result<Transaction> {
+    let mut transaction = pool.begin_with("BEGIN IMMEDIATE").await?;
+    sqlx::query("INSERT INTO orders (id, total, sku) VALUES (?, ?, ?)")
+        .bind(i64::try_from(order.id)?)
+        .bind(order.total)
+        .bind(&*order.sku)
+        .execute(&mut *transaction)
+        .await?;
+    Ok(transaction)
+}
+
+async fn row_alone(file: String, amount: u64) -> Result<Reading> {
+    let pool = shop(&file).await?;
+    let begun = Instant::now();
+    for id in 0..amount {
+        with_row(&pool, &order(id)).await?.commit().await?;
+    }
+    Ok(Reading::rate(amount, begun.elapsed()))
+}
+
+async fn direct(file: String, url: String, amount: u64) -> Result<Reading> {
+    let pool = shop(&file).await?;
+    let streamer = Streamer::connect(&url).await?;
+    let begun = Instant::now();
+    for id in 0..amount {
+        let order = order(id);
+        with_row(&pool, &order).await?.commit().await?;
+        streamer.emit(&order).await?;
+    }
+    ended(&streamer, amount, begun, begun.elapsed()).await
+}
+
+async fn with_relay(file: String, url: String, amount: u64) -> Result<Reading> {
+    let pool = shop(&file).await?;
+    let streamer = Streamer::connect(&url).await?;
+    let outbox = Outbox::connect(&format!("sqlite://{file}")).await?;
+    outbox.migrate().await?;
+    let relay = outbox.relay(&streamer);
+    let stop = relay.stop_token();
+    let relay = tokio::spawn(relay.run());
+    let begun = Instant::now();
+    for id in 0..amount {
+        let order = order(id);
+        let mut transaction = with_row(&pool, &order).await?;
+        outbox::emit_in(&mut *transaction, &order, "shop").await?;
+        transaction.commit().await?;
+    }
+    let committed = begun.elapsed();
+    stop.cancel();
+    relay.await??;
+    outbox.relay(&streamer).until_empty(true).run().await?;
+    ended(&streamer, amount, begun, committed).await
+}
+
+async fn one_file(file: String, amount: u64) -> Result<Reading> {
+    let streamer = Streamer::connect(&format!("sqlite://{file}")).await?;
+    let pool = shop(&file).await?;
+    let begun = Instant::now();
+    for id in 0..amount {
+        let order = order(id);
+        let mut transaction = with_row(&pool, &order).await?;
+        outbox::emit_in(&mut *transaction, &order, "shop").await?;
+        transaction.commit().await?;
+    }
+    ended(&streamer, amount, begun, begun.elapsed()).await
+}
+
+/// The reading, once every event is on its stream.
+async fn ended(streamer: &Streamer, amount: u64, begun: Instant, committed: std::time::Duration) -> Result<Reading> {
+    let published = begun.elapsed();
+    let length = streamer.stream(STREAM).len().await?;
+    ensure!(length == amount, "{length} of {amount} events are on the stream");
+    let reading = Reading::rate(amount, committed);
+    Ok(reading.with(PUBLISHED, amount as f64 / published.as_secs_f64()))
+}
