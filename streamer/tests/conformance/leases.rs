@@ -13,8 +13,8 @@ use streamer::{
 use crate::{
     deliveries::{only, take},
     given::{
-        GROUP, HOUR, LONG, a_consumer, a_group, a_stream, assert_kind, entries, member, pending_entries, pending_of,
-        read_ids, set_idle, settle_all,
+        GROUP, HOUR, LONG, a_consumer, a_group, a_stream, an_append, assert_kind, entries, member, numbered_entries,
+        pending_entries, pending_of, read_ids, set_idle, settle_all,
     },
 };
 
@@ -44,6 +44,36 @@ pub(crate) async fn a_renewal_begins_the_idle_time_again_and_counts_nothing(engi
     let idle: Vec<bool> = pending.iter().map(|entry| entry.idle > HOUR).collect();
     assert_eq!(idle, [false, true, false]);
     assert!(pending.iter().all(|entry| entry.deliveries == 1));
+}
+
+/// The other stream goes on far behind them: they must not be taken for entries of it.
+pub(crate) async fn entries_of_a_stream_that_was_removed_are_gone_also_when_there_is_another_one(
+    engine: Arc<dyn Engine>,
+) {
+    let stream = a_stream();
+    a_group(&engine, &stream).await;
+    let written = numbered_entries(&engine, &stream, 3).await;
+    assert_eq!(read_ids(&mut a_consumer(&engine, &stream, "a").await, 3).await, written);
+    engine.remove_stream(&stream).await.unwrap();
+    a_group(&engine, &stream).await;
+    let other = engine
+        .append_many(vec![an_append(&stream, EntryId::new(9, 0))])
+        .await
+        .unwrap();
+    let renewal = renew(&engine, "a", &stream, &written).await;
+    let gone: Vec<_> = written.iter().map(|id| (*id, Missing::Gone)).collect();
+    assert_eq!(renewal.missing, gone);
+    assert_eq!(read_ids(&mut a_consumer(&engine, &stream, "a").await, 3).await, other);
+}
+
+pub(crate) async fn a_renewal_tells_counts_of_what_was_delivered_more_than_once(engine: Arc<dyn Engine>) {
+    let (stream, written) = pending_entries(&engine, "a", 3).await;
+    assert_eq!(renew(&engine, "a", &stream, &written).await.counts, []);
+    // Another process that uses the name takes up what is pending.
+    take(&engine, "a", Scan::Own, &stream, 2).await;
+    let renewal = renew(&engine, "a", &stream, &written).await;
+    assert_eq!(renewal.counts, [(written[0], 2), (written[1], 2)]);
+    assert_eq!((renewal.missing, renewal.strangers), (vec![], vec![]));
 }
 
 pub(crate) async fn a_renewal_tells_what_became_of_each_missing_entry(engine: Arc<dyn Engine>) {

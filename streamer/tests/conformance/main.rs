@@ -191,6 +191,8 @@ macro_rules! suite {
                 leases {
                     a_renewal_begins_the_idle_time_again_and_counts_nothing
                     a_renewal_tells_what_became_of_each_missing_entry
+                    entries_of_a_stream_that_was_removed_are_gone_also_when_there_is_another_one
+                    a_renewal_tells_counts_of_what_was_delivered_more_than_once
                     a_renewal_makes_a_consumer_that_was_removed
                     a_renewal_after_a_move_back_tells_where_the_group_is
                     thousands_are_renewed_at_once

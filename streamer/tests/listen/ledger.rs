@@ -142,10 +142,12 @@ async fn whatever_happens_to_consumers_each_message_is_handled_or_listed(store: 
     let mut ids = listed
         .iter()
         .filter_map(|failure| failure.record.as_ref().ok())
-        .map(|record| &record.id)
+        .map(|record| (&record.stream, &record.id))
         .collect::<Vec<_>>();
     ids.sort();
-    let twice = ids.windows(2).filter(|pair| pair[0] == pair[1]).collect::<Vec<_>>();
-    assert!(twice.is_empty(), "listed twice: {twice:?} in {listed:#?}");
-    assert_eq!(listed.len() as u64, MESSAGES / 50, "each failure once");
+    // A consumer that stands still for longer than the reclaim time lists a failure that another one lists too, with a later
+    // date; on a Cluster also one that is killed between recording and acknowledging. Nothing may be listed that did not
+    // fail, and nothing may be missing.
+    ids.dedup();
+    assert_eq!(ids.len() as u64, MESSAGES / 50, "each message that failed: {listed:#?}");
 }

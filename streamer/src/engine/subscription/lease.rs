@@ -436,7 +436,9 @@ impl Core {
         let strangers = pending
             .iter()
             .filter(|id| !self.in_flight.has(stream, **id) && !self.delayed(stream).has(stream, **id));
-        let mut found = self.strangers.found(stream, strangers.copied().collect());
+        let mut found = self
+            .strangers
+            .found(stream, self.shard(stream), strangers.copied().collect());
         found.extend(raised);
         if !found.is_empty() && !self.closing.load(Ordering::Acquire) && self.strangers.may_tell() {
             (self.events)(Event::NameInUse { stream, ids: &found });

@@ -229,10 +229,12 @@ impl Source {
         open.reader.read_ahead(reads_ahead);
         let begun = Instant::now();
         let requested = open.ahead_since.take().unwrap_or(begun);
+        core.strangers.reads(self.shard, Some(requested));
         let found = next(&core, self.shard, open, count, wait).await?;
         if reads_ahead {
             open.ahead_since = Some(begun);
         }
+        let ahead_since = open.ahead_since;
         self.is_behind = found.iter().any(|batch| batch.entries.len() >= count);
         if found.is_empty() && self.standings.iter().all(|standing| standing.is_resolved) {
             core.quiet.is_since(self.shard, requested);
@@ -240,7 +242,9 @@ impl Source {
             core.quiet.is_not(self.shard);
         }
         self.succeeded();
-        Ok(self.register(found, requested))
+        let deliveries = self.register(found, requested);
+        core.strangers.reads(self.shard, ahead_since);
+        Ok(deliveries)
     }
 
     /// Registers new entries.
@@ -318,6 +322,7 @@ impl Source {
                 self.ready.push_back(deliveries);
             }
         }
+        self.core.strangers.reads(self.shard, None);
         Ok(())
     }
 
@@ -446,6 +451,7 @@ impl Source {
     async fn failed(&mut self, error: EngineError) -> Result<(), SubscribeError> {
         let core = self.core.clone();
         let was_open = self.reader.take();
+        core.strangers.reads(self.shard, None);
         // A reply that was lost on its way left its entries pending here.
         let readable = self.standings.iter().filter(|standing| standing.is_resolved);
         let readable = readable.map(|standing| standing.stream).collect::<Vec<_>>();
@@ -504,6 +510,7 @@ impl Source {
         for (stream, seen) in streams.collect::<Vec<(u32, EntryId)>>() {
             let requested = Instant::now();
             let count = core.limit().count();
+            let _taking = core.strangers.taking();
             let read = async {
                 let mut reader = core.store.reader(core.mode(&[(stream, seen)])).await?;
                 reader.next(count, None).await

@@ -98,7 +98,7 @@ impl Core {
         Self {
             in_flight: InFlight::new(names.len(), lease),
             delayed: shards.iter().map(|_| DelayedRetries::default()).collect(),
-            strangers: Strangers::new(names.len()),
+            strangers: Strangers::new(names.len(), shards.len()),
             trouble: Trouble::new(names.len()),
             settling: SettlingTrouble::new(names.len()),
             quiet: Quiet::new(shards.len()),
@@ -138,6 +138,11 @@ impl Core {
 
     pub(super) fn delayed(&self, stream: u32) -> &DelayedRetries {
         &self.delayed[self.shard_of[stream as usize]]
+    }
+
+    /// The shard of a stream.
+    pub(super) fn shard(&self, stream: u32) -> usize {
+        self.shard_of[stream as usize]
     }
 
     pub(super) fn limit(&self) -> MutexGuard<'_, PrefetchLimit> {

@@ -5,7 +5,7 @@
 //! | --- | --- |
 //! | what is acknowledged under a valid lease is pending with nobody: the other process has acknowledged it | each settlement |
 //! | the delivery count of an entry in flight is higher than this process made it: the other process took it up | each renewal |
-//! | entries are pending with this name that nobody here was delivered | two renewals, as a reply may be on its way |
+//! | entries are pending with this name that nobody here was delivered | two renewals, with no reply on its way since the first |
 //!
 //! Where the name was chosen, renewals are at least as frequent as heartbeats. An operator who acknowledges what is in flight,
 //! or removes its group, leaves the first sign too.
@@ -37,6 +37,8 @@ pub(super) struct Strangers {
     last_told: Mutex<Option<Instant>>,
     /// How many requests are under way that take pending entries: they raise counts of what is in flight here, too.
     taking: AtomicUsize,
+    /// For each shard, when the oldest read was requested whose reply is on its way.
+    reading: Vec<Mutex<Option<Instant>>>,
 }
 
 /// A request that takes pending entries.
@@ -56,17 +58,24 @@ struct Known {
     kept: BTreeSet<EntryId>,
     /// Whether that became too many to be remembered.
     has_forgotten: bool,
-    /// What the last renewal found.
-    suspected: Vec<EntryId>,
+    /// What the last renewal found, and when it was found first.
+    suspected: Vec<(EntryId, Instant)>,
 }
 
 impl Strangers {
-    pub(super) fn new(streams: usize) -> Self {
+    pub(super) fn new(streams: usize, shards: usize) -> Self {
         Self {
             streams: (0..streams).map(|_| Mutex::default()).collect(),
             last_told: Mutex::default(),
             taking: AtomicUsize::new(0),
+            reading: (0..shards).map(|_| Mutex::default()).collect(),
         }
+    }
+
+    /// When the oldest read of a shard was requested whose reply is on its way, if any is. On a slow network it may be on its
+    /// way for long, and what it brings is pending already.
+    pub(super) fn reads(&self, shard: usize, since: Option<Instant>) {
+        *locked(&self.reading[shard]) = since;
     }
 
     /// A request that takes pending entries begins. To be kept until what came is registered.
@@ -122,17 +131,23 @@ impl Strangers {
 
     /// A renewal found these, which are not in flight. Returns those of which another process must know more: the last
     /// renewal found them too.
-    pub(super) fn found(&self, stream: u32, pending: Vec<EntryId>) -> Vec<EntryId> {
+    pub(super) fn found(&self, stream: u32, shard: usize, pending: Vec<EntryId>) -> Vec<EntryId> {
+        let (now, reading) = (Instant::now(), *locked(&self.reading[shard]));
         let mut known = locked(&self.streams[stream as usize]);
         let unknown = pending.into_iter().filter(|id| !known.kept.contains(id));
         let unknown = unknown.collect::<Vec<_>>();
         let before = std::mem::take(&mut known.suspected);
-        if !known.is_complete || known.has_forgotten {
+        if !known.is_complete || known.has_forgotten || self.are_taking() {
             return Vec::new();
         }
-        let mut again = unknown.clone();
-        again.retain(|id| before.contains(id));
-        known.suspected = unknown;
+        let mut again = Vec::new();
+        for id in unknown {
+            let first = before.iter().find(|(known, _)| *known == id).map(|(_, first)| *first);
+            if first.is_some_and(|first| reading.is_none_or(|since| since > first)) {
+                again.push(id);
+            }
+            known.suspected.push((id, first.unwrap_or(now)));
+        }
         again
     }
 }

@@ -856,6 +856,19 @@ async fn nobody_suspects_a_second_user_where_there_is_none() {
         sleep(SECOND).await;
     }
     assert_eq!(journal.told("NameInUse"), 0);
+    // Nor where replies take longer than several renewals.
+    store.inject(|verb, _| Fault {
+        latency: match verb {
+            "read" | "take idle" | "take own" => 11 * SECOND,
+            _ => Duration::ZERO,
+        },
+        ..Fault::default()
+    });
+    for _ in 0..100 {
+        store.append("a", "1");
+        sleep(SECOND).await;
+    }
+    assert_eq!(journal.told("NameInUse"), 0, "{:?}", locked(&journal.events));
     // Nor where replies are lost, and after a crash.
     let mut fate = StdRng::seed_from_u64(7);
     store.inject(move |verb, _| Fault {
