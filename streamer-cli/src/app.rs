@@ -162,6 +162,9 @@ impl App {
         if global.ansi || global.no_ansi {
             output::ask_for_colour(global.ansi);
         }
+        if global.quiet {
+            output::be_quiet();
+        }
         let session = |flags: &dyn Fn(&mut Flags)| self.session(&global, flags);
         match command {
             Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
@@ -259,10 +262,18 @@ impl Session {
         Ok(opening.await?)
     }
 
-    /// Connects for a command that only reads: it must not make the file of a store that is not there.
+    /// Connects for a command that only reads: the file of a store that is not there is not made, and one that may not be
+    /// written can be read.
     pub(crate) async fn connect_to_read(&self) -> Result<Streamer, Failure> {
         self.check_file()?;
-        self.connect().await
+        self.connect_for(true).await
+    }
+
+    /// Connects for a command that changes what is there, and for its dry run. There is nothing to change in a store that
+    /// is not there, so its file is not made.
+    pub(crate) async fn connect_to_change(&self, dry_run: bool) -> Result<Streamer, Failure> {
+        self.check_file()?;
+        self.connect_for(dry_run).await
     }
 
     /// Whether an archive in a file has its file.
@@ -302,8 +313,7 @@ impl Session {
         Err(Failure {
             exit: Exit::Unreachable,
             text: Some(format!(
-                "the store {} is not there: the file does not exist, and a command that only reads does not make it \
-                 (the store is from {})",
+                "the store {} is not there: the file does not exist, and this command does not make it (the store is from {})",
                 streamer::shown_url(&settings.url.value),
                 settings.url.source
             )),
@@ -347,12 +357,16 @@ impl Session {
     }
 
     pub(crate) async fn connect(&self) -> Result<Streamer, Failure> {
+        self.connect_for(false).await
+    }
+
+    async fn connect_for(&self, only_reads: bool) -> Result<Streamer, Failure> {
         let settings = &self.config.settings;
-        let connecting = Streamer::builder()
+        let builder = Streamer::builder()
             .url(&settings.url.value)
-            .domain(&settings.domain.value)
-            .connect();
-        connecting.await.map_err(|error| {
+            .domain(&settings.domain.value);
+        let builder = if only_reads { builder.only_reads() } else { builder };
+        builder.connect().await.map_err(|error| {
             let mut failure = Failure::from(error);
             if failure.exit == Exit::Unreachable {
                 let url = streamer::shown_url(&settings.url.value);

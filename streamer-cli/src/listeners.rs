@@ -9,7 +9,7 @@ use std::{
 use streamer::{Context, Listener, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
 
 use crate::{
-    config::{Definition, Definitions, HeaderValue, Mode, What, shown_variable},
+    config::{self, Definition, Definitions, HeaderValue, Mode, What, shown_variable},
     exit::Failure,
     program::{Groups, Lines, OnePerMessage, Program},
     webhook::Webhook,
@@ -174,7 +174,7 @@ impl Built {
                     let value = match value {
                         HeaderValue::Text(text) => text,
                         HeaderValue::Env(name) => variable("headers", &name)?,
-                        HeaderValue::File(path) => std::fs::read_to_string(&path)
+                        HeaderValue::File(path) => config::read(&path)
                             .map(|text| text.trim_end_matches(['\r', '\n']).to_owned())
                             .map_err(|error| {
                                 wrong(format!("the file {} could not be read: {error}", path.display()))
@@ -240,5 +240,27 @@ impl Listener for Shared {
 
     fn decodes(&self) -> bool {
         self.0.decodes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_listener_of_the_application_keeps_its_time_out_where_the_configuration_names_it() {
+        async fn receipt() {}
+        let limit = Duration::from_secs(7);
+        let own = Listeners::new().on("a", "receipt", receipt).timeout(limit);
+        let definitions = Definitions {
+            events: vec![("b".to_owned(), vec!["receipt".to_owned()])],
+            ..Definitions::default()
+        };
+        let built = build(own.without_state(), &definitions, &[], 1);
+        let built = built.map(|built| built.split().0).unwrap_or_default();
+        for event in ["a", "b"] {
+            let timeouts = built.of(&event.into()).iter().map(streamer::RegisteredListener::timeout).collect::<Vec<_>>();
+            assert_eq!(timeouts, [Some(limit)], "{event}");
+        }
     }
 }

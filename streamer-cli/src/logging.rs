@@ -32,7 +32,7 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
         .with_default(level)
         // What these say below a warning is about their own inner life.
         .with_targets(
-            ["h2", "hyper", "hyper_util", "mio", "redis", "reqwest", "rustls"]
+            ["h2", "hyper", "hyper_util", "mio", "object_store", "redis", "reqwest", "rustls", "sqlx"]
                 .map(|target| (target, LevelFilter::WARN.min(level))),
         );
     let lines = tracing_subscriber::fmt::layer()

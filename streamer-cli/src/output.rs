@@ -17,6 +17,28 @@ pub(crate) fn line(text: impl Into<Shown>) -> io::Result<()> {
     print(text.into().as_str())
 }
 
+/// Prints a line about what a command did; not with `-q`, which prints only errors.
+pub(crate) fn done(text: impl Into<Shown>) -> io::Result<()> {
+    if is_quiet() { Ok(()) } else { line(text) }
+}
+
+/// The same as a JSON value.
+pub(crate) fn done_json(value: &impl Serialize) -> io::Result<()> {
+    if is_quiet() { Ok(()) } else { json(value) }
+}
+
+/// Whether `-q` was said.
+static QUIET: OnceLock<()> = OnceLock::new();
+
+/// From now on nothing is printed of what commands did.
+pub(crate) fn be_quiet() {
+    let _ = QUIET.set(());
+}
+
+fn is_quiet() -> bool {
+    QUIET.get().is_some()
+}
+
 /// Prints text of several lines.
 pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
     print(Shown::text(text).as_str())

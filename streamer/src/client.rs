@@ -70,6 +70,7 @@ impl Streamer {
 pub struct StreamerBuilder {
     url: Option<String>,
     domain: String,
+    only_reads: bool,
 }
 
 impl StreamerBuilder {
@@ -87,6 +88,14 @@ impl StreamerBuilder {
         self
     }
 
+    /// Only looks into the store: the file of an embedded store is not made where it is missing, and it may be read-only.
+    /// Changes of such a store fail. Default: reads and writes.
+    #[must_use]
+    pub fn only_reads(mut self) -> Self {
+        self.only_reads = true;
+        self
+    }
+
     /// Connects.
     ///
     /// # Errors
@@ -100,7 +109,10 @@ impl StreamerBuilder {
                 "no URL was given; call url(\"redis://…\") or url(\"sqlite://…\")",
             )
         })?;
-        let engine = crate::engine::open(&url).await?;
+        let engine = match self.only_reads {
+            true => crate::engine::open_to_read(&url).await?,
+            false => crate::engine::open(&url).await?,
+        };
         Ok(Streamer::new(engine).with_domain(&self.domain))
     }
 }

@@ -33,6 +33,7 @@ pub mod message;
 pub mod model;
 mod moment;
 pub mod outbox;
+mod read_only_file;
 mod reserved;
 mod shown_url;
 pub mod stream;

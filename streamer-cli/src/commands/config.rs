@@ -94,27 +94,26 @@ impl Show {
     }
 }
 
-/// A program with its arguments, those that look like secrets masked.
+/// A program with its options. Whatever else stands on its command line may be a secret: only the names of options are known
+/// to be harmless.
 fn shown_command(command: &[String]) -> String {
-    let mut hide_next = false;
-    let words = command.iter().map(|word| {
-        let hidden = std::mem::take(&mut hide_next);
-        let lower = word.to_ascii_lowercase();
-        let secret = ["pass", "secret", "token", "key", "auth", "credential"]
-            .iter()
-            .any(|part| lower.contains(part));
-        match word.split_once('=') {
-            _ if hidden => "***".to_owned(),
-            Some((name, _)) if secret => format!("{name}=***"),
-            _ if word.contains("://") => streamer::shown_url(word),
-            None if secret && word.starts_with('-') => {
-                hide_next = true;
-                word.clone()
-            }
-            _ => word.clone(),
-        }
+    let is_name = |word: &str| {
+        word.starts_with("--")
+            && word
+                .chars()
+                .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-')
+            || word.len() == 2 && word.starts_with('-')
+    };
+    let arguments = command.iter().skip(1).map(|word| match word.split_once('=') {
+        _ if is_name(word) => word.clone(),
+        Some((name, _)) if is_name(name) => format!("{name}=***"),
+        _ => "***".to_owned(),
     });
-    words.collect::<Vec<_>>().join(" ")
+    let program = command.first().map(|program| match program.contains("://") {
+        true => streamer::shown_url(program),
+        false => program.clone(),
+    });
+    program.into_iter().chain(arguments).collect::<Vec<_>>().join(" ")
 }
 
 /// A listener in a line. Values of `env` are often secrets; only their names are shown.

@@ -139,7 +139,7 @@ impl Delete {
             transfer_to,
             confirm,
         } = self;
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
         group::find(&streamer, stream, group).await?;
         let name = StreamName::from(stream);
         let consumers = streamer.engine().consumers(&name, group).await?;
@@ -172,7 +172,7 @@ impl Delete {
         }
         let what = format!("This deletes consumer '{consumer}' of group '{group}' of the '{stream}' stream{transfer}.");
         if !confirm.ask(session, &what)? {
-            output::line("Nothing was deleted.")?;
+            output::done("Nothing was deleted.")?;
             return Ok(Exit::Failed);
         }
         let moved = match transfer_to {
@@ -190,8 +190,8 @@ impl Delete {
             )));
         }
         match session.json {
-            true => output::json(&self.report(moved, false))?,
-            false => output::line(format!(
+            true => output::done_json(&self.report(moved, false))?,
+            false => output::done(format!(
                 "Consumer '{consumer}' has been deleted from group '{group}' of the '{stream}' stream{}.",
                 match (moved, transfer_to) {
                     (1.., Some(to)) => format!("; {} went to '{to}'", output::counted(moved, "message")),

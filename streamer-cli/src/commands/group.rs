@@ -199,7 +199,7 @@ impl Reset {
         let Self {
             stream, group, dry_run, ..
         } = self;
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(*dry_run).await?;
         let info = find(&streamer, stream, group).await?;
         let name = StreamName::from(stream);
         let last = streamer.engine().last_id(&name).await?;
@@ -220,6 +220,9 @@ impl Reset {
                 _ => GroupStart::After(to),
             };
             streamer.engine().set_group_position(&name, group, place).await?;
+        }
+        if session.quiet && !dry_run {
+            return Ok(Exit::Done);
         }
         let (again, left_out) = if to < from { (between, 0) } else { (0, between) };
         if session.json {
@@ -284,7 +287,7 @@ struct Delete {
 impl Delete {
     async fn run(&self, session: &Session) -> Outcome {
         let Self { stream, group, confirm } = self;
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
         let info = find(&streamer, stream, group).await?;
         let (pending, consumers) = (info.pending, info.consumers);
         let lag = match info.lag {
@@ -305,7 +308,7 @@ impl Delete {
         }
         let what = format!("This deletes group '{group}' of the '{stream}' stream ({has}); the messages stay.");
         if !confirm.ask(session, &what)? {
-            output::line("Nothing was deleted.")?;
+            output::done("Nothing was deleted.")?;
             return Ok(Exit::Failed);
         }
         streamer
@@ -313,8 +316,8 @@ impl Delete {
             .destroy_group(&StreamName::from(stream), group)
             .await?;
         match session.json {
-            true => output::json(&report(self, &info, false))?,
-            false => output::line(format!(
+            true => output::done_json(&report(self, &info, false))?,
+            false => output::done(format!(
                 "Group '{group}' has been deleted from the '{stream}' stream: {has}."
             ))?,
         }

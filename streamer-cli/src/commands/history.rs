@@ -64,7 +64,7 @@ impl History {
             model,
             confirm,
         } = trim;
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
         // Without the archive that messages went to, their snapshots would count as gone.
         let archive = match session.archive_is_there() {
             true => Some(session.archive_to_read().await?),
@@ -78,7 +78,7 @@ impl History {
             let snapshots = output::counted(removed, "snapshot");
             let what = format!("This removes {snapshots} of '{event}', whose messages are gone.");
             if removed > 0 && !confirm.ask(session, &what)? {
-                output::line("Nothing was removed.")?;
+                output::done("Nothing was removed.")?;
                 return Ok(Exit::Failed);
             }
         }
@@ -87,6 +87,9 @@ impl History {
                 .of(&streamer, identifier, archive.as_deref(), confirm.is_dry_run())
                 .await?;
             let (snapshots, removed) = (trimmed.snapshots, trimmed.removed);
+            if session.quiet && !confirm.is_dry_run() {
+                continue;
+            }
             if session.json {
                 output::json(&json!({
                     "event": event, "identifier": identifier, "snapshots": snapshots, "removed": removed,

@@ -213,6 +213,17 @@ impl Listen {
                     .to_owned(),
             );
         }
+        if self
+            .webhook
+            .as_ref()
+            .is_some_and(|url| streamer::shown_url(url) != *url)
+        {
+            mistakes.push(
+                "other users of this machine can see the secret in --webhook in the process list; put the URL into \
+                 `[listeners.NAME]` in streamer.toml"
+                    .to_owned(),
+            );
+        }
         mistakes
     }
 
@@ -354,7 +365,7 @@ impl Printer {
     pub(super) fn tell(&self, report: &Report<'_>) {
         let printed = match report {
             _ if self.silent.load(Ordering::Relaxed) => Ok(()),
-            Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } if self.quiet => Ok(()),
+            _ if self.quiet && !is_trouble(report) => Ok(()),
             _ if self.json => output::json(&as_json(report)),
             Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => {
                 output::line(report.to_string())
@@ -370,12 +381,7 @@ impl Printer {
             | Report::RetryLater { .. }
             | Report::Archived { .. }
             | Report::Purged { .. } => {}
-            Report::Gone { .. }
-            | Report::LeaseLost { .. }
-            | Report::Orphaned { .. }
-            | Report::Detached { .. }
-            | Report::NameInUse { .. }
-            | Report::Interrupted { .. } => tracing::warn!("{report}"),
+            trouble if is_trouble(trouble) => tracing::warn!("{report}"),
             _ => tracing::info!("{report}"),
         }
         if let Err(error) = printed
@@ -394,6 +400,22 @@ impl Printer {
             false => Ok(Exit::Done),
         }
     }
+}
+
+/// Whether a report tells of something that went wrong.
+fn is_trouble(report: &Report<'_>) -> bool {
+    matches!(
+        report,
+        Report::Failed { .. }
+            | Report::Poison { .. }
+            | Report::RetryLater { .. }
+            | Report::Gone { .. }
+            | Report::LeaseLost { .. }
+            | Report::Orphaned { .. }
+            | Report::Detached { .. }
+            | Report::NameInUse { .. }
+            | Report::Interrupted { .. }
+    )
 }
 
 fn as_json(report: &Report<'_>) -> Value {

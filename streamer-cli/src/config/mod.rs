@@ -14,7 +14,10 @@ mod settings;
 mod suspicious;
 mod value;
 
-use std::path::{Path, PathBuf};
+use std::{
+    io::Read as _,
+    path::{Path, PathBuf},
+};
 
 pub(crate) use self::{
     definitions::{Definition, Definitions, HeaderValue, Mode, Redirects, What, shown_variable},
@@ -22,7 +25,7 @@ pub(crate) use self::{
     retry::Retry,
     settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
     suspicious::suspicious_times,
-    value::{Batch, Bounded, Limit, LogFormat, NameInUse, PhpBool, Value, Workers, flag},
+    value::{Batch, Bounded, Limit, LogFormat, NameInUse, PhpBool, Value, Workers, flag, whole_number},
 };
 use self::{
     file::{File, Table},
@@ -57,7 +60,7 @@ impl Config {
                 .map(PathBuf::from)
         });
         let path = named.clone().unwrap_or_else(|| PathBuf::from(DEFAULT_FILE));
-        let text = match std::fs::read_to_string(&path) {
+        let text = match read(&path) {
             Ok(text) => text,
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && named.is_none() => {
                 let settings = Settings::resolve(flags, None, defaults)?;
@@ -86,6 +89,24 @@ impl Config {
             settings,
             definitions,
         })
+    }
+}
+
+/// A longer configuration is another file that was named by mistake.
+const LONGEST_FILE: u64 = 16 << 20;
+
+/// The text of a small file.
+pub(crate) fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    std::fs::File::open(path)?
+        .take(LONGEST_FILE + 1)
+        .read_to_string(&mut text)?;
+    match text.len() as u64 > LONGEST_FILE {
+        true => Err(std::io::Error::other(format!(
+            "it is longer than {} MiB",
+            LONGEST_FILE >> 20
+        ))),
+        false => Ok(text),
     }
 }
 

@@ -325,6 +325,12 @@ fn integer(value: &DeValue<'_>) -> Option<i64> {
     i64::from_str_radix(integer.as_str(), integer.radix()).ok()
 }
 
+/// The parser of a whole number, for clap, whose own words for a mistake are those of the compiler.
+pub(crate) fn whole_number(text: &str) -> Result<u64, String> {
+    text.parse()
+        .map_err(|_| format!("expected a whole number from 0 to {}", u64::MAX))
+}
+
 /// The parser of a flag, for clap.
 pub(crate) fn flag<V: Value>(text: &str) -> Result<V, String> {
     V::from_text(text).ok_or_else(|| format!("expected {}", V::EXPECTED))

@@ -100,6 +100,74 @@ impl Bench {
         end(command)
     }
 
+    /// Runs a command on a terminal, where `typed` is typed. What it prints is all in `stdout`, with what was typed.
+    pub(crate) fn run_on_a_terminal(&self, arguments: &[&str], typed: &str) -> Ended {
+        const TERMINAL: &str = "import os, pty, sys\n\
+            pid, terminal = pty.fork()\n\
+            if pid == 0: os.execv(sys.argv[2], sys.argv[2:])\n\
+            os.write(terminal, sys.argv[1].encode())\n\
+            while True:\n    \
+                try: data = os.read(terminal, 65536)\n    \
+                except OSError: break\n    \
+                if not data: break\n    \
+                sys.stdout.buffer.write(data)\n\
+            sys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))\n";
+        let inner = self.command(arguments);
+        let mut command = Command::new("python3");
+        command.args(["-c", TERMINAL, typed]).arg(inner.get_program());
+        command.args(inner.get_args()).current_dir(self.folder.path());
+        for (name, value) in inner.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        end(command)
+    }
+
+    /// Runs a command as a user who may read the folder of the store and change nothing in it.
+    pub(crate) fn run_without_the_right_to_write(&self, arguments: &[&str]) -> Ended {
+        use std::os::unix::{
+            fs::{MetadataExt as _, PermissionsExt as _},
+            process::CommandExt as _,
+        };
+        let may = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        // Where anybody can run it.
+        let programs = TempDir::new().unwrap();
+        may(programs.path(), 0o755);
+        let program = programs.path().join("streamer");
+        fs::copy(env!("CARGO_BIN_EXE_streamer"), &program).unwrap();
+        for file in fs::read_dir(self.folder.path()).unwrap() {
+            may(&file.unwrap().path(), 0o444);
+        }
+        may(self.folder.path(), 0o555);
+        let usual = self.command(arguments);
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(self.folder.path());
+        for (name, value) in usual.get_envs() {
+            match value {
+                Some(value) => command.env(name, value),
+                None => command.env_remove(name),
+            };
+        }
+        command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        // Root may write everything, so somebody else has to try.
+        if fs::metadata("/proc/self").unwrap().uid() == 0 {
+            command.uid(65_534).gid(65_534);
+        }
+        let ended = end(command);
+        may(self.folder.path(), 0o755);
+        ended
+    }
+
     /// Runs a command that must succeed, and gives what it printed.
     pub(crate) fn ok(&self, arguments: &[&str]) -> String {
         let ended = self.run(arguments);

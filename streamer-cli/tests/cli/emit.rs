@@ -151,6 +151,9 @@ fn standard_input_is_read_where_it_is_one_and_never_taken_for_nothing() {
     let empty = bench.run_with_input(&["emit", "a"], "  \n");
     assert_eq!(empty.code, Some(2), "{empty:?}");
     assert!(empty.stderr.contains("standard input is empty"), "{empty:?}");
+    std::fs::write(bench.path("latin"), b"{\"n\":\"\xe9\"}").unwrap();
+    let latin = bench.run(&["emit", "a", "@latin"]);
+    assert_eq!((latin.code, &*latin.stderr), (Some(2), "error: the payload from latin is not UTF-8\n"));
     let pipe = std::process::Command::new("sh")
         .arg("-c")
         .arg(format!(
@@ -162,6 +165,37 @@ fn standard_input_is_read_where_it_is_one_and_never_taken_for_nothing() {
         .unwrap();
     assert!(pipe.status.success(), "{pipe:?}");
     assert_eq!(stored(&bench, "b", 1)[0]["data"]["from"], "pipe");
+}
+
+#[test]
+fn on_a_terminal_and_with_an_input_without_end_nothing_is_emitted() {
+    let bench = Bench::new();
+    let asked = bench.run_on_a_terminal(&["emit", "a"], "");
+    assert_eq!(asked.code, Some(2), "{asked:?}");
+    assert!(asked.stdout.contains("an event needs a payload"), "{asked:?}");
+    let typed = bench.run_on_a_terminal(&["emit", "a", "-"], "{\"from\":\"keyboard\"}\n\u{4}");
+    assert_eq!(typed.code, Some(0), "{typed:?}");
+    assert_eq!(stored(&bench, "a", 1)[0]["data"]["from"], "keyboard");
+}
+
+#[test]
+fn lines_that_drip_in_are_emitted_before_there_are_many() {
+    let bench = Bench::new();
+    // Never so long without a line that it would count as a pause.
+    bench.script("drip.sh", "while echo '{}'; do sleep 0.005; done");
+    let mut command = bench.command(&["emit", "a", "--lines"]);
+    command.stdin(std::process::Stdio::piped());
+    let mut emitting = command.spawn().unwrap();
+    let mut drip = std::process::Command::new(bench.path("drip.sh"))
+        .stdout(emitting.stdin.take().unwrap())
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let first = stored(&bench, "a", 1);
+    drip.kill().unwrap();
+    drip.wait().unwrap();
+    assert!(emitting.wait().unwrap().success());
+    assert_eq!(first.len(), 1);
 }
 
 #[test]

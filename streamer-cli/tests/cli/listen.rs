@@ -57,6 +57,129 @@ fn quiet_prints_only_what_went_wrong() {
 }
 
 #[test]
+fn quiet_commands_print_only_errors_and_what_was_asked_for() {
+    for bench in [bench(), on(Bench::on_redis())] {
+        bench.write("lines", "{}\n{}\n");
+        for command in [
+            &["emit", "b", "{}"][..],
+            &["emit", "b", "{}", "--json"],
+            &["emit", "c", "--lines", "@lines"],
+            &["listen", "a", "--group", "g", "--listen-timeout", "200", "--json"],
+            &["purge", "--streams", "c", "--older-than", "0s", "--yes"],
+            &["archive", "--streams", "c", "--older-than", "0s"],
+        ] {
+            let ended = bench.run(&[command, &["-q"]].concat());
+            assert_eq!(
+                (ended.code, &*ended.stdout, &*ended.stderr),
+                (Some(0), "", ""),
+                "{command:?}"
+            );
+        }
+        bench.listen_all(&["-q"]);
+        let again = bench.run(&["failed", "retry", "--all", "-q"]);
+        assert_eq!(again.code, Some(1), "{again:?}");
+        assert!(
+            again.stdout.lines().all(|line| line.contains("Error: no paper")),
+            "{again:?}"
+        );
+        assert!(bench.ok(&["failed", "list", "-q"]).contains("no paper"));
+        assert!(bench.ok(&["group", "list", "b", "-q"]).contains("| g "));
+        let reset = ["group", "reset", "b", "g", "--to", "now", "-q"];
+        let flush = ["failed", "flush", "--yes", "-q"];
+        let delete = ["group", "delete", "b", "g", "--yes", "-q"];
+        for command in [&reset[..], &flush, &delete] {
+            assert_eq!(bench.ok(command), "", "{command:?}");
+        }
+        let mistake = bench.run(&["emit", "b", "{", "-q"]);
+        assert!(mistake.stderr.starts_with("error: "), "{mistake:?}");
+    }
+}
+
+#[test]
+fn verbose_logs_what_is_read_claimed_and_settled() {
+    for bench in [bench(), on(Bench::on_redis())] {
+        let ids = [bench.emit("a", "{}"), bench.emit("a", "{}"), bench.emit("b", "{}")];
+        let logged = |more: &[&str]| {
+            let arguments = [&["listen", "a,b", "--group", "g", "--listen-timeout", "500"], more].concat();
+            let ended = bench.run(&arguments);
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+            ended.stderr
+        };
+        let log = logged(&["-v"]);
+        assert!(
+            log.contains(&format!("DEBUG Read 2 messages ({} to {}) of 'a'.", ids[0], ids[1])),
+            "{log}"
+        );
+        assert!(
+            log.contains("DEBUG Settled ") && log.contains(" acknowledged."),
+            "{log}"
+        );
+        assert!(!log.contains("TRACE"), "{log}");
+        bench.ok(&["group", "reset", "b", "g", "--to", "start"]);
+        let log = logged(&["-vv"]);
+        assert!(
+            log.contains(&format!("TRACE Read message {} of 'b': ", ids[2])),
+            "{log}"
+        );
+        let settled = format!(
+            "TRACE Settled message {} of 'b': acknowledged, failures recorded.",
+            ids[2]
+        );
+        assert!(log.contains(&settled), "{log}");
+        assert!(!logged(&[]).contains("DEBUG"));
+    }
+}
+
+#[test]
+fn verbose_logs_what_is_claimed_from_others_and_taken_up_again() {
+    for bench in [bench(), on(Bench::on_redis())] {
+        bench.script("hang.sh", "echo begun; sleep 60");
+        bench.write(
+            "hang.toml",
+            "grace = '30s'\n[listen_and_fire]\na = ['ok']\n[listeners.ok]\nprogram = ['./hang.sh']\nmode = 'message'\n",
+        );
+        let id = bench.emit("a", "{}");
+        // Killed while it handles the message, which stays pending.
+        let mut first = bench.start(&[
+            "--config",
+            "hang.toml",
+            "listen",
+            "a",
+            "--group",
+            "g",
+            "--consumer",
+            "dead",
+            "-v",
+        ]);
+        wait_until(|| {
+            let listed = bench.run(&["consumer", "list", "a", "g", "--json"]).stdout;
+            listed.contains("\"pending\":1").then_some(())
+        });
+        first.child.kill().unwrap();
+        first.child.wait().unwrap();
+        let claimed = bench.run(&[
+            "listen",
+            "a",
+            "--group",
+            "g",
+            "--reclaim",
+            "200",
+            "--listen-timeout",
+            "1s",
+            "-v",
+        ]);
+        let told = format!("DEBUG Claimed message {id} of 'a': 0 pending with this consumer, 1 left idle by others.");
+        assert!(claimed.stderr.contains(&told), "{claimed:?}");
+        assert!(
+            claimed
+                .stderr
+                .contains(&format!("Settled message {id} of 'a': 1 acknowledged.")),
+            "{claimed:?}"
+        );
+    }
+}
+
+#[test]
 fn the_log_is_json_when_asked_for() {
     let bench = bench();
     let ended = bench.listen_all(&["--log-format", "json"]);

@@ -415,6 +415,160 @@ fn a_command_that_only_reads_makes_no_file() {
 }
 
 #[test]
+fn what_changes_nothing_makes_no_file_either() {
+    let bench = Bench::new();
+    bench.write("streamer.toml", "archive_url = 'sqlite://archive.db'\n");
+    for command in [
+        &["purge", "--streams", "a", "--older-than", "0s"][..],
+        &["archive", "--streams", "a", "--older-than", "0s"],
+        &["failed", "flush"],
+        &["failed", "forget", "1-0"],
+        &["history", "trim", "a", "7"],
+        &["group", "reset", "a", "g", "--to", "now"],
+        &["group", "delete", "a", "g"],
+        &["consumer", "delete", "a", "g", "c"],
+    ] {
+        for more in [&["--dry-run"][..], &[]] {
+            let ended = bench.run(&[command, more].concat());
+            assert_eq!(ended.code, Some(3), "{command:?}: {ended:?}");
+        }
+    }
+    let ended = bench.run(&["failed", "retry", "--all"]);
+    assert_eq!(ended.code, Some(3), "{ended:?}");
+    bench.emit("a", "{}");
+    let told = bench.ok(&["archive", "--streams", "a", "--older-than", "0s", "--dry-run"]);
+    assert!(told.ends_with("Total of 1 message would be processed.\n"), "{told}");
+    assert!(!bench.path("archive.db").exists());
+}
+
+#[test]
+fn a_store_and_an_archive_that_may_not_be_written_can_be_looked_at() {
+    let bench = with_failures(Bench::new());
+    bench.ok(&["emit", "u", "{\"name\":\"Ann\"}", "--identifier", "7"]);
+    bench.write("archive.toml", "archive_url = 'sqlite://archive.db'\n");
+    let purge = ["purge", "--streams", "a", "--older-than", "0s", "--dry-run"];
+    let archive = ["archive", "--streams", "a", "--older-than", "0s", "--dry-run"];
+    bench.emit("old", "{}");
+    bench.ok(&[
+        "--config",
+        "archive.toml",
+        "archive",
+        "--streams",
+        "old",
+        "--older-than",
+        "0s",
+    ]);
+    let id = bench.ok(&["failed", "list", "--json"]);
+    let id = id.lines().next().unwrap();
+    let id = serde_json::from_str::<serde_json::Value>(id).unwrap()["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let files = || {
+        let files = std::fs::read_dir(bench.path("")).unwrap();
+        files
+            .map(|file| file.unwrap().file_name())
+            .collect::<std::collections::BTreeSet<_>>()
+    };
+    // As processes leave it, with what is only in its log; and as the last one to close it leaves it.
+    for closed in [false, true] {
+        if closed {
+            const CLOSE: &str = "import sqlite3, sys\n\
+                for file in sys.argv[1:]:\n    \
+                    connection = sqlite3.connect(file)\n    \
+                    connection.execute('SELECT count(*) FROM sqlite_schema').fetchall()\n    \
+                    connection.close()\n";
+            let mut close = std::process::Command::new("python3");
+            close
+                .args(["-c", CLOSE])
+                .args([bench.path("test.db"), bench.path("archive.db")]);
+            assert!(close.status().unwrap().success());
+        }
+        assert_eq!(bench.path("test.db-wal").exists(), !closed);
+        let before = files();
+        for (command, shows) in [
+            (&["failed", "list"][..], id.as_str()),
+            (&["failed", "list", "--summary"], "Total of 3 failures."),
+            (&["failed", "show", &id], id.as_str()),
+            (&["group", "list", "a"], "| a "),
+            (&["consumer", "list", "a", "g"], "g"),
+            (&["replay", "u", "7"], "Ann"),
+            (&["archive", "list"], "old"),
+            (&["archive", "restore", "--all", "--dry-run"], "Would restore 1 message"),
+            (&purge, "Total of 2 messages would"),
+            (&archive, "Total of 2 messages would"),
+            (&["failed", "flush", "--dry-run"], "Would remove 3 failures"),
+            (
+                &["group", "reset", "a", "g", "--to", "start", "--dry-run"],
+                "would be moved",
+            ),
+            (&["group", "delete", "a", "g", "--dry-run"], "Would delete"),
+            (&["history", "trim", "u", "7", "--dry-run"], "Would remove 0 of 1"),
+        ] {
+            let command = [&["--config", "archive.toml"], command].concat();
+            let ended = bench.run_without_the_right_to_write(&command);
+            assert_eq!(ended.code, Some(0), "{closed}, {command:?}: {ended:?}");
+            assert!(ended.stdout.contains(shows), "{closed}, {command:?}: {ended:?}");
+        }
+        assert_eq!(files(), before, "nothing was made beside the files");
+    }
+    for command in [&["emit", "a", "{}"][..], &["failed", "flush", "--yes"]] {
+        let ended = bench.run_without_the_right_to_write(command);
+        assert_eq!(ended.code, Some(3), "{command:?}: {ended:?}");
+        assert!(ended.stderr.contains("read-only"), "{ended:?}");
+    }
+}
+
+#[test]
+fn a_read_only_store_is_read_with_what_another_process_has_written_last() {
+    let bench = Bench::new();
+    bench.script("wait.sh", "read -r line");
+    bench.write(
+        "streamer.toml",
+        "[listen_and_fire]\na = ['it']\n[listeners.it]\nprogram = ['./wait.sh']\n",
+    );
+    bench.emit("a", "{}");
+    // It keeps the file open, so that what it writes is in the log.
+    let mut listening = bench.start(&["listen", "a", "--group", "busy", "--json"]);
+    listening.wait_for("started");
+    let listed = bench.run_without_the_right_to_write(&["group", "list", "a"]);
+    assert!(listed.code == Some(0) && listed.stdout.contains("busy"), "{listed:?}");
+}
+
+#[test]
+fn on_a_terminal_whatever_deletes_asks_first() {
+    for bench in benches() {
+        let asked = |typed| bench.run_on_a_terminal(&["failed", "flush", "--stream", "b"], typed);
+        for typed in ["n\n", "\n", "no\n"] {
+            let refused = asked(typed);
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(
+                refused
+                    .stdout
+                    .contains("This removes 1 failure from the failed list (1 on 'b')")
+                    && refused.stdout.contains("Go on? [y/N]")
+                    && refused.stdout.contains("Nothing was removed."),
+                "{refused:?}"
+            );
+        }
+        assert_eq!(bench.ok(&["failed", "list", "--json"]).lines().count(), 3);
+        let agreed = asked("y\n");
+        assert!(
+            agreed.code == Some(0) && agreed.stdout.contains("Flushed 1 message."),
+            "{agreed:?}"
+        );
+        let purged = bench.run_on_a_terminal(&["purge", "--streams", "a,b", "--older-than", "0s"], "yes\n");
+        assert!(
+            purged.code == Some(0)
+                && purged
+                    .stdout
+                    .contains("This deletes 3 messages for good (2 on 'a', 1 on 'b')."),
+            "{purged:?}"
+        );
+    }
+}
+
+#[test]
 fn a_failing_archive_has_an_exit_code_of_its_own() {
     let bench = Bench::new();
     bench.emit("a", "{}");

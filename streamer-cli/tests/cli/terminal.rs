@@ -21,8 +21,10 @@ const ESCAPES: [(&str, &str); 12] = [
 fn check(what: &str, text: &str) {
     let driving = |c: &char| {
         c.is_control() && *c != '\n' && *c != '\t'
-            || ('\u{202a}'..='\u{202e}').contains(c)
-            || ('\u{2066}'..='\u{2069}').contains(c)
+            || ('\u{200b}'..='\u{200f}').contains(c)
+            || ('\u{2028}'..='\u{202e}').contains(c)
+            || ('\u{2060}'..='\u{206f}').contains(c)
+            || ['\u{61c}', '\u{feff}', '\u{e0001}'].contains(c)
     };
     let found = text.chars().find(driving);
     assert!(found.is_none(), "{what} prints {found:?}: {text:?}");
@@ -121,6 +123,140 @@ fn no_escape_sequence_reaches_the_terminal_through_payloads_names_and_errors() {
             assert_eq!(line["data"]["text"], format!("before {escape} after\nnext line"));
             assert_eq!(line["type"], escape);
         }
+    }
+}
+
+/// A server that speaks Redis's protocol and answers everything with this error.
+fn rude_server(error: String) -> String {
+    use std::io::{Read as _, Write as _};
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for connection in listener.incoming() {
+            let mut connection = connection.unwrap();
+            let error = error.clone();
+            std::thread::spawn(move || {
+                while connection.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                    if write!(connection, "-{error}\r\n").is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[test]
+fn no_escape_sequence_reaches_the_terminal_through_names_of_groups_files_and_what_servers_say() {
+    // Beyond those of the other test: what is not seen, and what breaks lines.
+    let more = ["\u{200b}", "\u{200e}", "\u{2028}", "\u{61c}", "\u{feff}", "\u{e0001}"];
+    let name = ESCAPES.map(|(_, escape)| escape).concat() + &more.concat();
+    for bench in [Bench::new(), Bench::on_redis()] {
+        let run = |arguments: &[&str]| {
+            let ended = bench.run(arguments);
+            check(&format!("{arguments:?}"), &ended.stdout);
+            check(&format!("{arguments:?} (log)"), &ended.stderr);
+            ended
+        };
+        let id = bench.emit(&name, "{}");
+        // Its complaint and its name go to the log, and its complaint to the failed list.
+        bench.write("complaint", &name);
+        let listen = [
+            "listen",
+            &name,
+            "--exec",
+            "cat complaint >&2; exit 1",
+            "--listen-timeout",
+            "500",
+            "-vv",
+        ];
+        let listened = run(&[&listen[..], &["--group", &name, "--consumer", &name]].concat());
+        assert!(
+            listened.code == Some(0) && listened.stdout.contains("Listener error."),
+            "{listened:?}"
+        );
+        // A consumer that is there to stay.
+        run(&[
+            "listen",
+            &name,
+            "--exec",
+            "true",
+            "--group",
+            &name,
+            "--consumer",
+            &name,
+            "--listen-timeout",
+            "300",
+        ]);
+        for command in [
+            &["group", "list", &name][..],
+            &["consumer", "list", &name, &name],
+            &["consumer", "list", &name, "no"],
+            &["consumer", "delete", &name, &name, &format!("{name}x")],
+            &["consumer", "delete", &name, &name, &name],
+            &["group", "reset", &name, &name, "--to", "start", "--dry-run"],
+            &["group", "reset", &name, &name, "--to", "start"],
+            &["group", "delete", &name, &name],
+            &["group", "delete", &name, &name, "--dry-run"],
+            &["group", "delete", "no", &name],
+            &["purge", "--streams", &name, "--older-than", "0s", "--dry-run"],
+            &["purge", "--streams", &name, "--older-than", "0s"],
+            &["failed", "list"],
+            &["failed", "show", &id],
+            &["failed", "show", &name],
+            &["failed", "forget", &name, "--yes"],
+            &["failed", "forget", &id],
+            &["failed", "flush", "--error", &name, "--receiver", &name],
+            &["failed", "retry", "--receiver", &name],
+            &["history", "trim", &name, &name, "--dry-run"],
+            &["replay", &name, &name],
+            &["emit", &name, &format!("@{name}")],
+            &["emit", "a", "--lines", &format!("@{name}")],
+            &["config", "--config", &name],
+            &[
+                "config",
+                "--group",
+                &name,
+                "--consumer",
+                &name,
+                "--key",
+                &name,
+                "--domain",
+                &name,
+            ],
+            &["archive", "show", &name, "1-0"],
+            &["list", "--url", &name],
+            &["tail", &name, "--last-id", &name],
+            &["group", "delete", &name, &name, "--yes"],
+        ] {
+            run(command);
+        }
+        bench.write("lines", &format!("{{}}\n{name}\n"));
+        assert_eq!(run(&["emit", "a", "--lines", "@lines"]).code, Some(1));
+        // Where a question is asked, it is on a terminal.
+        let asked = bench.run_on_a_terminal(&["purge", "--streams", &name, "--older-than", "0s"], "n\n");
+        check("the question", &asked.stdout.replace("\r\n", "\n"));
+        assert!(asked.stdout.contains("Go on? [y/N]"), "{asked:?}");
+    }
+    let bench = Bench::new();
+    let said = name.replace(['\r', '\n'], "");
+    let url = rude_server(format!("ERR no {said}"));
+    for command in [
+        &["emit", "a", "{}"][..],
+        &["failed", "list"],
+        &["tail", "a"],
+        &["group", "list", "a", "-vv"],
+    ] {
+        let ended = bench.run(&[command, &["--url", &url]].concat());
+        check(
+            &format!("{command:?} (server)"),
+            &format!("{}{}", ended.stdout, ended.stderr),
+        );
+        assert!(
+            ended.code != Some(0) && ended.stderr.contains(r"\u{1b}[31m"),
+            "{ended:?}"
+        );
     }
 }
 

@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, params};
+use rusqlite::{Connection, ErrorCode, OpenFlags, OptionalExtension as _, TransactionBehavior, ffi, params};
 
 use super::{
     ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored,
@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     entry::{EntryId, StreamName},
+    read_only_file,
     shown_url::shown_url,
 };
 
@@ -123,21 +124,34 @@ fn file_of(url: &str) -> ArchiveResult<String> {
     Ok(path)
 }
 
-/// A connection that looks. On a read-only file system SQLite cannot make the files that it needs beside one in WAL
-/// mode; then nobody can write the file either, and it may be read as it is.
+/// A connection that looks, also where this user may not write the file or its directory.
 fn connect_to_read(path: &str) -> rusqlite::Result<Connection> {
-    let look = |connection: Connection| {
+    let path = Path::new(path);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let usual = || {
+        let connection = Connection::open_with_flags(path, flags)?;
         connection.busy_timeout(BUSY)?;
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags).and_then(look);
+    let opened = match read_only_file::is_writable(path) {
+        true => usual(),
+        false => read_only_file::open(path),
+    };
     match opened {
-        Err(error) if error.sqlite_error_code() == Some(ErrorCode::CannotOpen) => {
-            let escaped = path.replace('%', "%25").replace('?', "%3f").replace('#', "%23");
-            let uri = format!("file:{escaped}?immutable=1");
-            Connection::open_with_flags(uri, flags | OpenFlags::SQLITE_OPEN_URI).and_then(look)
+        Err(error)
+            if matches!(
+                error.sqlite_error_code(),
+                Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly)
+            ) =>
+        {
+            let connection =
+                read_only_file::open(path).map_err(|error| match read_only_file::explain(path, &error) {
+                    Some(reason) => rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), Some(reason)),
+                    None => error,
+                })?;
+            connection.busy_timeout(BUSY)?;
+            Ok(connection)
         }
         opened => opened,
     }

@@ -58,7 +58,7 @@ pub use self::{
     info::{
         ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingFilter, PendingSummary, StreamInfo,
     },
-    open::open,
+    open::{open, open_to_read},
     origins::{Origin, Origins},
     reader::{Interrupter, ReadMode, Reader, StreamEntries},
     redis::RedisEngine,

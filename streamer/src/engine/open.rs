@@ -22,10 +22,25 @@ use crate::shown_url::encoding_hint;
 /// [`EngineErrorKind::InvalidInput`] for a URL of another form; [`EngineErrorKind::Connection`] and others when the
 /// server or file cannot be reached.
 pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
+    open_for(url, false).await
+}
+
+/// Opens the engine that a URL names to look into it: the file of an embedded store is not made, and it may be read-only
+/// ([`EmbeddedEngine::open_to_read`]). Other stores are opened as by [`open`].
+///
+/// # Errors
+///
+/// As [`open`]; [`EngineErrorKind::Unavailable`] where the file is missing.
+pub async fn open_to_read(url: &str) -> EngineResult<Arc<dyn Engine>> {
+    open_for(url, true).await
+}
+
+async fn open_for(url: &str, only_reads: bool) -> EngineResult<Arc<dyn Engine>> {
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
         "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
         | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
+        "sqlite" if only_reads => Ok(Arc::new(EmbeddedEngine::open_to_read(url).await?)),
         "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
         // The URL is not quoted: without a scheme it may begin with a password.
         _ => Err(EngineError::new(

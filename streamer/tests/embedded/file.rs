@@ -325,6 +325,17 @@ async fn a_file_that_may_not_be_written_is_refused() {
 }
 
 #[tokio::test]
+async fn a_store_that_is_only_looked_at_is_not_made() {
+    let place = Place::new();
+    let missing = EmbeddedEngine::open_to_read(&place.url()).await;
+    refused(missing, EngineErrorKind::Unavailable, &["events.db does not exist"]);
+    assert!(!place.file().exists());
+    let id = place.open().await.append(an_append(10)).await.unwrap();
+    let engine = EmbeddedEngine::open_to_read(&place.url()).await.unwrap();
+    assert_eq!(engine.last_id(&stream()).await.unwrap(), id);
+}
+
+#[tokio::test]
 async fn a_full_store_says_so_and_works_again_when_there_is_room() {
     let place = Place::new();
     let url = format!("{}?max_size=400000", place.url());

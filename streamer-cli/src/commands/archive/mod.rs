@@ -189,8 +189,8 @@ impl Migrate {
         }
         archive.migrate().await?;
         match session.json {
-            true => output::json(&json!({"report": "migrated", "archive": archive.location()}))?,
-            false => output::line(format!("The archive {} is ready.", archive.location()))?,
+            true => output::done_json(&json!({"report": "migrated", "archive": archive.location()}))?,
+            false => output::done(format!("The archive {} is ready.", archive.location()))?,
         }
         Ok(Exit::Done)
     }

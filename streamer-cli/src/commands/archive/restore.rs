@@ -54,7 +54,7 @@ impl Restore {
         let which = self.which();
         let what = format!("Restoring {which} gives them to their listeners again.");
         if !self.confirm.ask(session, &what)? {
-            output::line("Nothing was restored.")?;
+            output::done("Nothing was restored.")?;
             return Ok(Exit::Failed);
         }
         let streamer = session.connect().await?;
@@ -81,8 +81,8 @@ impl Restore {
         }
         let RestoreSummary { restored, failed } = summary;
         match session.json {
-            true => output::json(&json!({"report": "total", "restored": restored, "failed": failed}))?,
-            false => output::line(format!("Total of {} restored.", output::counted(restored, "message")))?,
+            true => output::done_json(&json!({"report": "total", "restored": restored, "failed": failed}))?,
+            false => output::done(format!("Total of {} restored.", output::counted(restored, "message")))?,
         }
         match failed {
             0 => Ok(Exit::Done),

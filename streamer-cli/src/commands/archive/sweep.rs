@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use streamer::{
     EntryId, StreamName, Streamer,
-    archive::{Fate, HoldingGroup, OlderThan, Sweep, SweepSummary, holding_groups},
+    archive::{ArchiveStorage, Fate, HoldingGroup, MemoryArchive, OlderThan, Sweep, SweepSummary, holding_groups},
 };
 
 use crate::{
@@ -57,15 +57,20 @@ pub(crate) struct Purge {
 
 impl Purge {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(self.sweep.dry_run).await?;
         self.sweep.run(session, &streamer, Sweep::purge(&streamer), true).await
     }
 }
 
 impl SweepArgs {
     pub(super) async fn archive(&self, session: &Session) -> Outcome {
-        let streamer = session.connect().await?;
-        let archive = session.archive().await?;
+        let streamer = session.connect_to_change(self.dry_run).await?;
+        let archive: Arc<dyn ArchiveStorage> = match self.dry_run {
+            // Telling what would happen does not make the archive either.
+            true if !session.archive_is_there() => Arc::new(MemoryArchive::default()),
+            true => session.archive_to_read().await?,
+            false => session.archive().await?,
+        };
         // What goes to this one is not kept.
         let deletes = session.config.settings.archive_driver.value == "null";
         self.run(session, &streamer, Sweep::archive(&streamer, archive), deletes)
@@ -80,6 +85,9 @@ impl SweepArgs {
             .map(|stream| stream.trim())
             .filter(|stream| !stream.is_empty());
         let streams = streams.map(StreamName::from).collect::<Vec<_>>();
+        if streams.is_empty() {
+            return Err(Failure::usage("--streams names no stream"));
+        }
         let mut total = 0;
         let known = listeners::names(&session.listeners, &session.config.definitions);
         for stream in &streams {
@@ -103,7 +111,7 @@ impl SweepArgs {
             let messages = output::counted(count, "message");
             let what = format!("This deletes {messages} for good ({}).", parts.join(", "));
             if count > 0 && !confirm.ask(session, &what)? {
-                output::line("Nothing was deleted.")?;
+                output::done("Nothing was deleted.")?;
                 return Ok(Exit::Failed);
             }
         }
@@ -131,6 +139,9 @@ impl SweepArgs {
             summaries.push((stream, summary));
         }
         teller.bar.finish_and_clear();
+        if session.quiet && !dry_run {
+            return Ok(Exit::Done);
+        }
         let mut held = Vec::new();
         for (stream, summary) in &summaries {
             if summary.undelivered + summary.pending > 0 {

@@ -5,13 +5,18 @@
 use std::{
     fs::File,
     io::{self, BufRead as _, BufReader, IsTerminal as _, Read},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use streamer::{DynamicEvent, EmitAllError, EntryId, StreamName, Streamer, Trim};
-use tokio::{sync::mpsc, time::timeout};
+use tokio::{
+    runtime::Handle,
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
+    time::timeout_at,
+};
 
 use super::{Emit, parsed};
 use crate::{
@@ -24,13 +29,17 @@ use crate::{
 const CHUNK_EVENTS: usize = 512;
 /// … or so many bytes of JSON.
 const CHUNK_BYTES: usize = 1 << 20;
-/// A longer line is refused; Redis takes no value longer than 512 MB.
-const LONGEST_LINE: u64 = 512 << 20;
+/// A longer line is refused. Redis takes no value longer than that either.
+const LONGEST_LINE: u64 = super::LONGEST_PAYLOAD;
 
-/// Lines that are read before they are asked for.
+/// Lines that are read before they are asked for …
 const READ_AHEAD: usize = 32;
-/// What has come is emitted when no more comes for so long.
+/// … and their bytes; one longer line is read when all before it were taken.
+const READ_AHEAD_BYTES: u32 = 1 << 20;
+/// What has come is emitted when no more comes for so long …
 const PAUSE: Duration = Duration::from_millis(20);
+/// … and at the latest after so long, where lines drip in.
+const LONGEST_WAIT: Duration = Duration::from_millis(200);
 
 type Input = Box<dyn io::BufRead + Send>;
 
@@ -60,7 +69,7 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
     let Written { events, ids } = written;
     if session.json {
         let (first, last) = ids.unzip();
-        output::json(&json!({"emitted": events, "first": first, "last": last, "seconds": seconds}))?;
+        output::done_json(&json!({"emitted": events, "first": first, "last": last, "seconds": seconds}))?;
     } else {
         #[allow(
             clippy::cast_precision_loss,
@@ -71,7 +80,7 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
         let range = ids
             .map(|(first, last)| format!(", from {first} to {last}"))
             .unwrap_or_default();
-        output::line(format!(
+        output::done(format!(
             "Emitted {} to '{}' in {seconds:.2} s ({rate}/s){range}.",
             output::counted(events, "event"),
             command.name
@@ -103,20 +112,35 @@ async fn run(
         let mut places = Vec::new();
         let mut bytes = 0;
         let mut end = None;
+        let mut deadline = tokio::time::Instant::now();
         while chunk.len() < CHUNK_EVENTS && bytes < CHUNK_BYTES {
             let next = match chunk.is_empty() {
-                true => lines.recv().await,
-                false => match timeout(PAUSE, lines.recv()).await {
-                    Ok(next) => next,
-                    Err(_) => break,
-                },
+                true => {
+                    let next = lines.recv().await;
+                    deadline = tokio::time::Instant::now() + LONGEST_WAIT;
+                    next
+                }
+                false => {
+                    let pause = tokio::time::Instant::now() + PAUSE;
+                    match timeout_at(pause.min(deadline), lines.recv()).await {
+                        Ok(next) => next,
+                        Err(_) => break,
+                    }
+                }
             };
             let Some(read) = next else {
                 end = Some(Ok(()));
                 break;
             };
             number += 1;
+            // Its bytes count as read ahead until they are in the chunk.
+            let (read, _room) = read;
             let (line, payload) = match read {
+                Ok(line) if line.len() as u64 > LONGEST_LINE => {
+                    let most = LONGEST_LINE >> 20;
+                    let reason = format!("is longer than {most} MiB, which is more than a payload may have");
+                    (line, Err(reason))
+                }
                 Ok(line) if line.trim_ascii().is_empty() => {
                     bytes += line.len();
                     continue;
@@ -152,16 +176,28 @@ async fn run(
     }
 }
 
-/// Reads lines on a thread of its own, no faster than they are taken. It ends with the input, after an error, or when
-/// nobody wants more.
-fn read_lines(mut input: Input) -> mpsc::Receiver<io::Result<Vec<u8>>> {
+/// A line, and the room that it takes of what may be read ahead.
+type Line = (io::Result<Vec<u8>>, OwnedSemaphorePermit);
+
+/// Reads lines on a thread of its own, no faster than they are taken. It ends with the input, after an error or a line
+/// that is too long, or when nobody wants more.
+fn read_lines(mut input: Input) -> mpsc::Receiver<Line> {
     let (sender, receiver) = mpsc::channel(READ_AHEAD);
+    let room = Arc::new(Semaphore::new(READ_AHEAD_BYTES as usize));
+    let runtime = Handle::current();
     std::thread::spawn(move || {
         loop {
             let mut line = Vec::new();
-            let read = (&mut input).take(LONGEST_LINE).read_until(b'\n', &mut line);
-            let failed = read.is_err();
-            if matches!(read, Ok(0)) || sender.blocking_send(read.map(|_| line)).is_err() || failed {
+            let read = (&mut input).take(LONGEST_LINE + 1).read_until(b'\n', &mut line);
+            let is_last = read.is_err() || line.len() as u64 > LONGEST_LINE;
+            if matches!(read, Ok(0)) {
+                return;
+            }
+            let bytes = u32::try_from(line.len()).map_or(READ_AHEAD_BYTES, |bytes| bytes.min(READ_AHEAD_BYTES));
+            let Ok(taken) = runtime.block_on(Arc::clone(&room).acquire_many_owned(bytes)) else {
+                return;
+            };
+            if sender.blocking_send((read.map(|_| line), taken)).is_err() || is_last {
                 return;
             }
         }

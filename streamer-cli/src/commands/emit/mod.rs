@@ -2,7 +2,10 @@
 
 mod lines;
 
-use std::io::Read as _;
+use std::{
+    fs::File,
+    io::{self, IsTerminal as _, Read as _},
+};
 
 use clap::Args;
 use serde_json::{Map, Value, json};
@@ -13,7 +16,7 @@ use streamer::{
 
 use crate::{
     app::Session,
-    config::Flags,
+    config::{Flags, whole_number},
     exit::{Exit, Failure, Outcome, exit_of},
     output,
 };
@@ -29,14 +32,16 @@ Examples:
 
 The ID of the new entry is printed.";
 
+/// Redis takes no value longer than 512 MiB.
+const LONGEST_PAYLOAD: u64 = 512 << 20;
+
 /// Emit an event
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct Emit {
     /// The event's name: the stream it goes to
     name: String,
-    /// The payload: a JSON object or list, `@FILE`, or `-` for stdin [default: stdin where it is a pipe or a file, else an
-    /// empty one]
+    /// The payload: a JSON object or list, `@FILE`, or `-` for stdin [default: stdin; with /dev/null there an empty one]
     #[arg(value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
     /// Its type: event, notification, command or any other text
@@ -49,7 +54,7 @@ pub(crate) struct Emit {
     #[arg(long, value_name = "ID", value_parser = new_id, conflicts_with = "lines")]
     id: Option<NewId>,
     /// Keep about so many entries of the stream, the newest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
     maxlen: Option<u64>,
     /// Which resource it is about, for `replay`
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
@@ -87,20 +92,23 @@ impl Emit {
             .await
             .map_err(|error| failure(&error))?;
         if session.json {
-            output::json(&json!({"id": id}))?;
+            output::done_json(&json!({"id": id}))?;
         } else {
-            output::line(id.to_string())?;
+            output::done(id.to_string())?;
         }
         Ok(Exit::Done)
     }
 
     fn payload(&self) -> Result<Value, Failure> {
         let (text, from) = match self.payload.as_deref() {
-            None if !is_input() => return Ok(Value::Object(Map::new())),
+            None if is_nothing() => return Ok(Value::Object(Map::new())),
+            None if io::stdin().is_terminal() => {
+                return Err(Failure::usage(
+                    "an event needs a payload: JSON, @FILE, `-` to type it here, or '{}' for an empty one",
+                ));
+            }
             None | Some("-") => {
-                let mut text = String::new();
-                let read = std::io::stdin().lock().read_to_string(&mut text);
-                read.map_err(|error| Failure::failed(format!("could not read the payload from stdin: {error}")))?;
+                let text = read("stdin", io::stdin().lock())?;
                 if text.trim().is_empty() {
                     return Err(Failure::usage(
                         "standard input is empty; an event without a payload is written as '{}'",
@@ -110,9 +118,9 @@ impl Emit {
             }
             Some(text) => match text.strip_prefix('@') {
                 Some(path) => {
-                    let read = std::fs::read_to_string(path);
-                    let text = read.map_err(|error| Failure::failed(format!("could not read {path}: {error}")))?;
-                    (text, path.to_owned())
+                    let file = File::open(path);
+                    let file = file.map_err(|error| Failure::failed(format!("could not read {path}: {error}")))?;
+                    (read(path, file)?, path.to_owned())
                 }
                 None => (text.to_owned(), "the command line".to_owned()),
             },
@@ -121,20 +129,37 @@ impl Emit {
     }
 }
 
-/// Whether somebody gives us something on standard input: a pipe, a file or a socket. A terminal and /dev/null do not.
-fn is_input() -> bool {
+/// The text of a payload, as long as one may be.
+fn read(from: &str, input: impl io::Read) -> Result<String, Failure> {
+    let mut bytes = Vec::new();
+    input
+        .take(LONGEST_PAYLOAD + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::failed(format!("could not read {from}: {error}")))?;
+    if bytes.len() as u64 > LONGEST_PAYLOAD {
+        return Err(Failure::usage(format!(
+            "{from} is longer than {} MiB, which is more than a payload may have",
+            LONGEST_PAYLOAD >> 20
+        )));
+    }
+    String::from_utf8(bytes).map_err(|_| Failure::usage(format!("the payload from {from} is not UTF-8")))
+}
+
+/// Whether standard input is /dev/null, as in a timer or a service: whoever runs the command there gives nothing.
+fn is_nothing() -> bool {
     #[cfg(unix)]
     {
-        let kind = rustix::fs::fstat(std::io::stdin()).map(|stat| rustix::fs::FileType::from_raw_mode(stat.st_mode));
-        matches!(
-            kind,
-            Ok(rustix::fs::FileType::Fifo | rustix::fs::FileType::RegularFile | rustix::fs::FileType::Socket)
-        )
+        let device = |stat: rustix::io::Result<rustix::fs::Stat>| {
+            let stat = stat.ok()?;
+            let kind = rustix::fs::FileType::from_raw_mode(stat.st_mode);
+            (kind == rustix::fs::FileType::CharacterDevice).then_some(stat.st_rdev)
+        };
+        let null = device(rustix::fs::stat("/dev/null"));
+        null.is_some() && device(rustix::fs::fstat(io::stdin())) == null
     }
     #[cfg(not(unix))]
     {
-        use std::io::IsTerminal as _;
-        !std::io::stdin().is_terminal()
+        false
     }
 }
 

@@ -7,6 +7,7 @@ use streamer::failed::{FailedMessage, Listed};
 use super::Filter;
 use crate::{
     app::Session,
+    config::whole_number,
     exit::{Exit, Outcome},
     output,
     table::{Column, Table},
@@ -32,7 +33,7 @@ pub(crate) struct List {
     #[command(flatten)]
     filter: Filter,
     /// Only so many, the oldest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
     limit: Option<u64>,
     /// Only IDs, streams and errors
     #[arg(long, conflicts_with = "summary")]

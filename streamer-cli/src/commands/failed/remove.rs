@@ -60,7 +60,7 @@ impl Forget {
 }
 
 async fn remove(session: &Session, filter: &Filter, confirm: Confirm, did: &str) -> Outcome {
-    let streamer = session.connect().await?;
+    let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
     let failed = streamer.failed();
     if confirm.is_dry_run() || confirm.asks(session) {
         let summary = failed.summary(filter.filter()).await?;
@@ -81,15 +81,15 @@ async fn remove(session: &Session, filter: &Filter, confirm: Confirm, did: &str)
             by_stream(&summary)
         );
         if count > 0 && !confirm.ask(session, &what)? {
-            output::line("Nothing was removed.")?;
+            output::done("Nothing was removed.")?;
             return Ok(Exit::Failed);
         }
     }
     let removed = failed.flush(filter.filter()).await?;
     if session.json {
-        output::json(&json!({"removed": removed}))?;
+        output::done_json(&json!({"removed": removed}))?;
     } else {
-        output::line(match removed {
+        output::done(match removed {
             0 => "No messages to remove.".to_owned(),
             removed => format!("{did} {}.", output::counted(removed, "message")),
         })?;

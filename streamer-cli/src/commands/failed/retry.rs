@@ -72,11 +72,11 @@ impl Retry {
         if let Some(mistake) = listeners.mistakes().first() {
             return Err(Failure::usage(mistake.clone()));
         }
-        let streamer = session.connect().await?;
+        let streamer = session.connect_to_change(false).await?;
         let failed = streamer.failed();
         let listed = failed.count().await?;
         if listed == 0 && !session.json {
-            output::line("There are no failed messages to retry.")?;
+            output::done("There are no failed messages to retry.")?;
             return Ok(Exit::Done);
         }
         let retry = failed.retry(self.filter.filter(), listeners);
@@ -143,15 +143,15 @@ impl Retry {
             if let Some(total) = total.as_object_mut() {
                 total.shift_insert(0, "report".to_owned(), json!("total"));
             }
-            output::json(&total)?;
+            output::done_json(&total)?;
         } else if retried + failed_again + skipped + elsewhere == 0 {
-            output::line("There are no failed messages matching your criteria.")?;
+            output::done("There are no failed messages matching your criteria.")?;
         } else {
             let elsewhere = match elsewhere {
                 0 => String::new(),
                 _ => format!(" Left to another retry: {elsewhere}."),
             };
-            output::line(format!(
+            output::done(format!(
                 "Retried: {retried}. Failed again: {failed_again}. Skipped: {skipped}.{elsewhere}"
             ))?;
         }

@@ -30,7 +30,7 @@ impl Show {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
         let streamer = session.connect_to_read().await?;
         let archive = match session.has_archive() {
-            true => Some(session.archive().await?),
+            true => Some(session.archive_to_read().await?),
             false => None,
         };
         let failed = streamer.failed();

@@ -16,6 +16,8 @@ pub(super) struct Address {
     pub(super) busy_timeout: Duration,
     /// The file does not grow beyond this many bytes.
     pub(super) max_size: Option<u64>,
+    /// Nothing is written, not even beside the file.
+    pub(super) read_only: bool,
 }
 
 pub(super) fn parse(url: &str) -> Step<Address> {
@@ -35,6 +37,7 @@ pub(super) fn parse(url: &str) -> Step<Address> {
         full_sync: false,
         busy_timeout: Duration::from_secs(5),
         max_size: None,
+        read_only: false,
     };
     for option in query.split('&').filter(|option| !option.is_empty()) {
         match option.split_once('=').unwrap_or((option, "")) {

@@ -84,6 +84,11 @@ impl Failure {
         self.cause == Cause::Refusal
     }
 
+    /// Whether this user may not do it.
+    pub(super) fn is_permission(&self) -> bool {
+        self.kind == EngineErrorKind::Permission
+    }
+
     pub(super) fn is_busy(&self) -> bool {
         self.cause == Cause::Busy
     }

@@ -12,7 +12,7 @@
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
-//! - `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
+//! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
 //! - `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
 //!   what goes wrong below the contract's errors.
 //!
@@ -37,6 +37,7 @@ mod lists;
 mod once;
 mod operations;
 mod pending;
+mod read_only;
 mod reader;
 mod records;
 mod retry_claims;
@@ -59,13 +60,14 @@ pub(crate) fn decode_fields(blob: &[u8]) -> Option<crate::Fields> {
 use std::{fmt, sync::Arc};
 
 use self::{
-    failure::Step,
+    address::Address,
+    failure::{Failure, Step},
     session::{Purpose, Replacements},
     transaction::Transaction,
     watch::{Commits, Watch},
     worker::Worker,
 };
-use super::EngineResult;
+use super::{EngineErrorKind, EngineResult};
 use crate::shown_url::shown_url;
 
 /// Streams in one SQLite file, or in memory, with no server.
@@ -138,19 +140,54 @@ impl EmbeddedEngine {
     /// [`EngineErrorKind::Unsupported`]: crate::engine::EngineErrorKind::Unsupported
     pub async fn open(url: &str) -> EngineResult<Self> {
         let attempted = || format!("open the store {}", shown_url(url));
-        let opened = Self::open_address(url).await;
+        let opened = match address::parse(url) {
+            Ok(address) => Self::open_address(url, address).await,
+            Err(failure) => Err(failure),
+        };
         opened.map_err(|failure| failure.attempted(attempted()))
     }
 
-    async fn open_address(url: &str) -> Step<Self> {
-        let address = address::parse(url)?;
+    /// Opens a store to look into it: the file is not made where it is missing, and it may be read-only, in a read-only
+    /// directory too. A file that may be written is opened as by [`open`](Self::open); of another one every change fails
+    /// with [`EngineErrorKind::Permission`].
+    ///
+    /// # Errors
+    ///
+    /// As [`open`](Self::open), and [`EngineErrorKind::Unavailable`] when there is no such file. A read-only file whose log
+    /// (`-wal`) was left behind, in a directory that may not be written, cannot be read: [`EngineErrorKind::Permission`].
+    ///
+    /// [`EngineErrorKind::Permission`]: crate::engine::EngineErrorKind::Permission
+    /// [`EngineErrorKind::Unavailable`]: crate::engine::EngineErrorKind::Unavailable
+    pub async fn open_to_read(url: &str) -> EngineResult<Self> {
+        let attempted = |failure: Failure| failure.attempted(format!("open the store {}", shown_url(url)));
+        let mut address = address::parse(url).map_err(attempted)?;
+        if let Some(path) = address.path.as_ref().filter(|path| !path.exists()) {
+            let reason = format!("{} does not exist", path.display());
+            return Err(attempted(Failure::refused(EngineErrorKind::Unavailable, reason)));
+        }
+        match Self::open_address(url, address.clone()).await {
+            Err(failure) if failure.is_permission() => {
+                address.read_only = true;
+                Self::open_address(url, address).await.map_err(attempted)
+            }
+            opened => opened.map_err(attempted),
+        }
+    }
+
+    async fn open_address(url: &str, address: Address) -> Step<Self> {
         let commits = Commits::new();
         let replacements = Arc::new(Replacements::default());
         let start = |purpose| Worker::start(address.clone(), purpose, commits.clone(), replacements.clone());
-        let write = start(Purpose::Write).await?;
-        let look = match &address.path {
-            None => write.clone(),
-            Some(_) => start(Purpose::Look).await?,
+        let (write, look) = if address.read_only {
+            let look = start(Purpose::Look).await?;
+            (look.clone(), look)
+        } else {
+            let write = start(Purpose::Write).await?;
+            let look = match &address.path {
+                None => write.clone(),
+                Some(_) => start(Purpose::Look).await?,
+            };
+            (write, look)
         };
         Ok(Self(Arc::new(Shared {
             location: shown_url(url),

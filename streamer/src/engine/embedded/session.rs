@@ -22,6 +22,7 @@ use super::{
     room::Room,
     store,
 };
+pub(super) use crate::read_only_file::log_of;
 
 /// How often another file may appear at the path while it is being opened.
 const OPENINGS: usize = 100;
@@ -121,7 +122,8 @@ impl Session {
         let (connection, files) = match &address.path {
             Some(path) if FileId::IS_KNOWN => {
                 let (connection, file) = open_file(path, || purpose.open(address))?;
-                let (log_path, log) = (log_of(path), None);
+                let log_path = log_of(path);
+                let log = if address.read_only { FileId::at(&log_path) } else { None };
                 (connection, Some(Files { file, log_path, log }))
             }
             _ => (purpose.open(address)?, None),
@@ -141,7 +143,7 @@ impl Session {
 
     /// Opens the file that is there now, and makes it where there is none.
     pub(super) fn open_again(address: &Address, purpose: Purpose, replacements: &Replacements) -> Step<Self> {
-        if purpose == Purpose::Look {
+        if purpose == Purpose::Look && !address.read_only {
             // A connection that only looks makes neither the file nor its tables.
             store::close(store::open_writer(address)?);
         }
@@ -159,7 +161,10 @@ impl Session {
             return Ok(());
         };
         let log = FileId::at(&files.log_path);
-        files.log = files.log.or(log);
+        // A read-only file without a log is read as one that nobody changes. A log that appears ends that.
+        if !address.read_only {
+            files.log = files.log.or(log);
+        }
         if FileId::at(path) == Some(files.file) && log == files.log {
             return Ok(());
         }
@@ -197,13 +202,6 @@ fn open_file(path: &Path, open: impl Fn() -> Step<Connection>) -> Step<(Connecti
         before = after;
     }
     Err(Failure::replaced(path))
-}
-
-/// Where SQLite keeps the log of a file.
-pub(super) fn log_of(path: &Path) -> PathBuf {
-    let mut log = path.to_owned().into_os_string();
-    log.push("-wal");
-    PathBuf::from(log)
 }
 
 /// Which file lies at a path.

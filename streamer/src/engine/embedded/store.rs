@@ -13,7 +13,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use super::{
     address::Address,
     failure::{Failure, Step},
-    layout,
+    layout, read_only,
 };
 use crate::engine::EngineErrorKind;
 
@@ -44,6 +44,13 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
 
 /// A connection that only looks.
 pub(super) fn open_reader(address: &Address) -> Step<Connection> {
+    if let (true, Some(path)) = (address.read_only, &address.path) {
+        let connection = read_only::connect(path)?;
+        return match patiently(address, || inspect(&connection, path))? {
+            true => Ok(connection),
+            false => Err(Failure::unreachable(format!("{} has no streams yet", path.display()))),
+        };
+    }
     let connection = connect(address, OpenFlags::empty())?;
     connection.pragma_update(None, "query_only", true)?;
     Ok(connection)

@@ -174,6 +174,7 @@ mod tests {
                 full_sync: false,
                 busy_timeout: Duration::from_millis(500),
                 max_size: None,
+                read_only: false,
             };
             store_is_made(&address);
             let worker = Worker::start(address, purpose, Commits::new(), Arc::default());

@@ -46,6 +46,7 @@ mod event;
 mod in_flight;
 mod keep_alive;
 mod lease;
+mod log;
 mod positions;
 mod prefetch;
 mod quiet;

@@ -337,6 +337,7 @@ impl Core {
     /// The store has it.
     fn stored(&self, mut plan: Plan, answers: &mut [Settled]) {
         let stream = plan.stream;
+        super::log::settled(self.name(stream), &plan.request.1, self.spec.member.is_some());
         // What only comes again and again does not keep a listening from being quiet.
         let mut counts = false;
         for (part, settlement) in plan.parts.iter_mut().zip(&plan.request.1) {

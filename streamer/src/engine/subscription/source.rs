@@ -270,6 +270,7 @@ impl Source {
                 continue;
             };
             let stream = standing.stream;
+            super::log::read(core.name(stream), &batch.entries);
             if standing.seen.is_some_and(|seen| batch.entries[0].id <= seen) {
                 // The group was created again further back: what waits for a retry comes now, and not once more when it is due.
                 for entry in &batch.entries {

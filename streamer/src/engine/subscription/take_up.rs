@@ -128,6 +128,7 @@ impl Source {
                 Scan::Own => (deliveries.len() - before, 0),
                 Scan::Idle(_) => (kept, deliveries.len() - before - kept),
             };
+            super::log::taken(core.name(stream), &deliveries[before..], own, claimed);
             for (count, claimed) in [(own, false), (claimed, true)] {
                 if count > 0 {
                     (core.events)(Event::Recovered { stream, count, claimed });

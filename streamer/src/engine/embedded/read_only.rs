@@ -1,0 +1,18 @@
+//! Opens a file that this user may not write. A log that appears later ends the session, and the next one reads it too.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::Connection;
+
+use super::failure::{Failure, Step};
+use crate::{engine::EngineErrorKind, read_only_file};
+
+pub(super) fn connect(path: &Path) -> Step<Connection> {
+    let connection = read_only_file::open(path).map_err(|error| match read_only_file::explain(path, &error) {
+        Some(reason) => Failure::refused(EngineErrorKind::Permission, reason),
+        None => Failure::from(error),
+    })?;
+    connection.busy_timeout(Duration::ZERO)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(connection)
+}
