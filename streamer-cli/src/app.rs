@@ -106,8 +106,8 @@ impl App {
         self
     }
 
-    /// Does what the command line says, and gives the exit code: 0 done, 1 failed, 2 usage or configuration, 3 store
-    /// unreachable, 130 ended at once by a second signal. It makes its own Tokio runtime and sets up the log.
+    /// Does what the command line says, and gives the exit code: 0 done, 1 failed, 2 usage or configuration, 3 the
+    /// store could not be used, 4 the archive could not be used, 130 ended at once by a second signal. It makes its own Tokio runtime and sets up the log.
     #[must_use = "return it from `main`"]
     pub fn main(self) -> ExitCode {
         self.run(std::env::args_os())

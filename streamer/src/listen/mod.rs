@@ -136,7 +136,7 @@ impl Listening {
     }
 
     /// Claims what other consumers of the group left idle for so long, at the start and then all the time; what is in
-    /// hand here is renewed well before. `None` never claims. Default: 60 s. It must be the same for all consumers of
+    /// flight here is renewed well before. `None` never claims. Default: 60 s. It must be the same for all consumers of
     /// a group, and longer than any pause of a process (consumers of laravel-streamer do not renew: keep it longer than
     /// their longest batch).
     pub fn reclaim(mut self, idle: Option<Duration>) -> Self {

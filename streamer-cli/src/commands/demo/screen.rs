@@ -68,16 +68,12 @@ impl Screen {
             }))?;
             return Ok(());
         }
-        output::line(format!(
-            "\n  emitted {emitted:>6}   {emit_rate:>7}/s   in {:.2} s",
-            emit_time.as_secs_f64()
-        ))?;
-        output::line(format!(
-            "  handled {handled:>6}   {handle_rate:>7}/s   in {:.2} s",
+        self.line(&format!(
+            "\n  emitted {emitted:>6}   {emit_rate:>7}/s   in {:.2} s\n  handled {handled:>6}   {handle_rate:>7}/s   in {:.2} s\n  \
+             failed  {failed:>6}",
+            emit_time.as_secs_f64(),
             handle_time.as_secs_f64()
-        ))?;
-        output::line(format!("  failed  {failed:>6}"))?;
-        Ok(())
+        ))
     }
 
     pub(super) fn records(&self, records: &[FailedMessage]) -> Result<(), Failure> {
