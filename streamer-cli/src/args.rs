@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        archive, completions, config, consumer, demo, emit, failed, group, history, list, listen, outbox, replay, tail,
+        archive, completions, config, consumer, demo, doctor, emit, failed, group, history, list, listen, outbox, replay,
+        show, status, tail,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -100,6 +101,12 @@ pub(crate) enum Command {
     List(list::List),
     #[command(alias = "streamer:tail")]
     Tail(tail::Tail),
+    #[command(alias = "streamer:status")]
+    Status(status::Status),
+    #[command(alias = "streamer:show")]
+    Show(show::Show),
+    #[command(alias = "streamer:doctor")]
+    Doctor(doctor::Doctor),
     #[command(alias = "streamer:replay")]
     Replay(replay::Replay),
     #[command(alias = "streamer:history")]

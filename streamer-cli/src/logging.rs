@@ -34,6 +34,14 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
         .with_targets(
             ["h2", "hyper", "hyper_util", "mio", "object_store", "redis", "reqwest", "rustls", "sqlx"]
                 .map(|target| (target, LevelFilter::WARN.min(level))),
+        )
+        // Lines of text do not show spans, which cost something for each message.
+        .with_target(
+            streamer::trace::TARGET,
+            match format {
+                LogFormat::Json if verbosity > 0 => level,
+                _ => LevelFilter::OFF,
+            },
         );
     let lines = tracing_subscriber::fmt::layer()
         .with_writer(io::stderr)

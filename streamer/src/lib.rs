@@ -13,6 +13,8 @@
 //! - [`failed`]: the list of what listeners could not handle.
 //! - [`archive`]: where messages go when they leave their stream, and how they come back.
 //! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
+//! - [`inspect`]: what a store looks like at one moment, and what is wrong with it.
+//! - [`metrics`]: numbers about what happens in this process. [`trace`]: spans, and traces from process to process.
 //! - [`model`]: events about the records of a database.
 //! - [`outbox`]: events that commit together with the row of a database.
 //! - [`testing`]: for the tests of an application.
@@ -27,9 +29,11 @@ mod entry;
 mod event;
 pub mod failed;
 mod history;
+pub mod inspect;
 mod listen;
 mod listener;
 pub mod message;
+pub mod metrics;
 pub mod model;
 mod moment;
 pub mod outbox;
@@ -38,6 +42,7 @@ mod reserved;
 mod shown_url;
 pub mod stream;
 pub mod testing;
+pub mod trace;
 
 pub use self::{
     client::{Streamer, StreamerBuilder},
@@ -73,5 +78,6 @@ pub mod __private {
 #[doc = include_str!("../../docs/emit.md")]
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
+#[doc = include_str!("../../docs/observability.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Guides;

@@ -1,8 +1,11 @@
 //! `listen`: gives messages to listeners, until a signal or the end of the work.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use clap::{Args, ValueEnum};
@@ -18,14 +21,14 @@ use crate::{
     app::Session,
     config::{Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, suspicious_times},
     exit::{Exit, Failure, Outcome},
-    listeners, names, output,
+    listeners, metrics, names, output,
 };
 
 const EXAMPLES: &str = "\
 Examples:
   streamer listen order.placed --exec './receipt.sh --fast' --group billing
   streamer listen order.placed --webhook https://example.com/hook
-  streamer listen --all --group billing --keep-alive
+  streamer listen --all --group billing --keep-alive --metrics 9464
   streamer listen order.placed --group billing --workers 8 --key order.id
   streamer listen order.placed --last-id 0 --listen-timeout 1s
 
@@ -67,6 +70,10 @@ pub(crate) struct Listen {
     /// handled. No configuration is needed
     #[arg(long, value_name = "COMMAND", requires = "events")]
     exec: Option<String>,
+    /// Serve metrics for Prometheus at http://ADDR/metrics: a port on this machine only, or an address and a port. Whoever
+    /// reaches it reads the names of streams, groups and listeners
+    #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
+    metrics: Option<SocketAddr>,
     /// POST each message to this URL; 2xx means handled. No configuration is needed. Other users of this machine see the
     /// URL in the process list: one with a secret belongs into the file
     #[arg(long, value_name = "URL", requires = "events")]
@@ -101,6 +108,10 @@ impl Listen {
         for mistake in self.likely_mistakes(session) {
             tracing::warn!("{mistake}");
         }
+        // Before anything connects: a listening is measured from its beginning.
+        if let Some(address) = self.metrics {
+            metrics::serve(address)?;
+        }
         let streamer = session.connect_patiently().await?;
         programs.reap_orphans();
         for warning in streamer.engine().warnings().await.unwrap_or_default() {
@@ -126,7 +137,11 @@ impl Listen {
         stop.on_signals()
             .map_err(|error| Failure::failed(format!("could not listen to signals: {error}")))?;
         let printing = printer.clone();
-        let ended = listening.on_report(move |report| printing.tell(report)).run().await;
+        // The printer logs what it does not print.
+        let listening = listening
+            .log_reports(false)
+            .on_report(move |report| printing.tell(report));
+        let ended = listening.run().await;
         finish(ended, &stop, &programs, &printer).await
     }
 
@@ -381,8 +396,7 @@ impl Printer {
             | Report::RetryLater { .. }
             | Report::Archived { .. }
             | Report::Purged { .. } => {}
-            trouble if is_trouble(trouble) => tracing::warn!("{report}"),
-            _ => tracing::info!("{report}"),
+            _ => report.log(),
         }
         if let Err(error) = printed
             && !self.silent.swap(true, Ordering::Relaxed)

@@ -113,7 +113,7 @@ impl Tail {
     }
 }
 
-/// A message in a line: ID, time, name, data.
+/// A message in a line: ID, time, name, data, headers.
 fn describe(message: &ReceivedMessage) -> Shown {
     let seconds = message.created().and_then(|seconds| i64::try_from(seconds).ok());
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
@@ -122,10 +122,16 @@ fn describe(message: &ReceivedMessage) -> Shown {
         Ok(data) => Shown::line(data.to_string()),
         Err(error) => output::styled(&error.to_string(), "31"),
     };
-    output::styled(&message.id().to_string(), "2")
+    let line = output::styled(&message.id().to_string(), "2")
         .and(time)
         .and(output::styled(&message.name(), "1"))
-        .and(data)
+        .and(data);
+    let headers = message.headers().map(|(name, value)| format!("{name}={value}"));
+    let headers = headers.collect::<Vec<_>>().join(" ");
+    match headers.is_empty() {
+        true => line,
+        false => line.and(output::styled(&headers, "2")),
+    }
 }
 
 /// Waits for SIGTERM.

@@ -10,6 +10,7 @@ mod emit;
 mod failed;
 mod list;
 mod listen;
+mod metrics;
 mod operators;
 #[cfg(all(feature = "outbox-postgres", feature = "outbox-mysql", feature = "outbox-sqlite"))]
 mod outbox;
@@ -18,6 +19,7 @@ mod replay;
 mod secrets;
 mod shell;
 mod signals;
+mod status;
 mod tail;
 mod terminal;
 mod trouble;

@@ -4,11 +4,12 @@ use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
 
 use futures_util::future::{BoxFuture, Future, MaybeDone, maybe_done};
 
-use super::{EmitAllError, EmitError, EmitOptions};
+use super::{EmitAllError, EmitError, EmitErrorKind, EmitOptions};
 use crate::{
     Event, Streamer,
     engine::{Append, AppendManyError},
     entry::{EntryId, StreamName},
+    metrics::BatchTimer,
 };
 
 /// A chunk is sent when it holds so many events …
@@ -62,7 +63,7 @@ impl Streamer {
 #[derive(Default)]
 struct Batch<'a> {
     emitted: Emitted,
-    under_way: VecDeque<(Vec<StreamName>, MaybeDone<Answer<'a>>)>,
+    under_way: VecDeque<(Vec<StreamName>, MaybeDone<Answer<'a>>, BatchTimer)>,
     chunk: Vec<Append>,
     bytes: usize,
 }
@@ -89,7 +90,7 @@ impl<'a> Batch<'a> {
         let chunk = std::mem::replace(&mut self.chunk, Vec::with_capacity(CHUNK_EVENTS));
         let streams = chunk.iter().map(|append| append.stream.clone()).collect();
         let answer = maybe_done(streamer.engine().append_many(chunk));
-        self.under_way.push_back((streams, answer));
+        self.under_way.push_back((streams, answer, BatchTimer::start()));
         let others = match streamer.engine().overlapping_appends_keep_order() {
             true => UNDER_WAY - 1,
             false => 0,
@@ -102,14 +103,14 @@ impl<'a> Batch<'a> {
     /// are left.
     async fn answered(&mut self, most: usize) {
         poll_fn(|context| {
-            for (_, answer) in &mut self.under_way {
+            for (_, answer, _) in &mut self.under_way {
                 let _ = Pin::new(answer).poll(context);
             }
-            while let Some((_, MaybeDone::Done(_))) = self.under_way.front()
-                && let Some((streams, mut answer)) = self.under_way.pop_front()
+            while let Some((_, MaybeDone::Done(_), _)) = self.under_way.front()
+                && let Some((streams, mut answer, timer)) = self.under_way.pop_front()
                 && let Some(outcome) = Pin::new(&mut answer).take_output()
             {
-                self.emitted.chunk(&streams, outcome);
+                self.emitted.chunk(&streams, outcome, timer);
             }
             match self.under_way.len() <= most {
                 true => Poll::Ready(()),
@@ -145,7 +146,14 @@ impl Emitted {
         })
     }
 
-    fn chunk(&mut self, streams: &[StreamName], outcome: Result<Vec<EntryId>, AppendManyError>) {
+    fn chunk(&mut self, streams: &[StreamName], outcome: Result<Vec<EntryId>, AppendManyError>, timer: BatchTimer) {
+        timer.stop(streams.iter().enumerate().map(|(at, stream)| {
+            let error = outcome
+                .as_ref()
+                .err()
+                .and_then(|broken| broken.results.get(at)?.as_ref().err());
+            (stream, error.map(|error| EmitErrorKind::Engine(error.kind())))
+        }));
         let results = match (outcome, &self.error) {
             (Ok(ids), None) => return self.ids.extend(ids),
             (Ok(ids), Some(_)) => ids.into_iter().map(Ok).collect(),

@@ -2,10 +2,12 @@
 
 mod batch;
 mod error;
+mod headers;
 
 use std::time::Duration;
 
 use bytes::Bytes;
+use tracing::Instrument as _;
 
 pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
 use crate::{
@@ -14,7 +16,9 @@ use crate::{
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
     history::snapshot,
     message::{Head, php_json},
+    metrics::EmitTimer,
     reserved::check_name,
+    trace,
 };
 
 /// How long a repeated emit is recognised, unless said otherwise.
@@ -34,6 +38,8 @@ pub struct EmitOptions {
     domain: Option<String>,
     identifier: Option<String>,
     history: Option<String>,
+    /// Fields after those of the message.
+    headers: Vec<(String, String)>,
 }
 
 impl EmitOptions {
@@ -152,14 +158,43 @@ impl Streamer {
     ///
     /// As [`Streamer::emit`].
     pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
-        let (append, created) = self.encode(event, &options)?;
+        let span = trace::emit_span(event);
+        let timer = EmitTimer::start();
+        // Inside the span, which is the one that the message's trace goes on from.
+        let encoded = span.in_scope(|| self.encode(event, &options));
+        let emitted = match encoded {
+            Ok((append, created)) => {
+                self.append_event(event, append, created, &options)
+                    .instrument(span.clone())
+                    .await
+            }
+            Err(error) => Err(error),
+        };
+        match &emitted {
+            Ok(id) => trace::emitted(&span, *id),
+            Err(error) => trace::failed(&span, error),
+        }
+        if timer.is_running() {
+            let stream = StreamName::from(event.name().as_bytes().to_vec());
+            timer.stop(&stream, emitted.as_ref().err().map(EmitError::kind));
+        }
+        emitted
+    }
+
+    async fn append_event<E: Event>(
+        &self,
+        event: &E,
+        append: Append,
+        created: u64,
+        options: &EmitOptions,
+    ) -> Result<EntryId, EmitError> {
         let stream = append.stream.clone();
-        let emitted = match options.identifier {
+        let emitted = match &options.identifier {
             None => self.engine().append(append).await,
             Some(identifier) => {
                 let name = event.name();
                 let history = options.history.as_deref().unwrap_or(&name);
-                let snapshot = snapshot(history, &name, &identifier, created);
+                let snapshot = snapshot(history, &name, identifier, created);
                 self.append_with_snapshot(append, snapshot).await
             }
         };
@@ -216,7 +251,9 @@ impl Streamer {
             original_id: None,
             created,
         };
-        let (stream, fields) = head.encode(data);
+        let (stream, mut fields) = head.encode(data);
+        headers::put(&options.headers, &mut fields)
+            .map_err(|error| EmitError::engine(&StreamName::from(stream.clone()), error))?;
         let append = Append {
             stream: StreamName::from(stream),
             id: options.id,

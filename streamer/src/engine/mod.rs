@@ -6,7 +6,8 @@
 //! - `group_store`: deliveries, the lower half of a subscription. `subscription/`: the upper half, written once.
 //! - `failures`, `retry_states`, `retry_claims`, `handled`, `origins`, `snapshots`: what is kept beside the streams, each a
 //!   small trait. `keys`: the names of all keys that are written.
-//! - `group_admin`: groups by single commands, for operators and plain handles.
+//! - `group_admin`: groups by single commands, for operators and plain handles. `inspection`: what views of the store look
+//!   at.
 //! - `error`: what can go wrong, as kinds that a program can match. `open`: from a URL to an engine.
 //! - `redis/`: the distributed engine, on a Redis or Valkey server, Sentinel or Cluster.
 //! - `embedded/`: the engine without a server, on one SQLite file (or in memory).
@@ -24,6 +25,7 @@ mod group_admin;
 mod group_store;
 mod handled;
 mod info;
+mod inspection;
 pub(crate) mod keys;
 mod open;
 mod origins;
@@ -58,6 +60,7 @@ pub use self::{
     info::{
         ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingFilter, PendingSummary, StreamInfo,
     },
+    inspection::{COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, StoreHealth, StreamState},
     open::{open, open_to_read},
     origins::{Origin, Origins},
     reader::{Interrupter, ReadMode, Reader, StreamEntries},
@@ -89,6 +92,7 @@ mod sealed {
 /// | deliveries | [`GroupStore`]: what a listening does in a group, many entries at a time |
 /// | stores with a meaning | [`Failures`], [`RetryStates`], [`RetryClaims`], [`Handled`], [`Origins`], [`Snapshots`] |
 /// | administration | [`GroupAdmin`]: groups by single commands, for operators and plain handles |
+/// | inspection | [`Inspection`]: what views of the store look at, in bounded work |
 ///
 /// This trait cannot be implemented outside of this crate, so that it can grow.
 ///
@@ -114,6 +118,7 @@ pub trait Engine:
     + Handled
     + Origins
     + Snapshots
+    + Inspection
     + Send
     + Sync
     + fmt::Debug

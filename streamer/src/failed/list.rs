@@ -149,6 +149,11 @@ impl Listing {
         self.looked_at
     }
 
+    /// Whether everything was looked at.
+    pub(crate) fn is_at_end(&self) -> bool {
+        self.cursor.is_none()
+    }
+
     /// The next page; it may be empty. `None` after the last.
     ///
     /// Members that cannot be read come too, when the filter lets everything through.

@@ -18,6 +18,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
+use tracing::Instrument as _;
 
 use super::{
     Details, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary, Skipped,
@@ -31,6 +32,7 @@ use crate::{
     entry::{EntryId, StreamName},
     listener::{Context, Listeners, RegisteredListener, StopHandle},
     message::ReceivedMessage,
+    trace,
 };
 
 /// How long a claim holds unless it is renewed.
@@ -352,7 +354,9 @@ impl Retry {
         };
         let attempts = details.attempts.saturating_add(1);
         let message = ReceivedMessage::new(stream.clone(), entry, attempts);
-        let Err(error) = listener.try_handle(&message, &self.context).await else {
+        let span = trace::listener_span(&message, None, listener.name());
+        let handling = listener.try_handle(&message, &self.context);
+        let Err(error) = handling.instrument(span.clone()).await else {
             // First, so that a crash in between leaves the record, which knows the groups.
             for group in &details.groups {
                 self.move_old_states(group, &stream).await?;
@@ -361,6 +365,7 @@ impl Retry {
             store::forget(engine, std::slice::from_ref(member)).await?;
             return Ok(Outcome::Retried(stream, id));
         };
+        trace::failed(&span, &error);
         let error = error.to_string();
         let again = FailedMessage {
             // As it was listed, whatever PHP or another writer made of them.

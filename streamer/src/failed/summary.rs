@@ -62,10 +62,21 @@ impl Failed {
     ///
     /// The engine's.
     pub async fn summary(&self, filter: FailedFilter) -> EngineResult<FailureSummary> {
-        let mut summary = FailureSummary::default();
+        Ok(self.summary_of(filter, u64::MAX).await?.0)
+    }
+
+    /// The same of about `most` members of the list, and whether these are all.
+    pub(crate) async fn summary_of(&self, filter: FailedFilter, most: u64) -> EngineResult<(FailureSummary, bool)> {
+        let (mut summary, mut complete) = (FailureSummary::default(), true);
         let mut kinds: BTreeMap<(String, String, String), FailureKind> = BTreeMap::new();
         let mut listing = self.list(filter);
-        while let Some(page) = listing.next_page().await? {
+        loop {
+            // A list that ends just here is complete, too.
+            if listing.looked_at() >= most && !listing.is_at_end() {
+                complete = false;
+                break;
+            }
+            let Some(page) = listing.next_page().await? else { break };
             for listed in page {
                 let Ok(FailedMessage {
                     stream,
@@ -105,7 +116,7 @@ impl Failed {
         }
         summary.kinds = kinds.into_values().collect();
         summary.kinds.sort_by_key(|kind| std::cmp::Reverse(kind.count));
-        Ok(summary)
+        Ok((summary, complete))
     }
 }
 

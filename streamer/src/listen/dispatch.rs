@@ -5,6 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
+    time::Instant,
     vec,
 };
 
@@ -26,6 +27,8 @@ pub(super) struct Job {
     pub(super) retry_state: Option<Bytes>,
     /// See [`Delivery::suspect`].
     pub(super) suspect: bool,
+    /// When it was received; only while metrics are recorded.
+    pub(super) received: Option<Instant>,
 }
 
 impl Job {
@@ -37,6 +40,7 @@ impl Job {
             message: ReceivedMessage::new(stream, delivery.entry, attempt),
             retry_state: delivery.retry_state,
             suspect: delivery.suspect,
+            received: plan.metrics.as_ref().map(|_| Instant::now()),
         }
     }
 }

@@ -17,12 +17,13 @@
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
 //! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
 //!
-//! What an application touches: `options`, `report`, `error`. Listeners themselves are in [`listener`](crate::Listener),
+//! What an application touches: `options`, `report`, `error`. `log`: reports in the log. Listeners themselves are in [`listener`](crate::Listener),
 //! below this.
 
 mod dispatch;
 mod error;
 mod guarded;
+mod log;
 mod options;
 mod outcome;
 mod plan;
@@ -219,9 +220,16 @@ impl Listening {
         self
     }
 
-    /// Tells `tell` what happens, instead of the log. It is called in the midst of the work, so it must be quick.
+    /// Tells `tell` what happens, besides the log. Several may be told, in the order in which they were given. Each is called
+    /// in the midst of the work, so it must be quick.
     pub fn on_report(mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
-        self.reporter = Reporter::new(tell);
+        self.reporter.add(tell);
+        self
+    }
+
+    /// Whether reports are logged ([`Report::log`]). Default: yes.
+    pub fn log_reports(mut self, log: bool) -> Self {
+        self.reporter.log(log);
         self
     }
 

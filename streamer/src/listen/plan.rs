@@ -7,6 +7,7 @@ use crate::{
     engine::{DeferredBound, GroupStart, Member, Spec, StreamSpec},
     entry::{EntryId, StreamName},
     listener::{Context, RegisteredListener, RetryPolicy},
+    metrics::ListenMetrics,
 };
 
 /// What to listen to, and how. Every task has a reference to it.
@@ -20,6 +21,8 @@ pub(super) struct Plan {
     pub(super) member: Option<Member>,
     pub(super) options: Options,
     pub(super) reporter: Reporter,
+    /// `None` while metrics are not enabled.
+    pub(super) metrics: Option<ListenMetrics>,
 }
 
 /// A stream with the listeners of its event.
@@ -75,9 +78,16 @@ impl Plan {
             let consumer = options.consumer.clone().unwrap_or_else(|| default_consumer(&group));
             Member { group, consumer }
         });
+        let streams = streams.collect::<Result<Vec<_>, _>>()?;
+        let group = member.as_ref().map(|member| member.group.as_str());
+        let measured = streams.iter().map(|stream| {
+            let listeners = stream.listeners.iter().map(RegisteredListener::name);
+            (stream.name.to_string(), listeners)
+        });
         Ok(Self {
+            metrics: ListenMetrics::new(group, measured),
             context: Context { streamer, stop },
-            streams: streams.collect::<Result<_, _>>()?,
+            streams,
             member,
             options,
             reporter,

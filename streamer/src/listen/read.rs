@@ -29,6 +29,10 @@ pub(super) async fn read(
             Next::Ended(WhyEnded::Quiet) => return Ok(Finished::Read(Ended::Quiet)),
         };
         let (messages, began) = (batch.len(), Instant::now());
+        if let Some(metrics) = &plan.metrics {
+            let (in_flight, waiting) = deliveries.load();
+            metrics.delivered(in_flight, waiting);
+        }
         // To hand it over may take long then, and nobody would renew what was asked for ahead and not received.
         let rest = match dispatcher.is_full() {
             true => deliveries.drain().await,

@@ -367,34 +367,39 @@ fn list(ids: &[EntryId]) -> String {
     text
 }
 
-/// Who is told of what happens. It is called while messages are handled, so it must be quick.
+/// Who is told of what happens. All are called while messages are handled, so they must be quick.
 #[derive(Clone)]
-pub(super) struct Reporter(Arc<Told<Tell>>);
+pub(super) struct Reporter {
+    tells: Vec<Arc<Tell>>,
+    logs: bool,
+    told: Arc<Told>,
+}
 
 type Tell = dyn Fn(&Report<'_>) + Send + Sync;
 
-struct Told<F: ?Sized> {
+#[derive(Default)]
+struct Told {
     /// Set by the first panic; nobody is told anything any more then.
     panicked: OnceLock<ListenError>,
     has_panicked: Notify,
     /// Whether it was told that archiving or deleting is interrupted, and not yet that it has resumed.
     retention_is_interrupted: AtomicBool,
-    tell: F,
 }
 
 impl Reporter {
-    pub(super) fn new(tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
-        Self(Arc::new(Told {
-            panicked: OnceLock::new(),
-            has_panicked: Notify::new(),
-            retention_is_interrupted: AtomicBool::new(false),
-            tell,
-        }))
+    /// Tells one more.
+    pub(super) fn add(&mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) {
+        self.tells.push(Arc::new(tell));
+    }
+
+    /// Whether the log is told, too.
+    pub(super) fn log(&mut self, logs: bool) {
+        self.logs = logs;
     }
 
     /// Notes whether archiving or deleting is interrupted: many batches meet the same trouble. Tells whether that is new.
     pub(super) fn retention_is_interrupted(&self, is_interrupted: bool) -> bool {
-        self.0.retention_is_interrupted.swap(is_interrupted, Ordering::AcqRel) != is_interrupted
+        self.told.retention_is_interrupted.swap(is_interrupted, Ordering::AcqRel) != is_interrupted
     }
 
     /// Tells `other` too, before.
@@ -407,19 +412,25 @@ impl Reporter {
 
     /// Tells. A panic is kept for [`Reporter::panicked`]: what was to be told of goes its way.
     pub(super) fn tell(&self, report: &Report<'_>) {
-        if self.0.panicked.get().is_some() {
+        if self.told.panicked.get().is_some() {
             return;
         }
-        if let Err(error) = guarded("the function given to `on_report`", || (self.0.tell)(report)) {
-            let _ = self.0.panicked.set(error);
-            self.0.has_panicked.notify_one();
+        if self.logs {
+            report.log();
+        }
+        for tell in &self.tells {
+            if let Err(error) = guarded("the function given to `on_report`", || tell(report)) {
+                let _ = self.told.panicked.set(error);
+                self.told.has_panicked.notify_one();
+                return;
+            }
         }
     }
 
     /// Waits for a panic of what is told, once.
     pub(super) async fn panicked(&self) -> ListenError {
-        self.0.has_panicked.notified().await;
-        match self.0.panicked.get() {
+        self.told.has_panicked.notified().await;
+        match self.told.panicked.get() {
             Some(ListenError::Stage { stage, text }) => ListenError::Stage {
                 stage,
                 text: text.clone(),
@@ -432,21 +443,11 @@ impl Reporter {
 impl Default for Reporter {
     /// Tells the log.
     fn default() -> Self {
-        Self::new(|report| match report {
-            Report::Processed { .. } | Report::Archived { .. } | Report::Purged { .. } => tracing::trace!("{report}"),
-            Report::Failed { .. }
-            | Report::RetryLater { .. }
-            | Report::Gone { .. }
-            | Report::LeaseLost { .. }
-            | Report::Orphaned { .. }
-            | Report::Detached { .. }
-            | Report::NameInUse { .. }
-            | Report::Poison { .. }
-            | Report::Interrupted { .. } => {
-                tracing::warn!("{report}");
-            }
-            _ => tracing::info!("{report}"),
-        })
+        Self {
+            tells: Vec::new(),
+            logs: true,
+            told: Arc::default(),
+        }
     }
 }
 

@@ -101,6 +101,9 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
         Err(error) => tracing::warn!("could not leave the group in order: {error}"),
     }
     supervisor.end().await;
+    if let Some(metrics) = &plan.metrics {
+        metrics.ended();
+    }
     if let Some(error) = error {
         return Err(error);
     }
@@ -218,19 +221,29 @@ fn event_sink(plan: &Arc<Plan>, trouble: &Arc<Notify>) -> EventSink {
                     group: member.map(|member| (&*member.group, &*member.consumer)),
                 });
             }
-            Event::Recovered { stream, count, claimed } => tell(&Report::Recovered {
-                stream: name(stream),
-                count,
-                claimed,
-            }),
+            Event::Recovered { stream, count, claimed } => {
+                if let (true, Some(metrics)) = (claimed, &plan.metrics) {
+                    metrics.stream(stream).reclaimed(count);
+                }
+                tell(&Report::Recovered {
+                    stream: name(stream),
+                    count,
+                    claimed,
+                });
+            }
             Event::Gone { stream, ids } => tell(&Report::Gone {
                 stream: name(stream),
                 ids,
             }),
-            Event::LeaseLost { stream, ids } => tell(&Report::LeaseLost {
-                stream: name(stream),
-                ids,
-            }),
+            Event::LeaseLost { stream, ids } => {
+                if let Some(metrics) = &plan.metrics {
+                    metrics.stream(stream).leases_lost(ids.len());
+                }
+                tell(&Report::LeaseLost {
+                    stream: name(stream),
+                    ids,
+                });
+            }
             Event::Orphaned { stream, ids } => tell(&Report::Orphaned {
                 stream: name(stream),
                 ids,

@@ -61,8 +61,13 @@ impl Settling {
             Some(retention) => retention.before(&mut batch).await?,
             None => Vec::new(),
         };
+        let outcomes = batch.len() as u64;
         let settlements = batch.into_iter().map(|outcome| outcome.settlement).collect();
         let settled = self.settler.settle(settlements).await;
+        if let Some(metrics) = &self.plan.metrics {
+            let (in_flight, waiting) = self.settler.load();
+            metrics.settled(outcomes, in_flight, waiting);
+        }
         if let Some(retention) = self.retention.as_ref().filter(|_| !leaving.is_empty()) {
             let leaving = leaving
                 .into_iter()

@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::sync::{Semaphore, mpsc};
+use tracing::Instrument as _;
 
 use super::{
     ListenError, Report,
@@ -26,6 +27,8 @@ use crate::{
     failed::RetryState,
     listener::{ListenerError, RegisteredListener},
     message::ReceivedMessage,
+    metrics::Tried,
+    trace,
 };
 
 /// The most outcomes a worker gathers before it passes them on.
@@ -106,6 +109,7 @@ impl Worker {
             message,
             retry_state,
             suspect,
+            received,
         } = job;
         let _alone = match suspect {
             true => self.suspects.acquire().await.ok(),
@@ -127,18 +131,32 @@ impl Worker {
             return Ok(None);
         }
         count(&self.counts.messages);
+        if let Some(metrics) = &self.plan.metrics {
+            let cut_off = attempt.state.cut_off(attempt.message.attempt() - 1);
+            metrics.begin(at.stream, received, cut_off > 0);
+        }
         self.run(stream, attempt).await.map(Some)
     }
 
     /// Runs the listeners that have not succeeded.
     async fn run(&self, stream: &PlannedStream, mut attempt: Attempt<RetryState>) -> Result<Outcome, ListenError> {
         let plan = &*self.plan;
+        let metrics = plan.metrics.as_ref().map(|metrics| metrics.stream(attempt.at.stream));
         for (number, listener) in stream.listeners.iter().enumerate() {
             if attempt.skips(listener.name()) {
                 continue;
             }
-            match listener.try_handle(&attempt.message, &plan.context).await {
+            let began = metrics.map(|_| Instant::now());
+            let tried = |end| {
+                if let (Some(metrics), Some(began)) = (metrics, began) {
+                    metrics.tried(number, began, end);
+                }
+            };
+            let span = trace::listener_span(&attempt.message, plan.member.as_ref(), listener.name());
+            let handling = listener.try_handle(&attempt.message, &plan.context);
+            match handling.instrument(span.clone()).await {
                 Ok(()) => {
+                    tried(Tried::Handled);
                     count(&self.counts.processed);
                     plan.reporter.tell(&Report::Processed {
                         message: &attempt.message,
@@ -147,10 +165,18 @@ impl Worker {
                 }
                 Err(error) => {
                     count(&self.counts.failed);
+                    trace::failed(&span, &error);
                     let failure = self.failed(&attempt.message, number, listener, &error)?;
+                    tried(match failure.delay {
+                        Some(_) => Tried::Retried,
+                        None => Tried::DeadLettered,
+                    });
                     attempt.failures.push(failure);
                 }
             }
+        }
+        if let Some(metrics) = metrics {
+            metrics.ended(attempt.message.id());
         }
         Ok(attempt.end(plan, stream))
     }
@@ -201,6 +227,9 @@ impl Worker {
         let error = poison::error(cut_off);
         for (number, listener) in stream.listeners.iter().enumerate() {
             if !attempt.state.has_succeeded(listener.name()) && !attempt.state.has_failed(listener.name()) {
+                if let Some(metrics) = &self.plan.metrics {
+                    metrics.stream(attempt.at.stream).given_up(number);
+                }
                 attempt.failures.push(Failure {
                     listener: number,
                     error: error.clone(),

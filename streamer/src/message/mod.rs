@@ -8,6 +8,7 @@
 //! - `foreign`: entries of other programs. `created`: when a message was emitted, if that is to be believed.
 //! - `decodable`: whether it is JSON at all.
 //! - `received`: [`ReceivedMessage`], which listeners work with.
+//! - `headers`: fields that come after those of the envelope.
 //! - `lookup`: dotted paths into a payload.
 
 mod created;
@@ -15,6 +16,7 @@ mod decodable;
 mod decode;
 mod encode;
 mod foreign;
+mod headers;
 mod lookup;
 pub mod php_json;
 mod received;
@@ -23,9 +25,11 @@ pub(crate) use self::{
     created::created_ms,
     decode::{fields_as_json, fields_from_json},
     encode::{Head, hash},
+    headers::is_header_name,
 };
 pub use self::{
     decode::{DecodeError, payload_from_text},
     encode::Envelope,
+    headers::{CAUSATION_ID, CORRELATION_ID, TRACEPARENT, TRACESTATE},
     received::ReceivedMessage,
 };

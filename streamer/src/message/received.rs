@@ -186,8 +186,9 @@ impl ReceivedMessage {
     }
 
     /// The message for programs, as one line of JSON: an object with `id`, `stream`, `name`, `type`, `domain`,
-    /// `created` (seconds, or null), `original_id`, `attempt` and `data`, in this order. When the payload cannot be
-    /// decoded, `data` is null and `raw` follows: the fields as pairs, those that are not UTF-8 as `{"base64":"…"}`.
+    /// `created` (seconds, or null), `original_id`, `attempt` and `data`, in this order; then `headers`, an object, where the
+    /// message has some. When the payload cannot be decoded, `data` is null and `raw` follows: the fields as pairs, those that
+    /// are not UTF-8 as `{"base64":"…"}`.
     #[must_use]
     pub fn to_json(&self) -> String {
         // Texts and numbers under text keys always have a JSON text.
@@ -217,6 +218,13 @@ impl Serialize for ReceivedMessage {
         object.serialize_entry("original_id", &self.original_id())?;
         object.serialize_entry("attempt", &self.attempt())?;
         object.serialize_entry("data", &data.as_ref().ok())?;
+        let headers = self.headers().collect::<Vec<_>>();
+        if !headers.is_empty() {
+            let headers = headers
+                .into_iter()
+                .map(|(name, value)| (name.into_owned(), Value::from(value)));
+            object.serialize_entry("headers", &headers.collect::<Map<_, _>>())?;
+        }
         if data.is_err() {
             object.serialize_entry("raw", &fields_as_json(self.fields()))?;
         }

@@ -119,7 +119,7 @@ impl DemoListen {
                 stop.stop();
             }
         };
-        listening.on_report(tell).run().await?;
+        listening.log_reports(false).on_report(tell).run().await?;
         Ok(Exit::Done)
     }
 }

@@ -11,6 +11,7 @@
 //! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
 //!   `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
+//! - `inspection`: what views of the store look at.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
 //! - `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
@@ -31,6 +32,7 @@ mod group;
 mod group_admin;
 mod group_store;
 mod info;
+mod inspection;
 mod lag;
 mod layout;
 mod lists;
@@ -106,6 +108,8 @@ struct Shared {
     watch: Watch,
     /// How often the file at the path was found to be another one.
     replacements: Arc<Replacements>,
+    /// Whether a commit waits until the device has it; for people.
+    full_sync: bool,
 }
 
 impl EmbeddedEngine {
@@ -195,6 +199,7 @@ impl EmbeddedEngine {
             look,
             watch: Watch::new(commits, &address),
             replacements,
+            full_sync: address.full_sync,
         })))
     }
 

@@ -46,10 +46,14 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
 pub(super) fn open_reader(address: &Address) -> Step<Connection> {
     if let (true, Some(path)) = (address.read_only, &address.path) {
         let connection = read_only::connect(path)?;
-        return match patiently(address, || inspect(&connection, path))? {
-            true => Ok(connection),
-            false => Err(Failure::unreachable(format!("{} has no streams yet", path.display()))),
+        let reason = match patiently(address, || layout::inspect(&connection, path))? {
+            layout::Found::Current => return Ok(connection),
+            layout::Found::Nothing => "has no streams yet",
+            layout::Found::Layout1 => {
+                "was written by an older version of Streamer: open it once with a command that may write, such as `emit`"
+            }
         };
+        return Err(Failure::unreachable(format!("{} {reason}", path.display())));
     }
     let connection = connect(address, OpenFlags::empty())?;
     connection.pragma_update(None, "query_only", true)?;

@@ -122,6 +122,16 @@ impl Cluster {
         Err(failure.unwrap_or_else(unserved))
     }
 
+    /// Every node that serves slots, each with its address.
+    pub(super) async fn masters(self: &Arc<Self>) -> RedisResult<Vec<(String, Arc<Reconnecting>)>> {
+        self.refresh_if_stale().await?;
+        let map = self.map();
+        let nodes = map
+            .nodes()
+            .map(|(address, node)| (address.to_string(), Arc::clone(node)));
+        Ok(nodes.collect())
+    }
+
     /// Runs commands, one pipeline for each node, and gives the answers in the order of the commands.
     pub(super) async fn run_all(self: &Arc<Self>, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
         let mut by_node: Vec<(Arc<Reconnecting>, Vec<usize>)> = Vec::new();

@@ -199,6 +199,9 @@ impl Reconnecting {
         match outcome {
             Ok(connection) => {
                 if slot.generation == generation {
+                    if generation > 0 && slot.connected.is_none() {
+                        crate::metrics::reconnected();
+                    }
                     slot.connected = Some(connection.clone());
                     slot.failure = None;
                 }

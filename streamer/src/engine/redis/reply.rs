@@ -168,10 +168,10 @@ pub(super) fn delivery_count(value: Value) -> Decoded<Option<u64>> {
 // ----- XINFO ----------------------------------------------------------------------------------------------------------
 
 /// The named attributes of an `XINFO` answer. Servers add some with every version; the unknown ones are passed over.
-struct Attributes(Vec<(Bytes, Value)>);
+pub(super) struct Attributes(Vec<(Bytes, Value)>);
 
 impl Attributes {
-    fn of(value: Value) -> Decoded<Self> {
+    pub(super) fn of(value: Value) -> Decoded<Self> {
         let mut flat = array(value)?.into_iter();
         let mut pairs = Vec::with_capacity(flat.len() / 2);
         while let (Some(name), Some(value)) = (flat.next(), flat.next()) {
@@ -180,12 +180,16 @@ impl Attributes {
         Ok(Self(pairs))
     }
 
-    fn take<T>(&mut self, name: &'static str, decode: impl FnOnce(Value) -> Decoded<T>) -> Decoded<T> {
+    pub(super) fn take<T>(&mut self, name: &'static str, decode: impl FnOnce(Value) -> Decoded<T>) -> Decoded<T> {
         self.take_if_there(name, decode)?.ok_or(Unexpected(name))
     }
 
     /// `None` where the server is too old to know it, or does not know it now.
-    fn take_if_there<T>(&mut self, name: &'static str, decode: impl FnOnce(Value) -> Decoded<T>) -> Decoded<Option<T>> {
+    pub(super) fn take_if_there<T>(
+        &mut self,
+        name: &'static str,
+        decode: impl FnOnce(Value) -> Decoded<T>,
+    ) -> Decoded<Option<T>> {
         let found = self.0.iter_mut().find(|(key, _)| key == name.as_bytes());
         found.map_or(Ok(None), |(_, value)| optional(std::mem::take(value), decode))
     }
@@ -249,7 +253,7 @@ pub(super) fn full_info(value: Value, now_ms: u64) -> Decoded<FullStreamInfo> {
     })
 }
 
-fn full_group(value: Value, now_ms: u64) -> Decoded<FullGroupInfo> {
+pub(super) fn full_group(value: Value, now_ms: u64) -> Decoded<FullGroupInfo> {
     let since = |ms: u64| Duration::from_millis(now_ms.saturating_sub(ms));
     let pending = |item| {
         let [entry_id, consumer, delivered_at, deliveries] = exactly(item, "a pending entry")?;

@@ -165,6 +165,12 @@ return {id, 1}",
     ))
 });
 
+/// `KEYS`: stream. `ARGV`: where it begins, how many at most. Answers how many entries there are and the ID of the first.
+/// The entries themselves, which may be large, stay with the server.
+pub(super) const ENTRIES_AFTER: &str = "
+local entries = redis.call('XRANGE', KEYS[1], ARGV[1], '+', 'COUNT', ARGV[2])
+return {#entries, entries[1] and entries[1][1] or false}";
+
 /// `KEYS`: list. `ARGV`: elements.
 pub(super) const LIST_REMOVE: &str = "
 local removed = 0

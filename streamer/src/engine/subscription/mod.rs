@@ -221,6 +221,11 @@ impl Deliveries {
         self.core.limit().observe_dispatch(messages, waited);
     }
 
+    /// How many messages are in flight, and how many wait for their next attempt.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        self.core.load()
+    }
+
     /// Whether the last read took all that it asked for of a stream, which then may have more: the next one will not wait.
     pub(crate) fn has_backlog(&self) -> bool {
         self.sources.has_backlog()
@@ -274,6 +279,11 @@ pub(crate) struct Settler {
 }
 
 impl Settler {
+    /// How many messages are in flight, and how many wait for their next attempt.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        self.core.load()
+    }
+
     /// An attempt begins. To be called right before the first listener is.
     ///
     /// Ready at once in nearly every case. It waits for the store when the lease has expired (the process stood still), and

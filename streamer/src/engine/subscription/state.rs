@@ -136,6 +136,11 @@ impl Core {
         &self.names[stream as usize]
     }
 
+    pub(super) fn load(&self) -> (usize, usize) {
+        let waiting = self.delayed.iter().map(DelayedRetries::len);
+        (self.in_flight.len(), waiting.sum())
+    }
+
     pub(super) fn delayed(&self, stream: u32) -> &DelayedRetries {
         &self.delayed[self.shard_of[stream as usize]]
     }

@@ -1,0 +1,125 @@
+//! The state of streams and groups as gauges, in the text format of Prometheus.
+
+use std::fmt::Write as _;
+
+use streamer::inspect::{Lag, Overview};
+
+/// The gauges of `status --prometheus`: name, labels, what it is. `docs/observability.md` lists the same.
+pub(crate) const GAUGES: &[(&str, &str, &str)] = &[
+    ("streamer_stream_entries", "stream", "Entries of the stream."),
+    (
+        "streamer_stream_bytes",
+        "stream",
+        "Memory that the stream takes, where the server tells.",
+    ),
+    (
+        "streamer_group_lag_messages",
+        "stream, group",
+        "Messages yet to be delivered; absent where unknown, a lower bound where it could only be counted in part.",
+    ),
+    (
+        "streamer_group_lag_exact",
+        "stream, group",
+        "1 where the lag is exact, else 0.",
+    ),
+    (
+        "streamer_group_lag_seconds",
+        "stream, group",
+        "How long the first message that was not delivered has been waiting; 0 where none waits, absent where unknown.",
+    ),
+    (
+        "streamer_group_missed_messages",
+        "stream, group",
+        "Messages that left the stream before they were delivered; absent where unknown.",
+    ),
+    (
+        "streamer_group_pending_messages",
+        "stream, group",
+        "Messages that were delivered and are not settled.",
+    ),
+    (
+        "streamer_group_oldest_pending_seconds",
+        "stream, group",
+        "Age of the oldest pending message; 0 where none is pending, absent where unknown.",
+    ),
+    (
+        "streamer_group_consumers",
+        "stream, group, state",
+        "Consumers; the state is alive or stale.",
+    ),
+    (
+        "streamer_failures",
+        "",
+        "Failures listed; absent where the user may not look.",
+    ),
+];
+
+/// All gauges of an overview.
+pub(crate) fn gauges(overview: &Overview) -> String {
+    let mut text = String::new();
+    for (name, _, help) in GAUGES {
+        let samples = samples(name, overview);
+        if !samples.is_empty() {
+            let _ = writeln!(text, "# HELP {name} {help}\n# TYPE {name} gauge");
+        }
+        for (labels, value) in samples {
+            let labels = labels
+                .iter()
+                .map(|(label, value)| format!("{label}=\"{}\"", escaped(value)));
+            let labels = labels.collect::<Vec<_>>().join(",");
+            let _ = match labels.is_empty() {
+                true => writeln!(text, "{name} {value}"),
+                false => writeln!(text, "{name}{{{labels}}} {value}"),
+            };
+        }
+    }
+    text
+}
+
+type Sample<'a> = (Vec<(&'static str, &'a str)>, f64);
+
+fn samples<'a>(name: &str, overview: &'a Overview) -> Vec<Sample<'a>> {
+    let mut samples: Vec<Sample<'a>> = Vec::new();
+    if name == "streamer_failures" {
+        samples.extend(overview.failures.map(|failures| (Vec::new(), failures as f64)));
+    }
+    for stream in &overview.streams {
+        let of_stream = match name {
+            "streamer_stream_entries" => Some(stream.length),
+            "streamer_stream_bytes" => stream.bytes,
+            _ => None,
+        };
+        samples.extend(of_stream.map(|value| (vec![("stream", stream.name.as_str())], value as f64)));
+        for group in &stream.groups {
+            let labels = vec![("stream", stream.name.as_str()), ("group", group.name.as_str())];
+            let seconds = |ms: u64| ms as f64 / 1000.0;
+            let value = match name {
+                "streamer_group_lag_messages" => group.lag.messages().map(|lag| lag as f64),
+                "streamer_group_lag_exact" => Some(f64::from(u8::from(matches!(group.lag, Lag::Exact(_))))),
+                "streamer_group_lag_seconds" if group.lag == Lag::Exact(0) => Some(0.0),
+                "streamer_group_lag_seconds" => group.lag_ms.map(seconds),
+                "streamer_group_missed_messages" => group.missed.map(|missed| missed as f64),
+                "streamer_group_pending_messages" => Some(group.pending as f64),
+                "streamer_group_oldest_pending_seconds" => match &group.oldest_pending {
+                    None => Some(0.0),
+                    Some(oldest) => oldest.age_ms.map(seconds),
+                },
+                "streamer_group_consumers" => {
+                    for (state, count) in [("alive", group.alive), ("stale", group.stale)] {
+                        let labels = labels.iter().copied().chain([("state", state)]).collect();
+                        samples.push((labels, count as f64));
+                    }
+                    None
+                }
+                _ => None,
+            };
+            samples.extend(value.map(|value| (labels, value)));
+        }
+    }
+    samples
+}
+
+/// A value as the format wants it in quotation marks.
+fn escaped(value: &str) -> String {
+    value.replace('\\', r"\\").replace('"', "\\\"").replace('\n', r"\n")
+}

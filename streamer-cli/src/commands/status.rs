@@ -1,0 +1,284 @@
+//! `status`: what is behind, what is pending, with whom and since when, and whether anybody is alive.
+
+use std::{collections::BTreeSet, io::IsTerminal as _, time::Duration};
+
+use clap::Args;
+use serde_json::json;
+use streamer::{
+    Streamer,
+    inspect::{Collector, GroupOverview, Lag, Overview, Rates, StreamOverview},
+};
+
+use super::{group::shown_ms, prometheus, tail::terminated};
+use crate::{
+    app::Session,
+    config::flag,
+    exit::{Exit, Failure, Outcome},
+    listeners, output,
+    table::{Column, Table},
+};
+
+const EXAMPLES: &str = "\
+Examples:
+  streamer status
+  streamer status order.placed order.paid --watch
+  streamer status --max-lag 1000 --max-age 5m --max-failures 0
+  streamer status --json | jq '.streams[].groups[].lag'
+  streamer status --prometheus > /var/lib/node_exporter/streamer.prom
+
+Waits and Oldest are the ages of the first message that was not delivered and of
+the oldest pending one; Alive is how many consumers of how many. `?` and `256+`
+are a lag that the store does not know, or not exactly.
+Exit codes for monitoring: 0 good, 1 beyond a limit, 3 store unreachable.";
+
+/// Show how far each group is behind, what is pending, and who is alive
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct Status {
+    /// The streams [default: all that the store has, and those of the configuration]
+    #[arg(value_name = "STREAM", value_delimiter = ',')]
+    streams: Vec<String>,
+    /// Show it again and again, with rates; Ctrl-C ends it
+    #[arg(long)]
+    watch: bool,
+    /// How often --watch looks
+    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>, default_value = "2s", requires = "watch")]
+    interval: Duration,
+    /// Print gauges in the text format of Prometheus, for a textfile collector
+    #[arg(long, conflicts_with = "watch")]
+    prometheus: bool,
+    /// Exit with 1 when a group has more messages to be delivered
+    #[arg(long, value_name = "N")]
+    max_lag: Option<u64>,
+    /// Exit with 1 when a message has been waiting or pending for longer
+    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>)]
+    max_age: Option<Duration>,
+    /// Exit with 1 when more failures are listed
+    #[arg(long, value_name = "N")]
+    max_failures: Option<u64>,
+    /// How long a consumer may do nothing and still counts as alive: twice the reclaim time of the listeners
+    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>, default_value = "2m")]
+    stale_after: Duration,
+}
+
+impl Status {
+    pub(crate) async fn run(&self, session: &Session) -> Outcome {
+        if !self.watch {
+            let streamer = session.connect_to_read().await?;
+            let overview = self.look(session, &streamer).await?;
+            let beyond = self.beyond(&overview);
+            if self.prometheus {
+                output::text(prometheus::gauges(&overview).trim_end())?;
+            } else {
+                self.show(session, &overview, &beyond, None)?;
+            }
+            return Ok(if beyond.is_empty() { Exit::Done } else { Exit::Failed });
+        }
+        tokio::select! {
+            ended = self.watch(session) => ended,
+            signal = tokio::signal::ctrl_c() => match signal {
+                Ok(()) => Ok(Exit::Done),
+                Err(error) => Err(Failure::failed(format!("could not listen to signals: {error}"))),
+            },
+            () = terminated() => Ok(Exit::Done),
+        }
+    }
+
+    async fn watch(&self, session: &Session) -> Outcome {
+        let streamer = session.connect_to_read().await?;
+        let mut collector = Collector::new();
+        loop {
+            let overview = self.look(session, &streamer).await?;
+            let beyond = self.beyond(&overview);
+            collector.observe(overview);
+            if let Some(overview) = collector.latest() {
+                if !session.json && std::io::stdout().is_terminal() {
+                    console::Term::stdout().clear_screen()?;
+                }
+                self.show(session, overview, &beyond, Some(&collector))?;
+            }
+            tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
+        }
+    }
+
+    async fn look(&self, session: &Session, streamer: &Streamer) -> Result<Overview, Failure> {
+        let inspect = streamer.inspect().stale_after(self.stale_after);
+        let named = self
+            .streams
+            .iter()
+            .map(|name| name.trim())
+            .filter(|name| !name.is_empty());
+        let named = named.collect::<BTreeSet<_>>();
+        if !named.is_empty() {
+            return Ok(inspect.streams(named).overview().await?);
+        }
+        // An event that has a listener and no stream is something to see.
+        let configured = listeners::names(&session.listeners, &session.config.definitions);
+        let configured = configured.into_iter().map(|(event, _)| event);
+        Ok(inspect.also(configured).overview().await?)
+    }
+
+    /// What is beyond a limit, in sentences.
+    fn beyond(&self, overview: &Overview) -> Vec<String> {
+        let mut beyond = Vec::new();
+        for (stream, group) in overview.groups() {
+            let name = format!("group '{}' of stream '{}'", group.name, stream.name);
+            if let Some(most) = self.max_lag {
+                match group.lag {
+                    Lag::Exact(lag) if lag <= most => {}
+                    Lag::Exact(_) => beyond.push(format!("{name}: {} messages to be delivered", group.lag)),
+                    Lag::AtLeast(lag) if lag > most => {
+                        beyond.push(format!("{name}: {} messages to be delivered", group.lag));
+                    }
+                    _ => tracing::warn!("{name}: nobody knows whether its lag ({}) is beyond {most}", group.lag),
+                }
+            }
+            let Some(most) = self.max_age else { continue };
+            let pending = group.oldest_pending.as_ref().and_then(|pending| pending.age_ms);
+            for (age, what) in [(group.lag_ms, "waiting"), (pending, "pending")] {
+                if let Some(age) = age.filter(|age| u128::from(*age) > most.as_millis()) {
+                    beyond.push(format!("{name}: a message has been {what} for {}", shown_ms(age)));
+                }
+            }
+        }
+        if let (Some(most), Some(failures)) = (self.max_failures, overview.failures)
+            && failures > most
+        {
+            beyond.push(format!("{} listed", output::counted(failures, "failure")));
+        }
+        beyond
+    }
+
+    fn show(
+        &self,
+        session: &Session,
+        overview: &Overview,
+        beyond: &[String],
+        collector: Option<&Collector>,
+    ) -> Result<(), Failure> {
+        if session.json {
+            let mut object = json!(overview);
+            object["beyond"] = json!(beyond);
+            if let Some(collector) = collector {
+                add_rates(&mut object, overview, collector);
+            }
+            output::json(&object)?;
+            return Ok(());
+        }
+        let mut columns = vec![
+            Column::text("Stream"),
+            Column::text("Group"),
+            Column::whole("Lag"),
+            Column::whole("Waits"),
+            Column::whole("Pending"),
+            Column::whole("Oldest"),
+        ];
+        // Both together are wider than 80 columns.
+        columns.extend(match collector {
+            None => vec![Column::text("With"), Column::whole("Alive")],
+            Some(_) => vec![Column::whole("Alive"), Column::whole("In/s"), Column::whole("Out/s")],
+        });
+        let mut table = Table::new(columns);
+        for stream in &overview.streams {
+            let rates = |group: Option<&GroupOverview>| {
+                let collector = collector?;
+                let incoming = collector.stream_rates(&stream.name).incoming;
+                let out = group.and_then(|group| collector.group_rates(&stream.name, &group.name).acknowledged);
+                Some([incoming, out].map(|rate| rate.map_or_else(|| "?".to_owned(), |rate| format!("{rate:.1}"))))
+            };
+            if stream.groups.is_empty() {
+                let none = if collector.is_some() { 6 } else { 7 };
+                let cells = [stream.name.clone()]
+                    .into_iter()
+                    .chain(std::iter::repeat_n("-".to_owned(), none));
+                table.row(cells.chain(rates(None).into_iter().flatten()));
+            }
+            for group in &stream.groups {
+                let cells = cells(stream, group, collector.is_none());
+                table.row(cells.into_iter().chain(rates(Some(group)).into_iter().flatten()));
+            }
+        }
+        if !table.is_empty() {
+            table.print()?;
+        }
+        let totals = &overview.totals;
+        let lag = match totals.lag {
+            Lag::Exact(lag) => output::counted(lag, "message"),
+            lag => format!("{lag} messages"),
+        };
+        let failures = overview.failures.map_or_else(
+            || "an unknown number of failures".to_owned(),
+            |failures| output::counted(failures, "failure"),
+        );
+        let more = if overview.complete {
+            ""
+        } else {
+            " (not all streams were looked at)"
+        };
+        output::line(format!(
+            "{}, {}{more}: {lag} to be delivered, {} pending, {} alive, {} stale, {failures}.",
+            output::counted(totals.streams, "stream"),
+            output::counted(totals.groups, "group"),
+            totals.pending,
+            output::counted(totals.alive, "consumer"),
+            totals.stale,
+        ))?;
+        for name in &overview.missing {
+            output::line(format!("There is no stream '{name}'."))?;
+        }
+        for refused in &overview.refused {
+            tracing::warn!("{}", refused.error);
+        }
+        for text in beyond {
+            output::line(output::styled(&format!("Beyond the limit: {text}."), "31"))?;
+        }
+        Ok(())
+    }
+}
+
+fn cells(stream: &StreamOverview, group: &GroupOverview, with_consumer: bool) -> Vec<String> {
+    let age = |ms: Option<u64>| ms.map_or_else(|| "?".to_owned(), shown_age);
+    let oldest = group.oldest_pending.as_ref();
+    let mut cells = vec![
+        stream.name.clone(),
+        group.name.clone(),
+        group.lag.to_string(),
+        if group.lag == Lag::Exact(0) {
+            "-".to_owned()
+        } else {
+            age(group.lag_ms)
+        },
+        group.pending.to_string(),
+        oldest.map_or_else(|| "-".to_owned(), |oldest| age(oldest.age_ms)),
+    ];
+    if with_consumer {
+        cells.push(oldest.map_or_else(|| "-".to_owned(), |oldest| oldest.consumer.clone()));
+    }
+    cells.push(format!("{}/{}", group.alive, group.alive + group.stale));
+    cells
+}
+
+/// `5m`, `3h`, `12d`: one unit, so that a table stays narrow.
+pub(super) fn shown_age(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..60 => format!("{seconds}s"),
+        60..3600 => format!("{}m", seconds / 60),
+        3600..86_400 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
+}
+
+fn add_rates(object: &mut serde_json::Value, overview: &Overview, collector: &Collector) {
+    for (at, stream) in overview.streams.iter().enumerate() {
+        object["streams"][at]["rates"] = rates(collector.stream_rates(&stream.name));
+        for (group_at, group) in stream.groups.iter().enumerate() {
+            object["streams"][at]["groups"][group_at]["rates"] =
+                rates(collector.group_rates(&stream.name, &group.name));
+        }
+    }
+}
+
+fn rates(rates: Rates) -> serde_json::Value {
+    json!(rates)
+}

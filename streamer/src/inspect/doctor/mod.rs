@@ -1,0 +1,219 @@
+//! What is wrong with a store, what it means, and which command fixes it.
+//!
+//! `store`: the servers or the file. `streams`: streams, groups and consumers.
+
+mod store;
+mod streams;
+
+use serde::Serialize;
+
+use super::{Inspect, Overview};
+use crate::engine::EngineResult;
+
+/// How much a finding matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum Importance {
+    /// Good to know; nothing has to be done.
+    Notice,
+    /// Messages are late, or will be lost when something else goes wrong, too.
+    Warning,
+    /// Messages are lost or not handled, or will be soon.
+    Critical,
+}
+
+/// Something that is wrong, or good to know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Finding {
+    /// Which check found it, such as `group_abandoned`. These names stay.
+    pub check: &'static str,
+    /// How much it matters.
+    pub importance: Importance,
+    /// What it is about: a server, a stream, a group.
+    pub subject: String,
+    /// What was found.
+    pub found: String,
+    /// What that means for messages.
+    pub meaning: &'static str,
+    /// What fixes it: a command, or a setting.
+    pub fix: String,
+}
+
+/// What [`Inspect::diagnose`] found.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Diagnosis {
+    /// The findings, the most important first.
+    pub findings: Vec<Finding>,
+    /// The names of all checks that were made.
+    pub checks: Vec<&'static str>,
+    /// What the findings about streams and groups are based on.
+    #[serde(skip)]
+    pub overview: Overview,
+}
+
+impl Diagnosis {
+    /// The greatest importance of a finding; `None` without one.
+    #[must_use]
+    pub fn importance(&self) -> Option<Importance> {
+        self.findings.iter().map(|finding| finding.importance).max()
+    }
+
+    /// Adds a finding of another check, such as one of an application.
+    pub fn add(&mut self, finding: Finding) {
+        self.findings.push(finding);
+        self.findings
+            .sort_by_key(|finding| std::cmp::Reverse(finding.importance));
+    }
+}
+
+impl Finding {
+    /// A finding of a check of one's own.
+    #[must_use]
+    pub fn new(
+        check: &'static str,
+        importance: Importance,
+        subject: impl Into<String>,
+        found: impl Into<String>,
+    ) -> Self {
+        Self {
+            check,
+            importance,
+            subject: subject.into(),
+            found: found.into(),
+            meaning: "",
+            fix: String::new(),
+        }
+    }
+
+    /// The same with what it means for messages.
+    #[must_use]
+    pub fn meaning(self, meaning: &'static str) -> Self {
+        Self { meaning, ..self }
+    }
+
+    /// The same with what fixes it.
+    #[must_use]
+    pub fn fix(self, fix: impl Into<String>) -> Self {
+        Self {
+            fix: fix.into(),
+            ..self
+        }
+    }
+}
+
+/// What an application knows that the store does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    /// The events that have a listener.
+    pub listened: Vec<String>,
+}
+
+/// All checks, in the order in which they are made.
+const CHECKS: &[&str] = &[
+    "server_unreachable",
+    "server_is_replica",
+    "command_missing",
+    "command_forbidden",
+    "server_version",
+    "eviction_policy",
+    "memory_nearly_full",
+    "persistence_off",
+    "persistence_failing",
+    "replication_broken",
+    "no_replica",
+    "clock_skew",
+    "slow_round_trip",
+    "file_damaged",
+    "file_system",
+    "log_large",
+    "commits_not_flushed",
+    "not_all_streams",
+    "not_allowed",
+    "group_abandoned",
+    "group_behind",
+    "lag_unknown",
+    "messages_missed",
+    "pending_without_entry",
+    "pending_not_taken_over",
+    "stale_consumers",
+    "nobody_listens",
+    "stream_missing",
+    "undecodable_entries",
+    "failures_listed",
+];
+
+impl Inspect {
+    /// Looks for what endangers messages. `known` adds what only the application knows.
+    ///
+    /// It reads the newest 10 entries of at most 100 streams, and at most 10,000 members of the failed list, besides an
+    /// [overview](Inspect::overview). For a SQLite file it reads the whole file (`PRAGMA quick_check`).
+    ///
+    /// # Errors
+    ///
+    /// The engine's when the store cannot be used at all.
+    pub async fn diagnose(&self, known: &Known) -> EngineResult<Diagnosis> {
+        let health = self.streamer.engine().store_health().await?;
+        let mut findings = Vec::new();
+        store::check(&health, &mut findings);
+        let overview = self.overview().await?;
+        self.check_streams(&overview, known, &mut findings).await?;
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.importance));
+        Ok(Diagnosis {
+            findings,
+            checks: CHECKS.to_vec(),
+            overview,
+        })
+    }
+}
+
+/// `90 s`, `3 h`, `12 days`.
+fn duration(ms: u64) -> String {
+    let seconds = ms / 1000;
+    match seconds {
+        0..180 => format!("{seconds} s"),
+        180..7200 => format!("{} min", seconds / 60),
+        7200..172_800 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+/// `1 message`, `2 messages`.
+fn counted(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A word of a command line, in quotation marks where the shell needs them.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-:/@{}".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_check_that_is_made_is_listed_and_each_that_is_listed_is_made() {
+        let sources = [include_str!("store.rs"), include_str!("streams.rs")].concat();
+        for check in CHECKS {
+            assert!(sources.contains(&format!("\"{check}\"")), "{check} is never made");
+        }
+        let made = sources.split("Finding::new(").skip(1);
+        for text in made {
+            let name = text.split('"').nth(1).unwrap_or_default();
+            assert!(CHECKS.contains(&name), "{name} is not listed");
+        }
+    }
+
+    #[test]
+    fn a_name_cannot_break_out_of_a_command() {
+        assert_eq!(word("order.placed"), "order.placed");
+        assert_eq!(word("a; rm -rf 'x'"), r"'a; rm -rf '\''x'\'''");
+    }
+}

@@ -1,0 +1,55 @@
+//! Numbers about what happens in this process, for the recorder that the application installs.
+//!
+//! # Layout
+//!
+//! - `list`: every metric, in one file. Names, units and labels are part of the public interface.
+//! - `emitting`, `listening`: where they are recorded.
+//!
+//! They go through the [`metrics`](https://docs.rs/metrics) facade, for which there are exporters to Prometheus, OTLP, StatsD
+//! and others. Nothing is measured before [`enable`] is called: until then each emit and each message costs one look at a
+//! flag.
+//!
+//! ```no_run
+//! # fn install_some_recorder() {}
+//! install_some_recorder(); // such as metrics_exporter_prometheus::PrometheusBuilder
+//! streamer::metrics::enable();
+//! ```
+
+mod emitting;
+mod list;
+mod listening;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+pub use self::list::{ALL, Kind, Metric};
+pub(crate) use self::{
+    emitting::{BatchTimer, EmitTimer, reconnected},
+    listening::{ListenMetrics, Tried},
+};
+
+static ENABLED: AtomicBool = AtomicBool::new(false);
+
+/// Begins to record, and describes every metric to the recorder. Call it once, after the recorder was installed and before the
+/// first listening runs: a listening that began earlier is not measured.
+pub fn enable() {
+    for metric in ALL {
+        let unit = match metric.unit {
+            "s" => Unit::Seconds,
+            _ => Unit::Count,
+        };
+        match metric.kind {
+            Kind::Counter => describe_counter!(metric.name, metric.help),
+            Kind::Gauge => describe_gauge!(metric.name, metric.help),
+            Kind::Histogram => describe_histogram!(metric.name, unit, metric.help),
+        }
+    }
+    ENABLED.store(true, Ordering::Release);
+}
+
+/// Whether [`enable`] was called.
+#[must_use]
+pub fn is_enabled() -> bool {
+    ENABLED.load(Ordering::Relaxed)
+}

@@ -1,0 +1,142 @@
+//! Spans, and traces that go from process to process.
+//!
+//! # Spans
+//!
+//! Each emit and each attempt of a listener is a [`tracing`] span of the target [`TARGET`] and the level INFO. A subscriber that
+//! is not interested costs one look at a flag. What a listener logs, and what it emits, is inside its span. `docs/observability.md`
+//! lists the fields.
+//!
+//! # Traces from process to process
+//!
+//! `tracing` does not know the IDs of distributed traces; the application's tracing system does. A [`Propagator`] connects the
+//! two: what it says goes with each event, as the headers `traceparent` and `tracestate`, and it is given each listener's span
+//! together with the message. Without one nothing is written, except by
+//! [`EmitOptions::caused_by`](crate::EmitOptions::caused_by), which hands a message's trace on.
+
+use std::{fmt, sync::OnceLock};
+
+use tracing::{Span, field::Empty};
+
+use crate::{
+    engine::Member,
+    entry::EntryId,
+    event::Event,
+    message::{ReceivedMessage, TRACEPARENT, TRACESTATE},
+};
+
+/// The target of all spans.
+pub const TARGET: &str = "streamer::span";
+
+/// The name of the span of an emit.
+pub const EMIT: &str = "emit";
+/// The name of the span of an attempt of a listener.
+pub const HANDLE: &str = "handle";
+
+/// Connects spans with the traces of other processes.
+///
+/// With OpenTelemetry:
+///
+/// ```ignore
+/// struct OpenTelemetry;
+///
+/// impl streamer::trace::Propagator for OpenTelemetry {
+///     fn inject(&self, put: &mut dyn FnMut(&'static str, String)) {
+///         let context = tracing::Span::current().context();
+///         let mut headers = HashMap::new();
+///         opentelemetry::global::get_text_map_propagator(|it| it.inject_context(&context, &mut headers));
+///         for name in [streamer::message::TRACEPARENT, streamer::message::TRACESTATE] {
+///             if let Some(value) = headers.remove(name) {
+///                 put(name, value);
+///             }
+///         }
+///     }
+///
+///     fn link(&self, span: &tracing::Span, message: &streamer::ReceivedMessage) {
+///         let headers: HashMap<_, _> = message.headers().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
+///         let context = opentelemetry::global::get_text_map_propagator(|it| it.extract(&headers));
+///         let _ = span.set_parent(context);
+///     }
+/// }
+///
+/// streamer::trace::set_propagator(OpenTelemetry);
+/// ```
+pub trait Propagator: Send + Sync + 'static {
+    /// Puts what identifies the trace that is active now: [`TRACEPARENT`], and [`TRACESTATE`] if there is one. Other names are
+    /// ignored. It is called inside the span of the emit.
+    fn inject(&self, put: &mut dyn FnMut(&'static str, String));
+
+    /// Connects the span of a listener with the trace that the message belongs to.
+    fn link(&self, span: &Span, message: &ReceivedMessage);
+}
+
+static PROPAGATOR: OnceLock<Box<dyn Propagator>> = OnceLock::new();
+
+/// Sets the propagator of this process; `false` when there is one already, which stays.
+pub fn set_propagator(propagator: impl Propagator) -> bool {
+    PROPAGATOR.set(Box::new(propagator)).is_ok()
+}
+
+/// Gives the headers of the trace that is active.
+pub(crate) fn inject(mut put: impl FnMut(&'static str, String)) {
+    if let Some(propagator) = PROPAGATOR.get() {
+        propagator.inject(&mut |name, value| {
+            if matches!(name, TRACEPARENT | TRACESTATE) {
+                put(name, value);
+            }
+        });
+    }
+}
+
+/// The span of an emit.
+pub(crate) fn emit_span<E: Event>(event: &E) -> Span {
+    // The name may have to be made.
+    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TARGET,
+        EMIT,
+        otel.kind = "producer",
+        messaging.destination.name = %event.name(),
+        messaging.operation.name = "send",
+        messaging.message.id = Empty,
+        error.message = Empty,
+    )
+}
+
+/// An emit was answered.
+pub(crate) fn emitted(span: &Span, id: EntryId) {
+    if !span.is_disabled() {
+        span.record("messaging.message.id", tracing::field::display(id));
+    }
+}
+
+/// An emit, or a listener, failed.
+pub(crate) fn failed(span: &Span, error: &dyn fmt::Display) {
+    if !span.is_disabled() {
+        span.record("error.message", tracing::field::display(error));
+    }
+}
+
+/// The span of an attempt of a listener.
+pub(crate) fn listener_span(message: &ReceivedMessage, member: Option<&Member>, listener: &str) -> Span {
+    let span = tracing::info_span!(
+        target: TARGET,
+        HANDLE,
+        otel.kind = "consumer",
+        messaging.destination.name = %message.stream(),
+        messaging.operation.name = "process",
+        messaging.message.id = %message.id(),
+        messaging.consumer.group.name = member.map(|member| member.group.as_str()),
+        messaging.client.id = member.map(|member| member.consumer.as_str()),
+        streamer.listener.name = listener,
+        streamer.attempt = message.attempt(),
+        streamer.correlation_id = message.header(crate::message::CORRELATION_ID).as_deref(),
+        streamer.traceparent = message.header(TRACEPARENT).as_deref(),
+        error.message = Empty,
+    );
+    if let (false, Some(propagator)) = (span.is_disabled(), PROPAGATOR.get()) {
+        propagator.link(&span, message);
+    }
+    span
+}
