@@ -13,7 +13,7 @@ pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
 pub(crate) mod outbox;
-mod prometheus;
+pub(crate) mod prometheus;
 pub(crate) mod replay;
 pub(crate) mod show;
 mod start;

@@ -10,6 +10,7 @@ use crate::{
     engine::{decode_fields, encode_fields},
     entry::{Fields, StreamName, unix_ms},
     message::{Head, php_json},
+    trace,
 };
 
 /// How many shards the rows of an outbox are divided into. One relay works on a shard at a time, which keeps the order of
@@ -117,7 +118,9 @@ impl OutboxRow {
             original_id: None,
             created: created_ms / 1000,
         };
-        let (stream, fields) = head.encode(data);
+        let (stream, mut fields) = head.encode(data);
+        // The trace of the transaction, which the relay is not part of.
+        trace::inject(|name, value| fields.push((name.into(), value.into())));
         let (ordering_key, shard) = bounded(ordering_key);
         Ok(Self {
             event_id: Uuid::now_v7().to_string(),

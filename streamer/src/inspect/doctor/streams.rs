@@ -83,7 +83,7 @@ impl Inspect {
             let Some((id, error)) = broken.first() else { continue };
             let found = format!(
                 "{} of the newest {ENTRIES} cannot be decoded: {error}",
-                counted(broken.len() as u64, "entry").replace("entrys", "entries")
+                entries(broken.len() as u64)
             );
             findings.push(
                 Finding::new(
@@ -239,7 +239,7 @@ fn check_listeners(overview: &Overview, known: &Known, findings: &mut Vec<Findin
         if stream.groups.is_empty() && !listened && stream.length > 0 {
             let found = format!(
                 "{}, no group and no listener in this configuration",
-                counted(stream.length, "entry").replace("entrys", "entries")
+                entries(stream.length)
             );
             findings.push(
                 Finding::new(
@@ -274,5 +274,13 @@ fn check_listeners(overview: &Overview, known: &Known, findings: &mut Vec<Findin
                 .fix("streamer list and streamer status show both sides"),
             );
         }
+    }
+}
+
+/// `1 entry`, `2 entries`.
+fn entries(count: u64) -> String {
+    match count {
+        1 => "1 entry".to_owned(),
+        _ => format!("{count} entries"),
     }
 }
