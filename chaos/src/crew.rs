@@ -208,6 +208,10 @@ impl Crew {
     /// Asks it to end, and waits for that. What does not end in time, or ends with an error, is noted.
     pub(crate) fn end(&mut self, index: usize) {
         self.signal(index, Signal::TERM);
+        self.wait_for_the_end(index);
+    }
+
+    fn wait_for_the_end(&mut self, index: usize) {
         let Some(mut child) = self.members[index].child.take() else {
             return;
         };
@@ -243,7 +247,8 @@ impl Crew {
             self.signal(*index, Signal::TERM);
         }
         for index in indexes {
-            self.end(index);
+            // Not asked again: a second signal ends it at once.
+            self.wait_for_the_end(index);
         }
     }
 

@@ -39,8 +39,10 @@ const HEARTBEAT: Duration = Duration::from_secs(2);
 const GONE: Duration = Duration::from_secs(10);
 /// How many keys are published at once.
 const KEYS_AT_ONCE: usize = 256;
-/// The longest time between two attempts to publish a row, and between two looks at a database that is away.
+/// The longest time between two attempts to publish a row that the store refuses.
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
+/// The longest time after which a store or a database that was away is tried again: events wait no longer once it is back.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// A relay that is being described; [`OutboxRelay::run`] starts it.
 #[must_use = "nothing is published before `run`"]
@@ -181,7 +183,7 @@ impl OutboxRelay {
             running.failures += 1;
             let delay = Duration::from_millis(100)
                 .saturating_mul(1 << running.failures.min(10))
-                .min(LONGEST_DELAY);
+                .min(LONGEST_PAUSE);
             running.tell(&RelayReport::Interrupted {
                 error: &error.to_string(),
                 delay,
