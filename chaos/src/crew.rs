@@ -43,6 +43,7 @@ pub(crate) struct Crew {
     /// Libraries that are loaded before others, by processes that open the store.
     preload: Option<PathBuf>,
     started: u64,
+    replicas: u32,
     /// The file that says how far off the clock of all processes is, where they share one.
     clock: Option<PathBuf>,
     /// What processes did that they should not.
@@ -50,13 +51,14 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    pub(crate) fn new(url: String, folder: &Path, preload: Option<PathBuf>) -> Self {
+    pub(crate) fn new(url: String, folder: &Path, preload: Option<PathBuf>, replicas: u32) -> Self {
         Self {
             url,
             folder: folder.to_owned(),
             members: Vec::new(),
             preload,
             started: 0,
+            replicas,
             clock: None,
             misbehaviour: Vec::new(),
         }
@@ -146,6 +148,7 @@ impl Crew {
                 url: self.url.clone(),
                 folder: self.folder.clone(),
                 first_number: self.started * NUMBERS,
+                replicas: self.replicas,
             },
         )?;
         let mut preload = self.preload.iter().cloned().collect::<Vec<_>>();

@@ -50,10 +50,16 @@ impl Ledger {
         })
     }
 
-    /// These numbers were emitted, and the emit returned an ID. `begin` is when it began.
-    pub(crate) fn acknowledged(&self, stream: &str, begin: u64, numbers: impl Iterator<Item = u64>) -> io::Result<()> {
-        let now = clock::now();
-        let lines = numbers.map(|number| format!("{begin} {now} {number} {stream}\n"));
+    /// These numbers were emitted, and the emit returned an ID. `begin` is when it began; `safe`: replicas have them.
+    pub(crate) fn acknowledged(
+        &self,
+        stream: &str,
+        begin: u64,
+        numbers: impl Iterator<Item = u64>,
+        safe: bool,
+    ) -> io::Result<()> {
+        let (now, safe) = (clock::now(), u8::from(safe));
+        let lines = numbers.map(|number| format!("{begin} {now} {number} {stream} {safe}\n"));
         (&self.acknowledged).write_all(lines.collect::<String>().as_bytes())
     }
 
@@ -94,6 +100,8 @@ pub(crate) struct Acknowledged {
     pub(crate) begin: u64,
     pub(crate) at: u64,
     pub(crate) stream: String,
+    /// Replicas had it by then.
+    pub(crate) safe: bool,
 }
 
 /// A line of [`Attempt`].
@@ -136,7 +144,14 @@ impl Written {
             let mut number = || words.next()?.parse::<u64>().ok();
             if let (Some(begin), Some(at), Some(number)) = (number(), number(), number()) {
                 let stream = words.next().unwrap_or_default().to_owned();
-                written.acknowledged.insert(number, Acknowledged { begin, at, stream });
+                let safe = words.next() == Some("1");
+                let one = Acknowledged {
+                    begin,
+                    at,
+                    stream,
+                    safe,
+                };
+                written.acknowledged.insert(number, one);
             }
         }
         written.handled = read(HANDLED).lines().filter_map(handled).collect();

@@ -42,7 +42,8 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
         _ => None,
     };
     let place = Place::new(topology, &folder);
-    let mut crew = Crew::new(place.url.clone(), &folder, preload);
+    let replicas = u32::from(matches!(topology, Topology::Cluster | Topology::Sentinel));
+    let mut crew = Crew::new(place.url.clone(), &folder, preload, replicas);
     if topology == Topology::Embedded {
         crew.share_clock()?;
     }

@@ -64,9 +64,11 @@ impl Made {
     }
 
     /// Whether it may have taken away what was acknowledged at this time, in an emit that began then.
-    fn may_cost(&self, stream: &str, begin: u64, at: u64) -> bool {
+    fn may_cost(&self, stream: &str, begin: u64, at: u64, safe: bool) -> bool {
         match &self.happened.cost {
             Cost::Nothing => false,
+            // A replica had it, and that is the one that took the master's place.
+            Cost::Latest(_) if safe => false,
             Cost::Latest(time) => at + time.as_micros() as u64 >= self.from && begin <= self.to,
             Cost::Everything => begin <= self.to,
             Cost::Stream(name) => name == stream && begin <= self.to,
@@ -83,11 +85,14 @@ struct Due<'a> {
     at: u64,
     /// The ID, where it must be handled under that one: it was restored.
     id: Option<&'a str>,
+    /// Replicas had it by then.
+    safe: bool,
 }
 
 impl Due<'_> {
     fn may_be_taken(&self, made: &[Made]) -> bool {
-        made.iter().any(|made| made.may_cost(self.stream, self.begin, self.at))
+        made.iter()
+            .any(|made| made.may_cost(self.stream, self.begin, self.at, self.safe))
     }
 }
 
@@ -98,6 +103,7 @@ fn due(written: &Written) -> impl Iterator<Item = Due<'_>> {
         begin: one.begin,
         at: one.at,
         id: None,
+        safe: one.safe,
     });
     let restored = written.restored.iter().map(|one| Due {
         number: one.number,
@@ -105,6 +111,7 @@ fn due(written: &Written) -> impl Iterator<Item = Due<'_>> {
         begin: one.at,
         at: one.at,
         id: Some(&one.id),
+        safe: false,
     });
     emitted.chain(restored)
 }
@@ -340,7 +347,7 @@ fn missing(written: &Written) -> impl Iterator<Item = (Due<'_>, &'static str)> {
             })
         };
         let groups = GROUPS.into_iter().filter(|group| lacks(group)).collect::<Vec<_>>();
-        let (number, stream, begin, at, id) = (one.number, one.stream, one.begin, one.at, one.id);
+        let (number, stream, begin, at, id, safe) = (one.number, one.stream, one.begin, one.at, one.id, one.safe);
         groups.into_iter().map(move |group| {
             let due = Due {
                 number,
@@ -348,6 +355,7 @@ fn missing(written: &Written) -> impl Iterator<Item = (Due<'_>, &'static str)> {
                 begin,
                 at,
                 id,
+                safe,
             };
             (due, group)
         })

@@ -54,6 +54,8 @@ pub(crate) struct Assignment {
     pub(crate) folder: PathBuf,
     /// Where its numbers begin, and what its choices follow from.
     pub(crate) first_number: u64,
+    /// How many replicas must have an event before a producer takes it for written.
+    pub(crate) replicas: u32,
 }
 
 /// What kinds there are.

@@ -11,6 +11,8 @@ use crate::{clock, ledger::Ledger};
 
 /// How many events go in one batch.
 const BATCH: u64 = 12;
+/// How long a replica may be behind.
+const REPLICATED: Duration = Duration::from_millis(500);
 
 pub(super) async fn run(assignment: &Assignment, ledger: &Ledger, stop: &StopHandle) -> Result<()> {
     let Some(streamer) = connect(&assignment.url, stop).await? else {
@@ -21,7 +23,7 @@ pub(super) async fn run(assignment: &Assignment, ledger: &Ledger, stop: &StopHan
     while !stop.is_stopped() {
         let stream = STREAMS[chance.random_range(0..STREAMS.len())];
         if chance.random_bool(0.6) {
-            one(&streamer, ledger, stop, stream, number).await?;
+            one(&streamer, ledger, stop, stream, number, assignment.replicas).await?;
             number += 1;
         } else {
             let numbers = number..number + BATCH;
@@ -30,11 +32,11 @@ pub(super) async fn run(assignment: &Assignment, ledger: &Ledger, stop: &StopHan
                 .emit_all(numbers.clone().map(|number| event(stream, number)))
                 .await
             {
-                Ok(_) => ledger.acknowledged(stream, begin, numbers)?,
+                Ok(_) => ledger.acknowledged(stream, begin, numbers, false)?,
                 Err(error) => {
                     // What it says was written, was.
                     let written = error.written.iter().map(|(position, _)| number + *position as u64);
-                    ledger.acknowledged(stream, begin, written)?;
+                    ledger.acknowledged(stream, begin, written, false)?;
                 }
             }
             number += BATCH;
@@ -44,20 +46,34 @@ pub(super) async fn run(assignment: &Assignment, ledger: &Ledger, stop: &StopHan
     Ok(())
 }
 
-/// Emits one event, as often as it takes: the key makes one entry of all that are written.
-async fn one(streamer: &Streamer, ledger: &Ledger, stop: &StopHandle, stream: &str, number: u64) -> Result<()> {
+/// Emits one event, as often as it takes: the key makes one entry of all that are written. Where there are replicas, one has
+/// it before it is acknowledged.
+async fn one(
+    streamer: &Streamer,
+    ledger: &Ledger,
+    stop: &StopHandle,
+    stream: &str,
+    number: u64,
+    replicas: u32,
+) -> Result<()> {
     let event = event(stream, number);
     let options = EmitOptions::new().idempotency_key(format!("number-{number}"));
+    let options = options.replicas(replicas).durable_within(REPLICATED);
     let begin = clock::now();
+    let mut not_durable = 0;
     loop {
         match streamer.emit_with(&event, options.clone()).await {
-            Ok(_) => return Ok(ledger.acknowledged(stream, begin, std::iter::once(number))?),
-            Err(error) => {
-                if error.kind() == EmitErrorKind::Engine(EngineErrorKind::InvalidInput) {
+            Ok(_) => return Ok(ledger.acknowledged(stream, begin, std::iter::once(number), replicas > 0)?),
+            Err(error) => match error.kind() {
+                EmitErrorKind::Engine(EngineErrorKind::InvalidInput) => {
                     ledger.remark(&format!("an emit was refused for good: {error}"));
                     return Ok(());
                 }
-            }
+                // The replica may be gone for good.
+                EmitErrorKind::NotDurable if not_durable == 3 => return Ok(()),
+                EmitErrorKind::NotDurable => not_durable += 1,
+                _ => {}
+            },
         }
         if !sleep(stop, Duration::from_millis(50)).await {
             return Ok(());

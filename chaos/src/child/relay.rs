@@ -40,7 +40,7 @@ pub(super) async fn application(assignment: &Assignment, ledger: &Ledger, stop: 
         // Some never commit.
         if number % 7 != 3 {
             transaction.commit().await?;
-            ledger.acknowledged(stream, begin, std::iter::once(number))?;
+            ledger.acknowledged(stream, begin, std::iter::once(number), false)?;
         }
         number += 1;
     }

@@ -37,13 +37,16 @@ fn setup(world: &World) -> Result<&SentinelSetup> {
 /// The master, and the other one, once all Sentinels name it and the other is in step with it.
 fn both(world: &World) -> Result<(usize, usize)> {
     let mut found = None;
-    until("there is one master with a replica in step, which all Sentinels name", || {
-        found = match world.place.masters()[..] {
-            [master] if world.place.masters_with_replica() == [master] => Some(master),
-            _ => None,
-        };
-        found.is_some_and(|master| is_named(world, master))
-    })?;
+    until(
+        "there is one master with a replica in step, which all Sentinels name",
+        || {
+            found = match world.place.masters()[..] {
+                [master] if world.place.masters_with_replica() == [master] => Some(master),
+                _ => None,
+            };
+            found.is_some_and(|master| is_named(world, master))
+        },
+    )?;
     let master = found.unwrap_or_default();
     Ok((master, 1 - master))
 }

@@ -111,6 +111,16 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
     /// One message.
     async fn find(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<Option<ArchivedMessage>>;
 
+    /// Several messages of a stream, in the order of `ids`; `None` for one that is not there. The caller bounds their
+    /// number. By default it [finds](ArchiveStorage::find) one after the other.
+    async fn find_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<Option<ArchivedMessage>>> {
+        let mut found = Vec::with_capacity(ids.len());
+        for id in ids {
+            found.push(self.find(stream, *id).await?);
+        }
+        Ok(found)
+    }
+
     /// Messages by stream (as bytes) and ID, those of `stream` only if it is given, that come after `after`: at most
     /// `count`, fewer when they are large, none only when there are no more.
     async fn page(
@@ -122,6 +132,16 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
 
     /// Deletes one message, and tells whether it was there.
     async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool>;
+
+    /// Deletes several messages of a stream, and tells of each whether it was there. A failure in its midst may leave some;
+    /// repeat it. The caller bounds their number. By default it [deletes](ArchiveStorage::delete) one after the other.
+    async fn delete_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<bool>> {
+        let mut were_there = Vec::with_capacity(ids.len());
+        for id in ids {
+            were_there.push(self.delete(stream, *id).await?);
+        }
+        Ok(were_there)
+    }
 
     /// Deletes a stream's messages, and tells how many were there. A failure in its midst may leave some; repeat it.
     async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64>;

@@ -5,17 +5,23 @@
 //! - `STREAM/DAY/ID.deleted` says that a message of that day is deleted. When all messages of an object are, it goes,
 //!   and these go after it.
 //!
+//! Services are paid by the request, and a listing tells 1,000 objects in each. So what a listing told is remembered for a
+//! minute: a restore, which reads pages and deletes what it read, lists a stream once a minute and not for each page.
+//!
 //! Writers that store the same message at the same instant may both write it; readers see it once.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     fmt,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use object_store::{ObjectStore, ObjectStoreExt as _, PutMode, PutPayload, path::Path};
+use object_store::{
+    ObjectStore, ObjectStoreExt as _, ObjectStoreScheme, PutMode, PutPayload, local::LocalFileSystem, path::Path,
+};
 use url::Url;
 
 use super::{
@@ -39,12 +45,25 @@ pub struct ObjectArchive {
     location: String,
     /// The object that was read last: neighbours are asked for next.
     last: Arc<Mutex<Option<(Path, Messages)>>>,
+    /// What was told last of a stream by one that reads its pages.
+    known: Arc<Mutex<Option<Known>>>,
 }
+
+/// A listing that was made not long ago, without what was deleted here since.
+#[derive(Debug)]
+struct Known {
+    stream: StreamName,
+    since: Instant,
+    listing: Listing,
+}
+
+/// For how long a listing is used: what others store after it is found by the next.
+const KNOWN_FOR: Duration = Duration::from_secs(60);
 
 type Messages = Arc<Vec<ArchivedMessage>>;
 
 /// What lies under one day of a stream, or under all its days.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Listing {
     /// By their first IDs.
     batches: Vec<(Batch, Path)>,
@@ -68,8 +87,16 @@ impl ObjectArchive {
         })?;
         let environment = std::env::vars_os()
             .filter_map(|(name, value)| Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?)));
+        let opened = match ObjectStoreScheme::parse(&url) {
+            // What was stored is deleted from its stream next: the file and its folder are flushed before.
+            Ok((ObjectStoreScheme::Local, path)) => {
+                let folder: Box<dyn ObjectStore> = Box::new(LocalFileSystem::new().with_fsync(true));
+                Ok((folder, path))
+            }
+            _ => object_store::parse_url_opts(&url, environment),
+        };
         // The library's error is not passed on: it quotes the URL, which may be another driver's, with its password.
-        let (store, prefix) = object_store::parse_url_opts(&url, environment).map_err(|_| {
+        let (store, prefix) = opened.map_err(|_| {
             invalid(format!(
                 "{} is no URL of an object store; write file:///var/lib/archive, s3://bucket/prefix, gs://bucket/prefix or \
                  az://container/prefix (the last three need the cargo feature of their service and its environment \
@@ -87,6 +114,7 @@ impl ObjectArchive {
             ),
             prefix,
             last: Arc::default(),
+            known: Arc::default(),
         })
     }
 
@@ -96,6 +124,15 @@ impl ObjectArchive {
 
     fn day_path(&self, stream: &StreamName, id: EntryId) -> Path {
         self.stream_path(stream).join(day(id))
+    }
+
+    /// IDs by the folder of their day.
+    fn by_day(&self, stream: &StreamName, ids: &[EntryId]) -> BTreeMap<Path, HashSet<EntryId>> {
+        let mut days = BTreeMap::<Path, HashSet<EntryId>>::new();
+        for id in ids {
+            days.entry(self.day_path(stream, *id)).or_default().insert(*id);
+        }
+        days
     }
 
     fn deleted_path(&self, stream: &StreamName, id: EntryId) -> Path {
@@ -199,29 +236,84 @@ impl ObjectArchive {
         Ok(found)
     }
 
-    /// Removes objects of which every message is deleted, and then what says so.
-    async fn clean(&self, stream: &StreamName, listing: &Listing) -> ArchiveResult<()> {
-        for (batch, path) in &listing.batches {
-            if !listing.deleted.iter().any(|id| batch.may_hold(*id)) {
-                continue;
-            }
-            let messages = self.read(path).await?;
-            if messages.iter().any(|message| !listing.deleted.contains(&message.id)) {
+    /// Removes those of `candidates` of which every message is deleted, and then what says so, which is `marked`. Tells
+    /// which went.
+    async fn clean(
+        &self,
+        stream: &StreamName,
+        listing: &Listing,
+        candidates: &HashMap<&Path, Messages>,
+        marked: &HashSet<EntryId>,
+        deleted: &HashSet<EntryId>,
+    ) -> ArchiveResult<HashSet<Path>> {
+        let mut gone = HashSet::new();
+        for (path, messages) in candidates {
+            if messages.iter().any(|message| !deleted.contains(&message.id)) {
                 continue;
             }
             self.remove(path).await?;
-            let others = listing
-                .batches
-                .iter()
-                .filter(|(_, other)| other != path)
-                .collect::<Vec<_>>();
-            for message in messages.iter() {
-                if !others.iter().any(|(batch, _)| batch.may_hold(message.id)) {
+            gone.insert((*path).clone());
+            for message in messages.iter().filter(|message| marked.contains(&message.id)) {
+                let mut others = listing.batches.iter().filter(|(_, other)| !gone.contains(other));
+                if !others.any(|(batch, _)| batch.may_hold(message.id)) {
                     self.remove(&self.deleted_path(stream, message.id)).await?;
                 }
             }
         }
-        Ok(())
+        Ok(gone)
+    }
+
+    /// Deletes messages as far as a listing knows them, and tells which. Objects of which nothing is left go at once; only of
+    /// others it is written down which of their messages are deleted.
+    async fn delete_listed(
+        &self,
+        stream: &StreamName,
+        listing: &mut Listing,
+        ids: &HashSet<EntryId>,
+    ) -> ArchiveResult<HashSet<EntryId>> {
+        let mut objects = HashMap::<&Path, Messages>::new();
+        for (batch, path) in &listing.batches {
+            if ids.iter().any(|id| batch.may_hold(*id)) {
+                objects.insert(path, self.read(path).await?);
+            }
+        }
+        let is_there = |message: &&ArchivedMessage| ids.contains(&message.id) && !listing.deleted.contains(&message.id);
+        let there = objects.values().flat_map(|messages| messages.iter()).filter(is_there);
+        let there = there.map(|message| message.id).collect::<HashSet<_>>();
+        let goes = |message: &ArchivedMessage| there.contains(&message.id) || listing.deleted.contains(&message.id);
+        let stays = objects.values().filter(|messages| !messages.iter().all(goes));
+        let of_others = stays.flat_map(|messages| messages.iter()).map(|message| message.id);
+        let to_mark = of_others.filter(|id| there.contains(id)).collect::<HashSet<_>>();
+        let mut deleted = there.clone();
+        for id in &to_mark {
+            let path = self.deleted_path(stream, *id);
+            let put = self
+                .store
+                .put_opts(&path, PutPayload::default(), PutMode::Create.into())
+                .await;
+            match put {
+                // Another one that deleted it at once did it.
+                Err(object_store::Error::AlreadyExists { .. }) => _ = deleted.remove(id),
+                put => put.map(drop).map_err(self.explain("delete from"))?,
+            }
+        }
+        let marked = listing.deleted.union(&to_mark).copied().collect::<HashSet<_>>();
+        let all_deleted = marked.union(&there).copied().collect::<HashSet<_>>();
+        // Only what these may have emptied: the rest of a large listing is not looked through again.
+        let gone = self.clean(stream, listing, &objects, &marked, &all_deleted).await?;
+        listing.batches.retain(|(_, path)| !gone.contains(path));
+        listing.deleted.extend(there);
+        Ok(deleted)
+    }
+
+    /// What is known of a stream, if that is young enough. It is not known to anybody else then.
+    fn take_known(&self, stream: &StreamName) -> Option<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.take_if(|known| known.stream == *stream && known.since.elapsed() < KNOWN_FOR)
+    }
+
+    fn keep_known(&self, known: Known) {
+        *self.known.lock().unwrap_or_else(PoisonError::into_inner) = Some(known);
     }
 
     async fn remove(&self, path: &Path) -> ArchiveResult<()> {
@@ -257,18 +349,37 @@ impl ObjectArchive {
         count: usize,
         bytes: &mut usize,
     ) -> ArchiveResult<Vec<ArchivedMessage>> {
-        let Listing { batches, deleted } = self.list(&self.stream_path(stream)).await?;
-        let mut batches = batches
-            .into_iter()
-            .filter(|(batch, _)| after.is_none_or(|after| batch.last > after))
-            .peekable();
+        // Whoever begins sees everything; whoever goes on may have begun a minute ago.
+        let known = match after.and_then(|_| self.take_known(stream)) {
+            Some(known) => known,
+            None => Known {
+                stream: stream.clone(),
+                since: Instant::now(),
+                listing: self.list(&self.stream_path(stream)).await?,
+            },
+        };
+        let found = self.some_listed(&known.listing, after, count, bytes).await;
+        self.keep_known(known);
+        found
+    }
+
+    async fn some_listed(
+        &self,
+        listing: &Listing,
+        after: Option<EntryId>,
+        count: usize,
+        bytes: &mut usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>> {
+        let batches = listing.batches.iter();
+        let batches = batches.filter(|one| after.is_none_or(|after| one.0.last > after));
+        let mut batches = batches.collect::<Vec<_>>().into_iter().peekable();
         let (mut waiting, mut found) = (BTreeMap::new(), Vec::new());
         while let Some((_, path)) = batches.next() {
-            let messages = self.read(&path).await?;
+            let messages = self.read(path).await?;
             let wanted = messages
                 .iter()
                 .filter(|message| after.is_none_or(|after| message.id > after));
-            for message in wanted.filter(|message| !deleted.contains(&message.id)) {
+            for message in wanted.filter(|message| !listing.deleted.contains(&message.id)) {
                 waiting.entry(message.id).or_insert_with(|| message.clone());
             }
             // What comes before all that is still unread is in its place.
@@ -332,6 +443,16 @@ impl ArchiveStorage for ObjectArchive {
         Ok(self.messages(&listing, &HashSet::from([id])).await?.remove(&id))
     }
 
+    async fn find_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<Option<ArchivedMessage>>> {
+        let mut found = BTreeMap::new();
+        for ids in self.by_day(stream, ids).into_values() {
+            let Some(one) = ids.iter().next() else { continue };
+            let listing = self.list(&self.day_path(stream, *one)).await?;
+            found.extend(self.messages(&listing, &ids).await?);
+        }
+        Ok(ids.iter().map(|id| found.get(id).cloned()).collect())
+    }
+
     async fn page(
         &self,
         stream: Option<&StreamName>,
@@ -355,22 +476,28 @@ impl ArchiveStorage for ObjectArchive {
 
     async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool> {
         let mut listing = self.list(&self.day_path(stream, id)).await?;
-        if self.messages(&listing, &HashSet::from([id])).await?.is_empty() {
-            return Ok(false);
+        Ok(!self
+            .delete_listed(stream, &mut listing, &HashSet::from([id]))
+            .await?
+            .is_empty())
+    }
+
+    async fn delete_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<bool>> {
+        let mut left = ids.iter().copied().collect::<HashSet<_>>();
+        let mut deleted = HashSet::new();
+        // Whoever read them from a page deletes them by the same listing.
+        if let Some(mut known) = self.take_known(stream) {
+            deleted = self.delete_listed(stream, &mut known.listing, &left).await?;
+            left.retain(|id| !known.listing.deleted.contains(id));
+            self.keep_known(known);
         }
-        let path = self.deleted_path(stream, id);
-        // One of several that delete it at once did it.
-        let put = self
-            .store
-            .put_opts(&path, PutPayload::default(), PutMode::Create.into())
-            .await;
-        let first = match put {
-            Err(object_store::Error::AlreadyExists { .. }) => false,
-            put => put.map(|_| true).map_err(self.explain("delete from"))?,
-        };
-        listing.deleted.insert(id);
-        self.clean(stream, &listing).await?;
-        Ok(first)
+        let left = left.into_iter().collect::<Vec<_>>();
+        for ids in self.by_day(stream, &left).into_values() {
+            let Some(one) = ids.iter().next() else { continue };
+            let mut listing = self.list(&self.day_path(stream, *one)).await?;
+            deleted.extend(self.delete_listed(stream, &mut listing, &ids).await?);
+        }
+        Ok(ids.iter().map(|id| deleted.contains(id)).collect())
     }
 
     async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64> {
@@ -400,3 +527,7 @@ impl fmt::Debug for ObjectArchive {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+#[path = "object_cost.rs"]
+mod cost;

@@ -105,12 +105,11 @@ pub(crate) async fn forget(
     };
     let firsts = restored.iter().map(|message| message.original_ids[0]);
     let became = engine.restored_ids(stream, &firsts.collect::<Vec<_>>()).await?;
-    for (message, became) in restored.iter().zip(became) {
-        if let (true, Some(previous)) = (became == Some(message.id), message.original_ids.last()) {
-            // A restore that was cut short may have left it in the archive under that ID, too.
-            archive.delete(stream, *previous).await?;
-        }
-    }
+    // A restore that was cut short may have left them in the archive under those IDs, too.
+    let previous = restored.iter().zip(became);
+    let previous = previous.filter(|(message, became)| *became == Some(message.id));
+    let previous = previous.filter_map(|(message, _)| message.original_ids.last().copied());
+    archive.delete_many(stream, &previous.collect::<Vec<_>>()).await?;
     let ids = restored.iter().map(|message| message.id).collect::<Vec<_>>();
     engine.forget_earlier_ids(stream, &ids).await?;
     Ok(())

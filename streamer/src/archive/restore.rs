@@ -11,6 +11,9 @@ use crate::{
     entry::{EntryId, NewId, RangeBound, StreamName},
 };
 
+/// How many messages leave the archive at once.
+const CHUNK: usize = 100;
+
 type Tell = dyn Fn(&ArchivedMessage, Result<EntryId, &TransferError>) + Send + Sync;
 
 /// Puts archived messages back on their streams.
@@ -74,17 +77,20 @@ impl Restore {
             None => Box::pin(self.archive.all()),
         };
         let mut streams = BTreeSet::new();
-        while let Some(message) = messages.try_next().await? {
-            match self.message(&message).await {
-                Ok(_) => {
-                    summary.restored += 1;
-                    if !streams.contains(&message.stream) {
-                        streams.insert(message.stream);
-                    }
-                }
-                // All others would fail in the same way, each after a while.
-                Err(error) if error.is_transient() => return Err(error),
-                Err(_) => summary.failed += 1,
+        let mut chunk = Vec::<ArchivedMessage>::with_capacity(CHUNK);
+        loop {
+            let message = messages.try_next().await?;
+            let is_next = |message: &ArchivedMessage| {
+                chunk.len() < CHUNK && chunk.last().is_none_or(|last| last.stream == message.stream)
+            };
+            if !message.as_ref().is_some_and(is_next) && !chunk.is_empty() {
+                streams.insert(chunk[0].stream.clone());
+                self.chunk(&chunk, &mut summary).await?;
+                chunk.clear();
+            }
+            match message {
+                Some(message) => chunk.push(message),
+                None => break,
             }
         }
         for stream in &streams {
@@ -120,6 +126,41 @@ impl Restore {
         }
     }
 
+    /// Restores messages of one stream. They leave the archive together, after all are back.
+    async fn chunk(&self, messages: &[ArchivedMessage], summary: &mut RestoreSummary) -> Result<(), TransferError> {
+        let (mut back, mut broken) = (Vec::with_capacity(messages.len()), None);
+        for message in messages {
+            match self.append(message).await {
+                Ok(id) => back.push((message, id)),
+                Err(error) => {
+                    (self.tell)(message, Err(&error));
+                    // All others would fail in the same way, each after a while.
+                    if error.is_transient() {
+                        broken = Some(error);
+                        break;
+                    }
+                    summary.failed += 1;
+                }
+            }
+        }
+        let ids = back.iter().map(|(message, _)| message.id).collect::<Vec<_>>();
+        match self.archive.delete_many(&messages[0].stream, &ids).await {
+            Ok(_) => {
+                summary.restored += back.len() as u64;
+                back.iter().for_each(|(message, id)| (self.tell)(message, Ok(*id)));
+            }
+            Err(error) => {
+                let error = TransferError::from(error);
+                back.iter().for_each(|(message, _)| (self.tell)(message, Err(&error)));
+                if error.is_transient() {
+                    return Err(error);
+                }
+                summary.failed += back.len() as u64;
+            }
+        }
+        broken.map_or(Ok(()), Err)
+    }
+
     async fn message(&self, message: &ArchivedMessage) -> Result<EntryId, TransferError> {
         let restored = self.restore(message).await;
         (self.tell)(message, restored.as_ref().copied());
@@ -127,6 +168,13 @@ impl Restore {
     }
 
     async fn restore(&self, message: &ArchivedMessage) -> Result<EntryId, TransferError> {
+        let id = self.append(message).await?;
+        self.archive.delete(&message.stream, message.id).await?;
+        Ok(id)
+    }
+
+    /// Puts a message back on its stream, once.
+    async fn append(&self, message: &ArchivedMessage) -> Result<EntryId, TransferError> {
         let ArchivedMessage { stream, id, fields, .. } = message;
         // An archiving that was cut short left it on the stream as well. First that is ended, else it would be there
         // twice. It is in the archive, so nothing is lost.
@@ -143,7 +191,6 @@ impl Restore {
         };
         // Only once, however often this is begun anew.
         let appended = self.engine.append_recorded(append, origin::record(message)).await?;
-        self.archive.delete(stream, *id).await?;
         Ok(appended.id)
     }
 }

@@ -295,6 +295,27 @@ impl ArchiveStorage for SqliteArchive {
         .await
     }
 
+    async fn delete_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<bool>> {
+        let (name, ids) = (stream.clone(), ids.to_vec());
+        self.run(
+            format!("delete {} messages of '{stream}'", ids.len()),
+            move |connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                let mut were_there = Vec::with_capacity(ids.len());
+                {
+                    let mut delete =
+                        transaction.prepare_cached("DELETE FROM streamer_archive WHERE stream = ?1 AND id = ?2")?;
+                    for id in &ids {
+                        were_there.push(delete.execute((name.as_bytes(), id.to_be_bytes()))? == 1);
+                    }
+                }
+                transaction.commit()?;
+                Ok(were_there)
+            },
+        )
+        .await
+    }
+
     async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64> {
         let name = stream.clone();
         self.run(format!("delete the messages of '{stream}'"), move |connection| {

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-
 use super::{ArchiveStorage, TransferError};
 use crate::{
     engine::{Engine, Origin},
@@ -12,7 +10,7 @@ use crate::{
 
 /// How many messages are looked at in one step, and for how many of them the archive is asked at once.
 const PAGE: usize = 500;
-const AT_ONCE: usize = 16;
+const AT_ONCE: usize = 100;
 
 /// Removes what is kept beside a stream for restored messages that are neither on the stream nor in the archive any more,
 /// and were restored at least `age` ago; tells how many messages those were.
@@ -76,14 +74,21 @@ async fn not_in_archive(
 ) -> Result<Vec<Origin>, TransferError> {
     let ids = lost.iter().map(|origin| origin.current).collect::<Vec<_>>();
     let earlier = engine.earlier_ids(stream, &ids).await?;
-    let asked = lost.into_iter().zip(earlier).map(async |(origin, earlier)| {
-        let archived = earlier.and_then(|ids| ids.last().copied()).unwrap_or(origin.first);
-        let gone =
-            archive.find(stream, origin.current).await?.is_none() && archive.find(stream, archived).await?.is_none();
-        Ok::<_, TransferError>(gone.then_some(origin))
-    });
-    let gone = stream::iter(asked).buffer_unordered(AT_ONCE);
-    gone.try_filter_map(|gone| std::future::ready(Ok(gone)))
-        .try_collect()
-        .await
+    let archived = lost.iter().zip(earlier);
+    let archived =
+        archived.map(|(origin, earlier)| earlier.and_then(|ids| ids.last().copied()).unwrap_or(origin.first));
+    let archived = archived.collect::<Vec<_>>();
+    let mut gone = Vec::new();
+    for (lost, archived) in lost.chunks(AT_ONCE).zip(archived.chunks(AT_ONCE)) {
+        let current = lost.iter().map(|origin| origin.current).collect::<Vec<_>>();
+        let under_current = archive.find_many(stream, &current).await?;
+        let under_archived = archive.find_many(stream, archived).await?;
+        let found = under_current
+            .iter()
+            .zip(&under_archived)
+            .map(|both| both.0.is_some() || both.1.is_some());
+        let missing = lost.iter().zip(found).filter(|(_, found)| !found);
+        gone.extend(missing.map(|(origin, _)| origin.clone()));
+    }
+    Ok(gone)
 }

@@ -19,6 +19,7 @@ pub struct EmitError {
 enum Cause {
     Encode(php_json::EncodeError),
     Engine(EngineError),
+    NotDurable(EntryId, EngineError),
 }
 
 /// Why an [`EmitError`] happened.
@@ -29,6 +30,9 @@ pub enum EmitErrorKind {
     Encode,
     /// The engine refused, or could not be reached.
     Engine(EngineErrorKind),
+    /// The event is written, and not as safe as was asked ([`EmitOptions::replicas`](crate::EmitOptions::replicas),
+    /// [`EmitOptions::flushed`](crate::EmitOptions::flushed)), or nobody can tell. [`EmitError::written_as`] names its entry.
+    NotDurable,
 }
 
 impl EmitError {
@@ -46,12 +50,29 @@ impl EmitError {
         }
     }
 
+    pub(super) fn not_durable(stream: &StreamName, id: EntryId, cause: EngineError) -> Self {
+        Self {
+            stream: stream.clone(),
+            cause: Cause::NotDurable(id, cause),
+        }
+    }
+
+    /// The entry, where the event is written although the emit failed ([`EmitErrorKind::NotDurable`]). Listeners get it.
+    #[must_use]
+    pub fn written_as(&self) -> Option<EntryId> {
+        match &self.cause {
+            Cause::NotDurable(id, _) => Some(*id),
+            _ => None,
+        }
+    }
+
     /// Why it happened.
     #[must_use]
     pub fn kind(&self) -> EmitErrorKind {
         match &self.cause {
             Cause::Encode(_) => EmitErrorKind::Encode,
             Cause::Engine(error) => EmitErrorKind::Engine(error.kind()),
+            Cause::NotDurable(..) => EmitErrorKind::NotDurable,
         }
     }
 
@@ -70,6 +91,15 @@ impl EmitError {
 
 impl fmt::Display for EmitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Cause::NotDurable(id, error) = &self.cause {
+            return write!(
+                f,
+                "event '{0}' is written to stream '{0}' as {id}, but not yet as safe as was asked: {1}. Do not emit it again: \
+                 listeners get it",
+                self.stream,
+                error.reason()
+            );
+        }
         write!(f, "could not emit event '{0}' to stream '{0}': ", self.stream)?;
         match &self.cause {
             Cause::Encode(error) => write!(f, "its payload cannot be written as JSON: {error}"),
@@ -83,7 +113,7 @@ impl fmt::Display for EmitError {
                 error.reason(),
                 self.stream
             ),
-            Cause::Engine(error) => f.write_str(error.reason()),
+            Cause::Engine(error) | Cause::NotDurable(_, error) => f.write_str(error.reason()),
         }
     }
 }
@@ -92,7 +122,7 @@ impl StdError for EmitError {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         match &self.cause {
             Cause::Encode(error) => Some(error),
-            Cause::Engine(error) => Some(error),
+            Cause::Engine(error) | Cause::NotDurable(_, error) => Some(error),
         }
     }
 }

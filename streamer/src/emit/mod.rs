@@ -12,7 +12,7 @@ use tracing::Instrument as _;
 pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
 use crate::{
     Event, Replayable, Streamer,
-    engine::{Append, AppendOptions, EngineError, EngineErrorKind, Idempotency, Record},
+    engine::{Append, AppendOptions, Durability, EngineError, EngineErrorKind, Idempotency, Record},
     entry::{EntryId, NewId, StreamName, Trim, unix_ms},
     history::snapshot,
     message::{Head, php_json},
@@ -40,6 +40,7 @@ pub struct EmitOptions {
     history: Option<String>,
     /// Fields after those of the message.
     headers: Vec<(String, String)>,
+    durability: Durability,
 }
 
 impl EmitOptions {
@@ -129,6 +130,34 @@ impl EmitOptions {
         self
     }
 
+    /// Returns only when so many replicas have received the event (`WAIT`). On Redis; the embedded engine has no replicas.
+    /// Default: none, so that the event may be missing after a fail-over.
+    ///
+    /// The emit fails with [`EmitErrorKind::NotDurable`] when that is not so within [`EmitOptions::durable_within`]: then the
+    /// event is written all the same, and [`EmitError::written_as`] names its entry.
+    #[must_use]
+    pub fn replicas(mut self, replicas: u32) -> Self {
+        self.durability.replicas = replicas;
+        self
+    }
+
+    /// Returns only when the store has flushed the event to its device, so that it survives a loss of power: Redis its
+    /// append-only file (`WAITAOF`, from Redis 7.2 on and in Valkey; with [`EmitOptions::replicas`] theirs, too), the embedded
+    /// engine as with `synchronous=full`. Default: no. It fails as [`EmitOptions::replicas`] does.
+    #[must_use]
+    pub fn flushed(mut self, flushed: bool) -> Self {
+        self.durability.flushed = flushed;
+        self
+    }
+
+    /// How long to wait for [`EmitOptions::replicas`] and [`EmitOptions::flushed`], from 1 ms to
+    /// [`Durability::LONGEST_TIMEOUT`](crate::engine::Durability::LONGEST_TIMEOUT). Default: 5 s.
+    #[must_use]
+    pub fn durable_within(mut self, timeout: Duration) -> Self {
+        self.durability.timeout = timeout;
+        self
+    }
+
     /// The history that the snapshot belongs to, where that is not the event's own name
     /// ([`Replayable::history`](crate::Replayable::history)). Without an identifier it has no effect.
     #[must_use]
@@ -147,7 +176,7 @@ impl Streamer {
     ///
     /// [`EmitErrorKind::Encode`] when the payload has no JSON text; [`EmitErrorKind::Engine`] when the engine refused.
     /// After a [`Connection`](crate::engine::EngineErrorKind::Connection) error the event may have been written all
-    /// the same.
+    /// the same. [`EmitErrorKind::NotDurable`] when it is written and not as safe as the options ask.
     pub async fn emit<E: Event>(&self, event: &E) -> Result<EntryId, EmitError> {
         self.emit_with(event, EmitOptions::default()).await
     }
@@ -189,14 +218,23 @@ impl Streamer {
         options: &EmitOptions,
     ) -> Result<EntryId, EmitError> {
         let stream = append.stream.clone();
-        let emitted = match &options.identifier {
+        let snapshot = options.identifier.as_ref().map(|identifier| {
+            let name = event.name();
+            let history = options.history.as_deref().unwrap_or(&name);
+            snapshot(history, &name, identifier, created)
+        });
+        if options.durability.is_asked() {
+            let list = snapshot.as_ref().and_then(|snapshot| snapshot.list().cloned());
+            let written = self.engine().append_durably(append, snapshot, options.durability).await;
+            let written = written.map_err(|error| EmitError::engine(&stream, about_snapshot(error, list.as_ref())))?;
+            return match written.reached {
+                Ok(()) => Ok(written.id),
+                Err(error) => Err(EmitError::not_durable(&stream, written.id, error)),
+            };
+        }
+        let emitted = match snapshot {
             None => self.engine().append(append).await,
-            Some(identifier) => {
-                let name = event.name();
-                let history = options.history.as_deref().unwrap_or(&name);
-                let snapshot = snapshot(history, &name, identifier, created);
-                self.append_with_snapshot(append, snapshot).await
-            }
+            Some(snapshot) => self.append_with_snapshot(append, snapshot).await,
         };
         emitted.map_err(|error| EmitError::engine(&stream, error))
     }
@@ -221,20 +259,9 @@ impl Streamer {
     }
 
     async fn append_with_snapshot(&self, append: Append, snapshot: Record) -> Result<EntryId, EngineError> {
-        let list = snapshot.list().cloned().unwrap_or_else(|| "".into());
+        let list = snapshot.list().cloned();
         let appended = self.engine().append_recorded(append, snapshot).await;
-        let appended = appended.map_err(|error| match error.kind() {
-            EngineErrorKind::WrongType => {
-                let reason = format!(
-                    "{}; snapshots are kept in the list '{list}', beside the stream: give the event or the identifier \
-                     another name",
-                    error.reason()
-                );
-                EngineError::new(error.kind(), "append", reason).with_source(error)
-            }
-            _ => error,
-        });
-        Ok(appended?.id)
+        Ok(appended.map_err(|error| about_snapshot(error, list.as_ref()))?.id)
     }
 
     /// The append that emits an event, and the second in which it is created.
@@ -261,5 +288,20 @@ impl Streamer {
             options: options.append.clone(),
         };
         Ok((append, created))
+    }
+}
+
+/// The same error with a word about snapshots, where they are the cause.
+fn about_snapshot(error: EngineError, list: Option<&StreamName>) -> EngineError {
+    match (error.kind(), list) {
+        (EngineErrorKind::WrongType, Some(list)) => {
+            let reason = format!(
+                "{}; snapshots are kept in the list '{list}', beside the stream: give the event or the identifier \
+                 another name",
+                error.reason()
+            );
+            EngineError::new(error.kind(), "append", reason).with_source(error)
+        }
+        _ => error,
     }
 }

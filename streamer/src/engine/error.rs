@@ -44,6 +44,8 @@ pub enum EngineErrorKind {
     Unblocked,
     /// A group of that name exists already (`BUSYGROUP`).
     GroupExists,
+    /// The entry is written, and not as safe as was asked ([`Durability`](super::Durability)), or nobody can tell.
+    NotDurable,
     /// The store is full: `maxmemory` reached, or no space left on the device. The write did not happen.
     Full,
     /// The engine cannot do this (an old server, for example).

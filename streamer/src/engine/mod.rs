@@ -18,6 +18,7 @@
 //! The words and the rules are those of Redis Streams: what a method does is what the command in its first line does.
 
 mod append;
+mod durability;
 mod embedded;
 mod error;
 mod failures;
@@ -48,6 +49,7 @@ pub(crate) use self::subscription::{
 };
 pub use self::{
     append::{Append, AppendManyError, AppendOptions, Appended, Idempotency, Record},
+    durability::{Durability, DurableAppend},
     embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},
     failures::{DetailsField, Failures},
@@ -157,6 +159,20 @@ pub trait Engine:
     /// On a Redis Cluster both keys must be in one slot, else [`EngineErrorKind::Unsupported`]: give them the same hash
     /// tag, `{…}`.
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended>;
+
+    /// [`Engine::append`], or [`Engine::append_recorded`] with a record, that returns only when the entry is as safe as
+    /// `durability` asks, or its time-out has passed: then the entry is written all the same, and
+    /// [`DurableAppend::reached`] says what it lacks.
+    ///
+    /// Redis: `WAIT` or `WAITAOF` on a connection that only such appends share; they wait one after the other. Embedded:
+    /// a flush of the log; replicas are [`EngineErrorKind::Unsupported`], and so is a flush in memory, and then nothing is
+    /// written.
+    async fn append_durably(
+        &self,
+        append: Append,
+        record: Option<Record>,
+        durability: Durability,
+    ) -> EngineResult<DurableAppend>;
 
     /// The most fields of an entry that [`Engine::append_recorded`] takes, and that an idempotent append may have; `None`
     /// without a limit. More are refused with [`EngineErrorKind::Unsupported`].

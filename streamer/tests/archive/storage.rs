@@ -24,6 +24,7 @@ macro_rules! storage_suite {
                 a_page_of_large_messages_is_short
                 messages_may_be_deleted_while_they_are_read
                 deleting_tells_what_was_there
+                many_are_found_and_deleted_at_once
                 migrating_again_changes_nothing
             }
         }
@@ -212,6 +213,35 @@ pub(crate) async fn deleting_tells_what_was_there(archive: Archive, other: Archi
     assert_eq!(keys(&archive).await, [("b".into(), EntryId::new(1, 0))]);
     // And it may come again.
     assert_eq!(archive.create(&[message("a", 1, 0)]).await.unwrap(), [Stored::New]);
+}
+
+pub(crate) async fn many_are_found_and_deleted_at_once(archive: Archive, other: Archive) {
+    let messages = (1..=20).map(|ms| message("a", ms * 40_000_000, 0)).collect::<Vec<_>>();
+    archive.create(&messages).await.unwrap();
+    archive.create(&[message("b", 40_000_000, 0)]).await.unwrap();
+    let stream = StreamName::from("a");
+    let absent = EntryId::new(7, 7);
+    let mut ids = messages.iter().rev().map(|message| message.id).collect::<Vec<_>>();
+    ids.insert(3, absent);
+    let found = other.find_many(&stream, &ids).await.unwrap();
+    let found_ids = found.iter().map(|message| message.as_ref().map(|message| message.id));
+    let expected = ids.iter().map(|id| (*id != absent).then_some(*id));
+    assert!(found_ids.eq(expected));
+    let (some, rest) = ids.split_at(9);
+    let were_there = other.delete_many(&stream, some).await.unwrap();
+    assert!(were_there.into_iter().eq(some.iter().map(|id| *id != absent)));
+    assert_eq!(
+        archive.delete_many(&stream, some).await.unwrap(),
+        vec![false; some.len()]
+    );
+    let left = archive.find_many(&stream, &ids).await.unwrap();
+    assert_eq!(left.iter().flatten().count(), rest.len());
+    assert_eq!(
+        archive.delete_many(&stream, rest).await.unwrap(),
+        vec![true; rest.len()]
+    );
+    assert_eq!(keys(&other).await, [("b".into(), EntryId::new(40_000_000, 0))]);
+    assert_eq!(archive.delete_many(&stream, &[]).await.unwrap(), [] as [bool; 0]);
 }
 
 pub(crate) async fn migrating_again_changes_nothing(archive: Archive, other: Archive) {

@@ -3,6 +3,7 @@
 
 mod callers;
 mod damage;
+mod durable;
 mod file;
 mod full;
 mod group_store;

@@ -3,6 +3,7 @@
 
 mod cluster;
 mod connect;
+mod durable;
 mod earlier_versions;
 mod failing;
 mod refused;

@@ -5,6 +5,7 @@ mod lines;
 use std::{
     fs::File,
     io::{self, IsTerminal as _, Read as _},
+    time::Duration,
 };
 
 use clap::Args;
@@ -27,6 +28,7 @@ Examples:
   streamer emit order.placed @order.json --type command
   echo '{\"id\": 123}' | streamer emit order.placed
   streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7
+  streamer emit order.paid '{\"id\": 7}' --replicas 1 --within 2s
   streamer emit order.placed --lines @orders.jsonl
   streamer emit order.placed --lines < orders.jsonl
 
@@ -59,6 +61,21 @@ pub(crate) struct Emit {
     /// Which resource it is about, for `replay`
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
     identifier: Option<String>,
+    /// Wait until so many replicas of the server have it
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 0,
+        conflicts_with = "lines",
+        hide_default_value = true
+    )]
+    replicas: u32,
+    /// Wait until the store has flushed it to its device (WAITAOF; embedded: as with synchronous=full)
+    #[arg(long, conflicts_with = "lines")]
+    flushed: bool,
+    /// How long to wait for --replicas and --flushed, up to 8s [default: 5s]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "lines")]
+    within: Option<Duration>,
     /// Emit one event for each line of FILE or stdin, a JSON object or list; empty lines are skipped
     #[arg(long)]
     lines: bool,
@@ -86,6 +103,10 @@ impl Emit {
         }
         if let Some(identifier) = &self.identifier {
             options = options.identifier(identifier);
+        }
+        options = options.replicas(self.replicas).flushed(self.flushed);
+        if let Some(within) = self.within {
+            options = options.durable_within(within);
         }
         let id = streamer
             .emit_with(&event, options)

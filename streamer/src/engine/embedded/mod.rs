@@ -14,7 +14,7 @@
 //! - `inspection`: what views of the store look at.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
-//! - `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
+//! - `durable`: appends whose commit is flushed. `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
 //!   what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
@@ -25,6 +25,7 @@ mod checkpoint;
 mod codec;
 mod consumers;
 mod deliveries;
+mod durable;
 mod entries;
 mod failure;
 mod gone_groups;

@@ -3,14 +3,17 @@
 use async_trait::async_trait;
 
 use super::{
-    EmbeddedEngine,
+    EmbeddedEngine, durable,
     entries::{self, Encoded},
     failure::Step,
     info, layout, lists,
     transaction::Transaction,
 };
 use crate::{
-    engine::{Append, AppendManyError, Appended, Engine, EngineResult, FullStreamInfo, Record, StreamInfo},
+    engine::{
+        Append, AppendManyError, Appended, Durability, DurableAppend, Engine, EngineResult, FullStreamInfo, Record,
+        StreamInfo,
+    },
     entry::{Entry, EntryId, RangeBound, StreamName, Trim},
 };
 
@@ -46,6 +49,15 @@ impl Engine for EmbeddedEngine {
             lists::append_recorded(transaction, &append, &record)
         })
         .await
+    }
+
+    async fn append_durably(
+        &self,
+        append: Append,
+        record: Option<Record>,
+        durability: Durability,
+    ) -> EngineResult<DurableAppend> {
+        durable::append(self, append, record, durability).await
     }
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {

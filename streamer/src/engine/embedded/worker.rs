@@ -1,7 +1,7 @@
 //! Handles on the threads that own the connections: callers pass operations over a bounded channel.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -89,6 +89,11 @@ impl Worker {
         self.jobs.send(Box::new(job)).await.map_err(|_| Failure::closed())?;
         let answer = answer.await.unwrap_or_else(|_| Err(Failure::closed()));
         answer.map_err(|failure| failure.at(path))
+    }
+
+    /// The file; `None` in memory.
+    pub(super) fn path(&self) -> Option<&Path> {
+        self.path.as_ref().map(|path| path.as_path())
     }
 
     /// How many transactions were committed.

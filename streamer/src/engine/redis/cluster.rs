@@ -182,7 +182,7 @@ impl Cluster {
     }
 
     /// Learns from an error what the map lacks. Gives the node to go to, when the error names one.
-    fn check_outdated(&self, error: &RedisError) -> Option<Address> {
+    pub(super) fn check_outdated(&self, error: &RedisError) -> Option<Address> {
         use ServerErrorKind::{Ask, ClusterDown, MasterDown, Moved};
         match error.kind() {
             ErrorKind::Server(Moved) => _ = self.state.fetch_max(WRONG, Ordering::AcqRel),

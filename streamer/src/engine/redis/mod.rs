@@ -3,7 +3,8 @@
 //! # Layout
 //!
 //! - here: [`RedisEngine`], and how it runs a command; `operations`: each operation in commands;
-//!   `group_admin`: those on groups; `recorded`: entries with a record beside them.
+//!   `group_admin`: those on groups; `recorded`: entries with a record beside them; `durable`: appends that wait for
+//!   replicas or the log.
 //! - `address`: from a URL to a server; `endpoint`: one server, with its login.
 //! - `reconnecting`: one shared connection that comes back; `sentinel`: which server is the master; `cluster`: many
 //!   servers; `node_map`: which of them serves which stream.
@@ -21,6 +22,7 @@ mod address;
 mod cluster;
 mod cluster_reader;
 mod command;
+mod durable;
 mod endpoint;
 mod error;
 mod group_admin;

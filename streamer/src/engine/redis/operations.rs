@@ -15,8 +15,8 @@ use super::{
 };
 use crate::{
     engine::{
-        Append, AppendManyError, Appended, Engine, EngineError, EngineErrorKind, EngineResult, FullStreamInfo,
-        GroupAdmin, GroupInfo, Record, StreamInfo, keys,
+        Append, AppendManyError, Appended, Durability, DurableAppend, Engine, EngineError, EngineErrorKind,
+        EngineResult, FullStreamInfo, GroupAdmin, GroupInfo, Record, StreamInfo, keys,
     },
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim},
 };
@@ -76,7 +76,7 @@ impl Engine for RedisEngine {
             _ => {
                 let mut commands = Vec::with_capacity(appends.len());
                 for (append, check) in appends.iter().zip(&mut checks).filter(|(_, check)| check.is_ok()) {
-                    match self.append_command(append) {
+                    match self.append_command(append, None) {
                         Ok(command) => commands.push((append.stream.clone(), command)),
                         Err(error) => *check = Err(error),
                     }
@@ -108,6 +108,16 @@ impl Engine for RedisEngine {
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         checked(&append)?;
         self.append_by_script(&append, Some(&record)).await
+    }
+
+    async fn append_durably(
+        &self,
+        append: Append,
+        record: Option<Record>,
+        durability: Durability,
+    ) -> EngineResult<DurableAppend> {
+        checked(&append)?;
+        self.append_and_wait(&append, record.as_ref(), durability).await
     }
 
     async fn delete(&self, stream: &StreamName, ids: &[EntryId]) -> EngineResult<u64> {

@@ -8,7 +8,7 @@
 //! again.
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -34,6 +34,8 @@ pub(super) struct Reconnecting {
     /// Apart, so that an attempt to connect does not keep alive what waits for it.
     source: Arc<Source>,
     slot: Mutex<Slot>,
+    /// Another connection to the same server, for commands that hold up what follows them.
+    for_waits: OnceLock<Arc<Reconnecting>>,
 }
 
 /// How the server is found.
@@ -87,6 +89,18 @@ impl Reconnecting {
         Arc::new(Self {
             source: Arc::new(source),
             slot: Mutex::default(),
+            for_waits: OnceLock::new(),
+        })
+    }
+
+    /// Another shared connection to the same server: what waits there holds up nothing else. It is made when it is used.
+    pub(super) fn for_waits(&self) -> &Arc<Self> {
+        self.for_waits.get_or_init(|| {
+            Arc::new(Self {
+                source: Arc::clone(&self.source),
+                slot: Mutex::default(),
+                for_waits: OnceLock::new(),
+            })
         })
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::{Cmd, ErrorKind, RedisError, ServerErrorKind, Value};
+use redis::{Cmd, ErrorKind, RedisError, RedisResult, ServerErrorKind, Value};
 
 use super::{
     RedisEngine,
@@ -69,6 +69,15 @@ fn script_command(name: &str, script: &str, append: &Append, record: Option<&Rec
     command
 }
 
+/// What a script's answer says.
+pub(super) fn appended_by_script(append: &Append, answer: RedisResult<Value>) -> EngineResult<Appended> {
+    let stream = &append.stream;
+    match answer {
+        Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), || format!("append to stream '{stream}'")),
+        refused => appended(stream, append.id, refused).map(|id| Appended { id, fresh: true }),
+    }
+}
+
 impl RedisEngine {
     /// Appends by a script: with a record, idempotently, or both. An idempotent append whose answer was lost with its
     /// connection is repeated.
@@ -93,7 +102,6 @@ impl RedisEngine {
 
     async fn append_by_script_once(&self, append: &Append, record: Option<&Record>) -> EngineResult<Appended> {
         let stream = &append.stream;
-        let attempted = || format!("append to stream '{stream}'");
         let keys = self.keys_of(append, record)?;
         let script = script_for(record);
         let by_hash = script_command("EVALSHA", &script.hash, append, record, &keys);
@@ -104,21 +112,18 @@ impl RedisEngine {
             }
             answer => answer,
         };
-        match answer {
-            Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted),
-            refused => appended(stream, append.id, refused).map(|id| Appended { id, fresh: true }),
-        }
+        appended_by_script(append, answer)
     }
 
     /// The command that appends one of many: by a script only where that is needed.
     ///
     /// With the script's text, so that the order within a pipeline holds although the server may not know the script.
-    pub(super) fn append_command(&self, append: &Append) -> EngineResult<Cmd> {
-        match &append.options.idempotency {
-            None => Ok(xadd(append)),
-            Some(_) => {
-                let keys = self.keys_of(append, None)?;
-                Ok(script_command("EVAL", &script_for(None).text, append, None, &keys))
+    pub(super) fn append_command(&self, append: &Append, record: Option<&Record>) -> EngineResult<Cmd> {
+        match (&append.options.idempotency, record) {
+            (None, None) => Ok(xadd(append)),
+            _ => {
+                let keys = self.keys_of(append, record)?;
+                Ok(script_command("EVAL", &script_for(record).text, append, record, &keys))
             }
         }
     }
