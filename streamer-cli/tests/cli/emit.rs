@@ -230,3 +230,19 @@ fn what_has_come_is_emitted_when_the_input_pauses() {
     let printed = String::from_utf8(ended.stdout).unwrap();
     assert!(printed.starts_with("Emitted 3 events to 'a' in "), "{printed}");
 }
+
+#[test]
+fn an_emit_waits_for_a_flush_and_for_a_replica_or_says_that_it_is_written_and_what_it_lacks() {
+    let file = Bench::new();
+    assert!(file.ok(&["emit", "e", "{}", "--flushed"]).contains('-'));
+    let bench = Bench::on_redis();
+    let master = bench.redis.as_ref().unwrap();
+    let lonely = bench.run(&["emit", "e", "{}", "--replicas", "1", "--within", "100ms"]);
+    assert_eq!(lonely.code, Some(1));
+    for part in ["is written to stream 'e' as ", "0 of 1 replicas had it after 100 ms"] {
+        assert!(lonely.stderr.contains(part), "{}", lonely.stderr);
+    }
+    let replica = streamer_test_servers::Options::default().replica_of(master).start();
+    bench.ok(&["emit", "e", "{}", "--replicas", "1"]);
+    assert_eq!(replica.command(&["XLEN", "e"]), "2");
+}
