@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        archive, completions, config, consumer, demo, doctor, emit, failed, group, history, list, listen, outbox, replay,
-        show, status, tail,
+        archive, completions, config, consumer, demo, doctor, emit, failed, group, history, list, listen, outbox,
+        replay, show, status, tail,
     },
     config::{Flags, LogFormat, flag},
 };

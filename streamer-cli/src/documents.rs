@@ -116,10 +116,16 @@ fn the_exit_codes_in_the_documents_are_those_of_the_program() {
 /// The names in expressions that look like those of metrics, as Prometheus has them.
 fn metrics_in(expressions: &str) -> BTreeSet<String> {
     let words = expressions.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let labels = ["messaging_destination_name", "messaging_consumer_group_name", "streamer_listener_name"];
+    let labels = [
+        "messaging_destination_name",
+        "messaging_consumer_group_name",
+        "streamer_listener_name",
+    ];
     let named = words.filter(|word| word.starts_with("streamer_") || word.starts_with("messaging_"));
     let named = named.filter(|word| !labels.contains(word));
-    named.map(|word| word.strip_suffix("_bucket").unwrap_or(word).to_owned()).collect()
+    named
+        .map(|word| word.strip_suffix("_bucket").unwrap_or(word).to_owned())
+        .collect()
 }
 
 #[test]
@@ -133,17 +139,25 @@ fn the_dashboard_of_grafana_and_the_alerts_use_the_metrics_that_there_are() {
             Kind::Gauge => name,
         }
     });
-    let of_stores = crate::commands::prometheus::GAUGES.iter().map(|(name, ..)| (*name).to_owned());
+    let of_stores = crate::commands::prometheus::GAUGES
+        .iter()
+        .map(|(name, ..)| (*name).to_owned());
     let all = of_processes.chain(of_stores).collect::<BTreeSet<_>>();
 
     let dashboard: serde_json::Value = serde_json::from_str(&read("grafana.json")).expect("a JSON file");
     let targets = dashboard["panels"].as_array().into_iter().flatten();
     let targets = targets.flat_map(|panel| panel["targets"].as_array().into_iter().flatten());
-    let shown = targets.filter_map(|target| target["expr"].as_str()).collect::<Vec<_>>().join(" ");
+    let shown = targets
+        .filter_map(|target| target["expr"].as_str())
+        .collect::<Vec<_>>()
+        .join(" ");
     assert_eq!(metrics_in(&shown), all, "docs/grafana.json");
 
     let page = read("observability.md");
-    let alerts = page.split("### Recommended alerts").nth(1).and_then(|rest| rest.split("\n## ").next());
+    let alerts = page
+        .split("### Recommended alerts")
+        .nth(1)
+        .and_then(|rest| rest.split("\n## ").next());
     let used = metrics_in(alerts.expect("alerts"));
     assert!(used.len() > 5 && used.is_subset(&all), "{:?}", used.difference(&all));
 }

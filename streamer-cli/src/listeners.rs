@@ -259,7 +259,11 @@ mod tests {
         let built = build(own.without_state(), &definitions, &[], 1);
         let built = built.map(|built| built.split().0).unwrap_or_default();
         for event in ["a", "b"] {
-            let timeouts = built.of(&event.into()).iter().map(streamer::RegisteredListener::timeout).collect::<Vec<_>>();
+            let timeouts = built
+                .of(&event.into())
+                .iter()
+                .map(streamer::RegisteredListener::timeout)
+                .collect::<Vec<_>>();
             assert_eq!(timeouts, [Some(limit)], "{event}");
         }
     }

@@ -12,7 +12,13 @@ fn every_promise_names_a_test_or_a_fault_that_exists() {
     let faults = faults.collect::<String>();
     let mut lines = 0;
     for line in page.lines().filter(|line| line.starts_with("| ")) {
-        let cell = line.trim_end_matches('|').trim_end().rsplit(" | ").next().unwrap().trim();
+        let cell = line
+            .trim_end_matches('|')
+            .trim_end()
+            .rsplit(" | ")
+            .next()
+            .unwrap()
+            .trim();
         if cell == "shown by" || cell.starts_with("---") {
             continue;
         }
@@ -20,7 +26,10 @@ fn every_promise_names_a_test_or_a_fault_that_exists() {
         let mut named = 0;
         for one in cell.split(", ") {
             if let Some(fault) = one.strip_prefix('`').and_then(|one| one.strip_suffix('`')) {
-                assert!(faults.contains(&format!("\"{fault}\" ")), "there is no fault {fault}: {line}");
+                assert!(
+                    faults.contains(&format!("\"{fault}\" ")),
+                    "there is no fault {fault}: {line}"
+                );
             } else {
                 let link = one.strip_prefix('[').and_then(|one| one.strip_suffix(')'));
                 let (test, file) = link.and_then(|link| link.split_once("](")).unwrap_or_else(|| {

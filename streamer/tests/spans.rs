@@ -139,7 +139,11 @@ async fn emits_and_listeners_are_spans_and_the_trace_goes_with_the_message() {
     assert_eq!(message(1).header(TRACEPARENT).unwrap(), "00-own");
     let row = OutboxRow::new(&event, "shop").unwrap();
     let fields = OutboxRow::decode_fields(&row.fields).unwrap();
-    assert!(fields.iter().any(|(name, value)| name == TRACEPARENT && value == ACTIVE));
+    assert!(
+        fields
+            .iter()
+            .any(|(name, value)| name == TRACEPARENT && value == ACTIVE)
+    );
     assert_eq!(
         *linked.lock().unwrap(),
         [Some(ACTIVE.to_owned()), Some("00-own".to_owned())]

@@ -11,7 +11,10 @@ fn two_processes_handle_every_order_and_one_fails_on_record() {
     assert_eq!(output.status.code(), Some(0), "{output:?}");
     let screen = String::from_utf8(output.stdout).unwrap();
     assert!(screen.lines().count() < 50, "{screen}");
-    assert!(screen.contains("\n\n  emitted") && !screen.contains("\\n  "), "{screen}");
+    assert!(
+        screen.contains("\n\n  emitted") && !screen.contains("\\n  "),
+        "{screen}"
+    );
     for promise in [
         "emitted    300",
         "handled    299",

@@ -153,7 +153,10 @@ fn standard_input_is_read_where_it_is_one_and_never_taken_for_nothing() {
     assert!(empty.stderr.contains("standard input is empty"), "{empty:?}");
     std::fs::write(bench.path("latin"), b"{\"n\":\"\xe9\"}").unwrap();
     let latin = bench.run(&["emit", "a", "@latin"]);
-    assert_eq!((latin.code, &*latin.stderr), (Some(2), "error: the payload from latin is not UTF-8\n"));
+    assert_eq!(
+        (latin.code, &*latin.stderr),
+        (Some(2), "error: the payload from latin is not UTF-8\n")
+    );
     let pipe = std::process::Command::new("sh")
         .arg("-c")
         .arg(format!(

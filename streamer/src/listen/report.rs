@@ -399,7 +399,10 @@ impl Reporter {
 
     /// Notes whether archiving or deleting is interrupted: many batches meet the same trouble. Tells whether that is new.
     pub(super) fn retention_is_interrupted(&self, is_interrupted: bool) -> bool {
-        self.told.retention_is_interrupted.swap(is_interrupted, Ordering::AcqRel) != is_interrupted
+        self.told
+            .retention_is_interrupted
+            .swap(is_interrupted, Ordering::AcqRel)
+            != is_interrupted
     }
 
     /// Tells `other` too, before.
