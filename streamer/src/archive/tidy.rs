@@ -88,7 +88,7 @@ async fn not_in_archive(
             .zip(&under_archived)
             .map(|both| both.0.is_some() || both.1.is_some());
         let missing = lost.iter().zip(found).filter(|(_, found)| !found);
-        gone.extend(missing.map(|(origin, _)| origin.clone()));
+        gone.extend(missing.map(|(origin, _)| *origin));
     }
     Ok(gone)
 }

@@ -405,14 +405,6 @@ impl Reporter {
             != is_interrupted
     }
 
-    /// Tells `other` too, before.
-    pub(super) fn and(self, other: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
-        Self::new(move |report| {
-            other(report);
-            (self.0.tell)(report);
-        })
-    }
-
     /// Tells. A panic is kept for [`Reporter::panicked`]: what was to be told of goes its way.
     pub(super) fn tell(&self, report: &Report<'_>) {
         if self.told.panicked.get().is_some() {

@@ -88,7 +88,7 @@ impl Listening {
     pub fn spawn(mut self) -> RunningListening {
         let (started, ended) = (CancellationToken::new(), CancellationToken::new());
         let has_started = started.clone();
-        self.reporter = self.reporter.and(move |report| {
+        self.reporter.add(move |report| {
             if matches!(report, Report::Started { .. }) {
                 has_started.cancel();
             }

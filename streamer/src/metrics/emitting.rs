@@ -79,6 +79,7 @@ fn error_type(error: EmitErrorKind) -> &'static str {
     use crate::engine::EngineErrorKind;
     match error {
         EmitErrorKind::Encode => "encode",
+        EmitErrorKind::NotDurable => "not_durable",
         EmitErrorKind::Engine(kind) => match kind {
             EngineErrorKind::Connection => "connection",
             EngineErrorKind::Unavailable | EngineErrorKind::Moved => "unavailable",

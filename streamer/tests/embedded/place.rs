@@ -76,6 +76,12 @@ pub(crate) async fn length(engine: &EmbeddedEngine, stream: &StreamName) -> Engi
     engine.len(stream).await
 }
 
+/// The last ID that a stream has given out.
+pub(crate) async fn last_id(engine: &EmbeddedEngine, stream: &StreamName) -> EntryId {
+    let engine: &dyn Engine = engine;
+    engine.last_id(stream).await.unwrap()
+}
+
 pub(crate) async fn consumer(engine: &EmbeddedEngine, name: &str) -> Box<dyn Reader> {
     let mode = ReadMode::Group {
         group: "workers".to_owned(),
