@@ -47,9 +47,9 @@ impl Retry {
             released += outbox.retry(Some(event)).await?;
         }
         match session.json {
-            true => output::json(&json!({"report": "released", "rows": released}))?,
-            false if released == 0 => output::line("No row is blocked.")?,
-            false => output::line(format!(
+            true => output::done_json(&json!({"report": "released", "rows": released}))?,
+            false if released == 0 => output::done("No row is blocked.")?,
+            false => output::done(format!(
                 "Released {}: a relay tries again.",
                 output::counted(released, "row")
             ))?,
@@ -82,7 +82,7 @@ impl Skip {
             let events = output::counted(rows.len() as u64, "event");
             let what = format!("This deletes {events} for good, never published ({parts}).");
             if !self.confirm.ask(session, &what)? {
-                output::line("Nothing was deleted.")?;
+                output::done("Nothing was deleted.")?;
                 return Ok(Exit::Failed);
             }
         }
@@ -95,6 +95,9 @@ impl Skip {
             } else {
                 "Deleted"
             };
+            if session.quiet && !self.confirm.is_dry_run() {
+                continue;
+            }
             match session.json {
                 true => output::json(&json!({
                     "report": "skipped", "event_id": row.event_id, "stream": row.stream,

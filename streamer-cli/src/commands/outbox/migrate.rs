@@ -60,8 +60,8 @@ impl Migrate {
         super::open(session).await?.migrate().await?;
         let database = streamer::shown_url(super::url(session)?);
         match session.json {
-            true => output::json(&json!({"report": "migrated", "database": database}))?,
-            false => output::line(format!("The outbox in {database} is ready."))?,
+            true => output::done_json(&json!({"report": "migrated", "database": database}))?,
+            false => output::done(format!("The outbox in {database} is ready."))?,
         }
         Ok(Exit::Done)
     }
