@@ -184,7 +184,9 @@ impl Verdict {
                 || began_anew && text.starts_with("CONFLICT")
         };
         let remarks = written.remarks.iter().map(|(_, text)| text);
-        verdict.misbehaviour.extend(remarks.filter(|text| !expected(text)).cloned());
+        verdict
+            .misbehaviour
+            .extend(remarks.filter(|text| !expected(text)).cloned());
         verdict.end = end;
         verdict
     }
