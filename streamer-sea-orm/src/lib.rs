@@ -36,7 +36,7 @@ pub use self::{
     entity::ModelEvents,
     inbox::Once,
     row::{DateFormat, row_fields},
-    save::{change, delete, delete_known, insert, save, update, update_known},
+    save::{begin, change, delete, delete_known, insert, save, update, update_known},
 };
 
 /// The examples of the guide compile, and run where they can.

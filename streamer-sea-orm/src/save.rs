@@ -143,11 +143,15 @@ where
     delete_from::<E, _>(model.clone().into_active_model(), Some(model), txn).await
 }
 
-/// A transaction for a row and its event; within a transaction a savepoint.
+/// Begins a transaction for rows and their events; within a transaction a savepoint.
 ///
-/// On SQLite it takes the write lock at once. A deferred transaction that reads first could not write any more when
-/// somebody else has written meanwhile.
-pub(crate) async fn begin<C: ConnectionTrait + TransactionTrait>(db: &C) -> Result<C::Transaction, DbErr> {
+/// On SQLite it takes the write lock at once (`BEGIN IMMEDIATE`), which SeaORM's own `begin` does not: a deferred transaction
+/// that reads first cannot write any more when somebody else has written since, and fails with `database is locked`.
+///
+/// # Errors
+///
+/// The database's.
+pub async fn begin<C: ConnectionTrait + TransactionTrait>(db: &C) -> Result<C::Transaction, DbErr> {
     let sqlite_transaction_mode =
         (db.get_database_backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);
     let options = TransactionOptions {

@@ -1,6 +1,7 @@
 //! What the shop does with orders. Nothing here emits: the orders do.
 
-use sea_orm::{ActiveValue::Set, DatabaseConnection, DbErr, IntoActiveModel as _, TransactionTrait as _};
+use sea_orm::{ActiveValue::Set, DatabaseConnection, DbErr, IntoActiveModel as _};
+use streamer_sea_orm::begin;
 
 use crate::order;
 
@@ -10,7 +11,7 @@ pub(crate) async fn work(db: &DatabaseConnection) -> Result<order::Model, DbErr>
     let bob = place("Bob", 500).insert(db).await?;
 
     // Two changes, committed together with their events.
-    let transaction = db.begin().await?;
+    let transaction = begin(db).await?;
     let mut change = ann.into_active_model();
     change.state = Set("paid".to_owned());
     let ann = change.update(&transaction).await?;
@@ -18,7 +19,7 @@ pub(crate) async fn work(db: &DatabaseConnection) -> Result<order::Model, DbErr>
     transaction.commit().await?;
 
     // Nothing of this is saved, and nothing of it is emitted.
-    let transaction = db.begin().await?;
+    let transaction = begin(db).await?;
     cid.clone().delete(&transaction).await?;
     place("Dora", 1).insert(&transaction).await?;
     transaction.rollback().await?;
