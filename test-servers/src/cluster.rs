@@ -135,6 +135,18 @@ impl RedisCluster {
         for node in [to, from] {
             assert_eq!(node.command(&["CLUSTER", "SETSLOT", &slot, "NODE", &to_id]), "OK");
         }
+        // Redis 6.2 does not tell the others at once. A slot that is moved again before they know may be left without an owner.
+        if !crate::is_7_0() {
+            wait_until("the nodes know the new owner of the slot", || {
+                let info = to.command(&["CLUSTER", "INFO"]);
+                let epoch = info.lines().find_map(|line| line.strip_prefix("cluster_my_epoch:"));
+                self.nodes.iter().all(|node| {
+                    let nodes = node.command(&["CLUSTER", "NODES"]);
+                    let owner = nodes.lines().find(|line| line.starts_with(&to_id));
+                    owner.and_then(|line| line.split(' ').nth(6)) == epoch.map(str::trim)
+                })
+            });
+        }
     }
 
     fn wait_until_well(&self) {

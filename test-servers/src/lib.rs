@@ -33,7 +33,7 @@ pub use self::{
     narrow::NarrowLink,
     proxy::Proxy,
     sentinel::SentinelSetup,
-    server::{Options, RedisServer},
+    server::{Options, RedisServer, is_7_0},
     store::{Pending, Store, Topology},
 };
 

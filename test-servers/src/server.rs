@@ -66,6 +66,16 @@ impl Options {
         self.tls()
     }
 
+    /// Lets tests run `DEBUG`, which servers before Redis 7.0 always do.
+    #[must_use]
+    pub fn debug_commands(self) -> Self {
+        if is_7_0() {
+            self.line("enable-debug-command yes")
+        } else {
+            self
+        }
+    }
+
     /// Serves a Unix socket too.
     #[must_use]
     pub fn unix_socket(mut self) -> Self {
@@ -111,11 +121,7 @@ impl Options {
             let ports = Ports {
                 plain,
                 tls: free_port(),
-                bus: if knows_cluster_port() {
-                    free_port()
-                } else {
-                    fixed_bus(plain)
-                },
+                bus: if is_7_0() { free_port() } else { fixed_bus(plain) },
             };
             let mut server = RedisServer {
                 port: ports.plain,
@@ -150,7 +156,7 @@ impl Options {
             lines.push("repl-diskless-sync-delay 0".to_owned());
         }
         let in_cluster = self.lines.iter().any(|line| line.starts_with("cluster-enabled"));
-        if in_cluster && knows_cluster_port() {
+        if in_cluster && is_7_0() {
             lines.push(format!("cluster-port {}", ports.bus));
         }
         if self.tls {
@@ -177,17 +183,18 @@ fn binary() -> String {
     std::env::var("STREAMER_TEST_REDIS_SERVER").unwrap_or_else(|_| "redis-server".to_owned())
 }
 
-/// Whether the server can be told the port of its cluster bus, which Redis 6.2 cannot.
-fn knows_cluster_port() -> bool {
-    static KNOWS: LazyLock<bool> = LazyLock::new(|| {
+/// Whether the server that the tests run on is Redis 7.0 or newer, or Valkey, and not Redis 6.2, which is the floor.
+#[must_use]
+pub fn is_7_0() -> bool {
+    static IS: LazyLock<bool> = LazyLock::new(|| {
         let version = Command::new(binary()).arg("--version").output();
         let version = version.map(|output| String::from_utf8_lossy(&output.stdout).into_owned());
         !version.unwrap_or_default().contains("v=6.")
     });
-    *KNOWS
+    *IS
 }
 
-/// The port of the cluster bus where it cannot be chosen.
+/// The port of the cluster bus where it cannot be chosen, as on Redis 6.2.
 pub(crate) fn fixed_bus(port: u16) -> u16 {
     port.saturating_add(10_000)
 }
@@ -412,7 +419,7 @@ pub(crate) fn free_port() -> u16 {
     loop {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         // A node of a cluster may need the port of its bus too.
-        if !knows_cluster_port() && TcpListener::bind(("127.0.0.1", fixed_bus(port))).is_err() {
+        if !is_7_0() && TcpListener::bind(("127.0.0.1", fixed_bus(port))).is_err() {
             continue;
         }
         if given.get_or_insert_with(HashSet::new).insert(port) {

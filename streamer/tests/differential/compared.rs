@@ -9,9 +9,12 @@ use streamer::{
 /// What a server tells as Redis 7.0 does.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Compared {
-    /// Lag, entries read, entries added and the greatest deleted ID; and IDs that are numbered within a given millisecond.
+    /// Entries added and the greatest deleted ID; and IDs that are numbered within a given millisecond.
     /// Redis 6.2 has none of them.
     pub(crate) counters: bool,
+    /// The entries that a group read, and its lag. Redis 6.2 has neither; from 7.2 on both are told in more cases in which
+    /// entries were deleted or trimmed.
+    pub(crate) group_counters: bool,
     /// Which consumers exist that have nothing pending. From 7.2 on a consumer is made by any read or claim, until then by
     /// what it gets.
     pub(crate) idle_consumers: bool,
@@ -43,6 +46,7 @@ impl Compared {
         engine.remove_stream(&stream).await.unwrap();
         Self {
             counters,
+            group_counters: counters && idle_consumers,
             idle_consumers,
         }
     }

@@ -68,7 +68,9 @@ fn config() -> Config {
         config.cases = 16;
     }
     config.failure_persistence = None;
-    config.max_shrink_iters = 300;
+    if std::env::var_os("PROPTEST_MAX_SHRINK_ITERS").is_none() {
+        config.max_shrink_iters = 300;
+    }
     config
 }
 

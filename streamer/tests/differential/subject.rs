@@ -606,7 +606,7 @@ impl Subject {
     fn groups(&self, stream: Stream, groups: Vec<GroupInfo>) -> String {
         let one = |group: GroupInfo| {
             let last = self.id(stream, group.last_delivered_id);
-            let counted = self.compared.counters;
+            let counted = self.compared.group_counters;
             let (read, lag) = (group.entries_read.filter(|_| counted), group.lag.filter(|_| counted));
             let consumers = Some(group.consumers)
                 .filter(|_| self.compared.idle_consumers)

@@ -170,13 +170,23 @@ async fn a_group_that_vanishes_under_a_waiting_reader_is_told_apart() {
         streams: vec![stream.clone()],
     };
     let mut reader = engine.reader(mode.clone()).await.unwrap();
-    let waiting = tokio::spawn(async move { reader.next(1, Some(PATIENCE * 10)).await });
+    // Redis 6.2 does not wake it: its wait runs to its end.
+    let wakes = streamer_test_servers::is_7_0();
+    let wait = if wakes { PATIENCE * 10 } else { Duration::from_secs(1) };
+    let waiting = tokio::spawn(async move { reader.next(1, Some(wait)).await });
     streamer_test_servers::wait_until("the reader waits", || {
-        server.command(&["CLIENT", "LIST"]).contains("cmd=xreadgroup")
+        waiting.is_finished() || server.command(&["CLIENT", "LIST"]).contains("cmd=xreadgroup")
     });
     server.command(&["DEL", "events"]);
     let ended = tokio::time::timeout(PATIENCE, waiting).await.unwrap().unwrap();
-    assert_kind(ended, EngineErrorKind::Unblocked);
+    match ended {
+        // Redis 7.2 and Valkey tell at once that there is no group.
+        Err(error) if wakes => assert!(
+            [EngineErrorKind::Unblocked, EngineErrorKind::NoGroup].contains(&error.kind()),
+            "{error}"
+        ),
+        ended => assert_eq!((wakes, ended.unwrap()), (false, vec![])),
+    }
     let mut reader = engine.reader(mode).await.unwrap();
     assert_kind(reader.next(1, None).await, EngineErrorKind::NoGroup);
 }
@@ -243,15 +253,16 @@ async fn a_server_with_too_many_clients_is_quoted() {
 #[test]
 fn a_server_that_loads_its_data_is_quoted() {
     let server = Options::default()
-        .line("enable-debug-command yes")
-        .line("loading-process-events-interval-bytes 1024")
+        .debug_commands()
+        .line("rdbcompression no")
         .start();
+    // It answers whenever it has loaded another 2 MB.
     for number in 0..100 {
-        let value = "x".repeat(2_000);
+        let value = "x".repeat(60_000);
         server.command(&["SET", &format!("key {number}"), &value]);
     }
     // Microseconds for each key.
-    server.command(&["CONFIG", "SET", "key-load-delay", "50000"]);
+    server.command(&["CONFIG", "SET", "key-load-delay", "20000"]);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -165,7 +165,7 @@ impl GroupAdmin for RedisEngine {
         from: EntryId,
         count: usize,
     ) -> EngineResult<Redelivery> {
-        let mut command = eval(script::AUTO_CLAIM, stream);
+        let mut command = eval(&script::AUTO_CLAIM, stream);
         command
             .arg(group)
             .arg(consumer)

@@ -64,6 +64,8 @@ pub(super) static REPLACE_RETRY_STATE: LazyLock<String> = files!("replace_retry_
 pub(super) static ACKNOWLEDGE_RETRIED: LazyLock<String> = files!("acknowledge_retried");
 /// One that takes over retry states of an earlier version.
 pub(super) static MOVE_RETRY_STATES: LazyLock<String> = files!("move_retry_states");
+/// One that claims idle entries, and tells their delivery counts.
+pub(super) static AUTO_CLAIM: LazyLock<String> = files!("auto_claim");
 /// One that removes a stream with what is kept of its groups.
 pub(super) static REMOVE_STREAM: LazyLock<String> = files!("remove_stream");
 
@@ -96,37 +98,6 @@ for i = 4, #ARGV do
   end
 end
 return {claimed, counts, deleted}";
-
-/// `KEYS`: stream. `ARGV`: group, consumer, smallest idle milliseconds, first ID, count. Answers where to go on, the
-/// claimed entries, the delivery count of each, and the IDs whose entries were deleted.
-///
-/// Redis 6.2 claims deleted entries and gives nil for each, without its ID: they are found in the consumer's own
-/// pending entries, and acknowledged, which is what 7.0 does.
-pub(super) const AUTO_CLAIM: &str = "
-local key, group, consumer = KEYS[1], ARGV[1], ARGV[2]
-local reply = redis.call('XAUTOCLAIM', key, group, consumer, ARGV[3], ARGV[4], 'COUNT', ARGV[5])
-local claimed, counts, deleted, gone = {}, {}, reply[3] or {}, false
-for i = 1, #reply[2] do
-  local entry = reply[2][i]
-  if entry then
-    local pending = redis.call('XPENDING', key, group, entry[1], entry[1], 1)[1]
-    claimed[#claimed + 1] = entry
-    counts[#counts + 1] = pending and pending[4] or 2
-  else
-    gone = true
-  end
-end
-if gone then
-  local last = reply[1] == '0-0' and '+' or '(' .. reply[1]
-  for _, pending in ipairs(redis.call('XPENDING', key, group, ARGV[4], last, 1000000, consumer)) do
-    local id = pending[1]
-    if #redis.call('XRANGE', key, id, id, 'COUNT', 1) == 0 then
-      redis.call('XACK', key, group, id)
-      deleted[#deleted + 1] = id
-    end
-  end
-end
-return {reply[1], claimed, counts, deleted}";
 
 /// `KEYS`: stream, then the list of the record if there is one, then the key of an idempotent append if it is one.
 /// `ARGV`: what the record is (`list` or nothing), what comes before the ID in its new element, what comes after it, the
