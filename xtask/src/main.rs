@@ -4,6 +4,7 @@ mod bench;
 mod cargo;
 mod chaos;
 mod prerequisites;
+mod servers;
 mod test;
 
 use std::process::ExitCode;
@@ -14,8 +15,11 @@ Developers' chores
 Usage: cargo xtask CHORE
 
 Chores:
-  test     install what the tests need, then check formatting, lints and documentation, and run every test
+  test     install what the tests need, then check formatting, lints and documentation, run every test, and the
+           conformance suite on servers of other versions
   check    the same without the tests
+  servers  run the suites on servers of other versions (`servers 6.2` only on that) and, once all have passed at one commit,
+           write docs/servers.md
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
   help     print this
@@ -35,7 +39,9 @@ fn main() -> ExitCode {
         },
         (Some("test"), None) => prerequisites::install()
             .and_then(|()| test::check())
-            .and_then(|()| test::test()),
+            .and_then(|()| test::test())
+            .and_then(|()| servers::conformance()),
+        (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
         (Some("check"), None) => test::check(),
         (Some("help" | "--help" | "-h") | None, None) => {
             print(HELP);

