@@ -500,7 +500,7 @@ impl Subject {
             id: match addition.id {
                 New::Auto => NewId::Auto,
                 New::Sequence(ms) if self.compared.counters => NewId::AutoSequence(ms),
-                New::Sequence(_) => NewId::Auto,
+                New::Sequence(_) => NewId::Explicit(self.resolve(addition.stream, Id::Beyond(1, 0))),
                 New::Explicit(id) => NewId::Explicit(self.resolve(addition.stream, id)),
             },
             fields: (0..addition.fields).map(field).collect(),
