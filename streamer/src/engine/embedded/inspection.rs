@@ -24,7 +24,8 @@ use crate::{
 impl Inspection for EmbeddedEngine {
     async fn find_streams(&self, most: usize) -> EngineResult<FoundStreams> {
         let find = move |transaction: &mut Transaction<'_>| {
-            let mut statement = transaction.sql("SELECT name FROM keys WHERE kind = ? ORDER BY name LIMIT ?")?;
+            let mut statement =
+                transaction.sql("SELECT name FROM streamer_keys WHERE kind = ? ORDER BY name LIMIT ?")?;
             let more = limit(most.saturating_add(1));
             let names = statement.query_map(params![Kind::Stream as i64, more], |row| row.get::<_, Vec<u8>>(0))?;
             let mut names = names
@@ -66,7 +67,7 @@ impl Inspection for EmbeddedEngine {
                 return Ok(EntriesAfter::default());
             };
             let mut statement =
-                transaction.sql("SELECT id FROM entries WHERE stream = ? AND id > ? ORDER BY id LIMIT ?")?;
+                transaction.sql("SELECT id FROM streamer_entries WHERE stream = ? AND id > ? ORDER BY id LIMIT ?")?;
             let more = limit(most.saturating_add(1));
             let ids = statement.query_map(params![stream.key, after.to_be_bytes(), more], |row| row.get(0))?;
             let (mut first, mut seen) = (None, 0);
@@ -99,7 +100,7 @@ impl Inspection for EmbeddedEngine {
                 return Ok(None);
             };
             let consumer = transaction
-                .sql("SELECT name FROM consumers WHERE id = ?")?
+                .sql("SELECT name FROM streamer_consumers WHERE id = ?")?
                 .query_row([found.consumer], |row| row.get(0))?;
             Ok(Some(PendingEntry {
                 id,
