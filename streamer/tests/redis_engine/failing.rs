@@ -252,10 +252,7 @@ async fn a_server_with_too_many_clients_is_quoted() {
 
 #[test]
 fn a_server_that_loads_its_data_is_quoted() {
-    let server = Options::default()
-        .debug_commands()
-        .line("rdbcompression no")
-        .start();
+    let server = Options::default().debug_commands().line("rdbcompression no").start();
     // It answers whenever it has loaded another 2 MB.
     for number in 0..100 {
         let value = "x".repeat(60_000);
