@@ -12,7 +12,7 @@ use streamer::{
 use super::{group::shown_ms, prometheus, tail::terminated};
 use crate::{
     app::Session,
-    config::flag,
+    config::{flag, whole_number},
     exit::{Exit, Failure, Outcome},
     listeners, output,
     table::{Column, Table},
@@ -48,13 +48,13 @@ pub(crate) struct Status {
     #[arg(long, conflicts_with = "watch")]
     prometheus: bool,
     /// Exit with 1 when a group has more messages to be delivered
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
     max_lag: Option<u64>,
     /// Exit with 1 when a message has been waiting or pending for longer
     #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>)]
     max_age: Option<Duration>,
     /// Exit with 1 when more failures are listed
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = whole_number)]
     max_failures: Option<u64>,
     /// How long a consumer may do nothing and still counts as alive: twice the reclaim time of the listeners
     #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>, default_value = "2m")]

@@ -25,7 +25,7 @@ pub(crate) use self::{
     retry::Retry,
     settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
     suspicious::suspicious_times,
-    value::{Batch, Bounded, Limit, LogFormat, NameInUse, PhpBool, Value, Workers, flag, whole_number},
+    value::{Batch, Bounded, Limit, LogFormat, NameInUse, Number, PhpBool, Value, Workers, flag, whole_number},
 };
 use self::{
     file::{File, Table},

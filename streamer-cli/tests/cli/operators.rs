@@ -394,6 +394,8 @@ fn a_command_that_only_reads_makes_no_file() {
         &["replay", "a", "7"],
         &["group", "list", "a"],
         &["consumer", "list", "a", "g"],
+        &["status", "a"],
+        &["show", "a", "1-0"],
     ] {
         let ended = bench.run(command);
         assert_eq!(ended.code, Some(3), "{command:?}: {ended:?}");
@@ -490,6 +492,8 @@ fn a_store_and_an_archive_that_may_not_be_written_can_be_looked_at() {
             (&["failed", "list"][..], id.as_str()),
             (&["failed", "list", "--summary"], "Total of 3 failures."),
             (&["failed", "show", &id], id.as_str()),
+            (&["show", "a", &id], id.as_str()),
+            (&["status", "a"], "a"),
             (&["group", "list", "a"], "| a "),
             (&["consumer", "list", "a", "g"], "g"),
             (&["replay", "u", "7"], "Ann"),

@@ -51,6 +51,22 @@ fn a_command_line_that_makes_no_sense_exits_2() {
         assert_eq!(ended.code, Some(2), "{arguments:?}: {ended:?}");
         assert!(ended.stderr.starts_with("error: "), "{ended:?}");
     }
+    // In our words, not in those of a library.
+    for arguments in [
+        &["emit", "a", "{}", "--maxlen", "x"][..],
+        &["emit", "a", "{}", "--maxlen", "99999999999999999999"],
+        &["emit", "a", "{}", "--replicas", "x"],
+        &["failed", "list", "--limit", "-"],
+        &["status", "--max-lag", "x"],
+        &["status", "--max-failures", "x"],
+        &["listen", "a", "--poison", "x"],
+    ] {
+        let ended = bench.run(arguments);
+        assert!(
+            ended.code == Some(2) && ended.stderr.contains("expected a whole number"),
+            "{ended:?}"
+        );
+    }
     let ended = bench.run(&["emit", "a", "--url", "http://example.com"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
 }

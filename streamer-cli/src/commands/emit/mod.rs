@@ -17,7 +17,7 @@ use streamer::{
 
 use crate::{
     app::Session,
-    config::{Flags, whole_number},
+    config::{Flags, Number, flag, whole_number},
     exit::{Exit, Failure, Outcome, exit_of},
     output,
 };
@@ -65,16 +65,17 @@ pub(crate) struct Emit {
     #[arg(
         long,
         value_name = "N",
-        default_value_t = 0,
+        value_parser = flag::<Number>,
+        default_value = "0",
         conflicts_with = "lines",
         hide_default_value = true
     )]
-    replicas: u32,
+    replicas: Number,
     /// Wait until the store has flushed it to its device (WAITAOF; embedded: as with synchronous=full)
     #[arg(long, conflicts_with = "lines")]
     flushed: bool,
     /// How long to wait for --replicas and --flushed, up to 8s [default: 5s]
-    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration, conflicts_with = "lines")]
+    #[arg(long, value_name = "TIME", value_parser = flag::<Duration>, conflicts_with = "lines")]
     within: Option<Duration>,
     /// Emit one event for each line of FILE or stdin, a JSON object or list; empty lines are skipped
     #[arg(long)]
@@ -104,7 +105,7 @@ impl Emit {
         if let Some(identifier) = &self.identifier {
             options = options.identifier(identifier);
         }
-        options = options.replicas(self.replicas).flushed(self.flushed);
+        options = options.replicas(self.replicas.0).flushed(self.flushed);
         if let Some(within) = self.within {
             options = options.durable_within(within);
         }
