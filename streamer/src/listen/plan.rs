@@ -58,7 +58,8 @@ impl Plan {
             return Err(ListenError::NoEvents);
         }
         options.check()?;
-        for name in &names {
+        // An event without a name is listened to: laravel-streamer writes some.
+        for name in names.iter().filter(|name| !name.as_bytes().is_empty()) {
             name.check().map_err(|error| ListenError::Mistake(error.to_string()))?;
         }
         let streams = names.into_iter().map(|name| {
