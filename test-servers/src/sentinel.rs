@@ -1,9 +1,13 @@
 //! A master, a replica, and Sentinels that watch them.
 
+use std::time::{Duration, Instant};
+
 use crate::{Options, RedisServer, wait_until};
 
 /// What the Sentinels call the master.
 const NAME: &str = "events";
+/// After how long a fail-over that nobody announces is asked for again.
+const ASK_AGAIN: Duration = Duration::from_secs(10);
 
 /// A master with a replica that takes its place when the Sentinels find it dead.
 #[derive(Debug)]
@@ -121,14 +125,13 @@ impl SentinelSetup {
         &mut self.sentinels
     }
 
-    /// Waits until a Sentinel names the replica as the master.
+    /// Waits until a Sentinel names the replica as the master, after [`SentinelSetup::fail_over`].
     pub fn wait_for_announcement(&self) {
-        let port = self.port_of(&self.replica).to_string();
+        let port = self.port_of(&self.replica);
+        let mut asked = Instant::now();
         wait_until("a Sentinel announces the new master", || {
-            self.sentinels.iter().any(|sentinel| {
-                let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
-                address.lines().last() == Some(&*port)
-            })
+            self.ask_again(port, &mut asked);
+            self.sentinels.iter().any(|sentinel| names(sentinel, port))
         });
     }
 
@@ -142,12 +145,24 @@ impl SentinelSetup {
 
     /// Waits until every Sentinel names this server's port as the master's.
     pub fn wait_for_master(&self, port: u16) {
-        let port = port.to_string();
+        let mut asked = Instant::now();
         wait_until("the Sentinels agree on the new master", || {
-            self.sentinels.iter().all(|sentinel| {
-                let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
-                address.lines().last() == Some(&*port)
-            })
+            self.ask_again(port, &mut asked);
+            self.sentinels.iter().all(|sentinel| names(sentinel, port))
         });
     }
+
+    /// On a busy machine Sentinels give a fail-over up. One that is under way refuses another.
+    fn ask_again(&self, port: u16, asked: &mut Instant) {
+        if asked.elapsed() > ASK_AGAIN && !self.sentinels.iter().any(|sentinel| names(sentinel, port)) {
+            self.sentinels[0].command(&["SENTINEL", "FAILOVER", NAME]);
+            *asked = Instant::now();
+        }
+    }
+}
+
+/// Whether a Sentinel names this port as the master's.
+fn names(sentinel: &RedisServer, port: u16) -> bool {
+    let address = sentinel.command(&["SENTINEL", "GET-MASTER-ADDR-BY-NAME", NAME]);
+    address.lines().last() == Some(&*port.to_string())
 }
