@@ -7,7 +7,7 @@ use crate::{Options, RedisServer, wait_until};
 /// What the Sentinels call the master.
 const NAME: &str = "events";
 /// After how long a fail-over that nobody announces is asked for again.
-const ASK_AGAIN: Duration = Duration::from_secs(10);
+const ASK_AGAIN: Duration = Duration::from_secs(30);
 
 /// A master with a replica that takes its place when the Sentinels find it dead.
 #[derive(Debug)]
