@@ -1,5 +1,7 @@
 //! The checks that every change must pass.
 
+use std::process::{Command, Stdio};
+
 use anyhow::{Context, Result, ensure};
 
 use crate::{bench, cargo};
@@ -48,7 +50,29 @@ pub(crate) fn test() -> Result<()> {
     cargo(&["test", "--workspace", "--no-fail-fast"], &[])?;
     let drivers = ["--test", "archive", "--", "drivers::", "postgres"];
     cargo(&[&["test"], &DATABASES[..], &drivers].concat(), &[])?;
-    cargo(&[&["test"], &DATABASES[..], &["--test", "outbox"]].concat(), &[])
+    cargo(&[&["test"], &DATABASES[..], &["--test", "outbox"]].concat(), &[])?;
+    full_device()
+}
+
+/// A device without space is a file system of its own.
+fn full_device() -> Result<()> {
+    if !may_mount() {
+        crate::print("The tests of a full device are left out: this user may not mount a file system.\n");
+        return Ok(());
+    }
+    let full_device = ["test", "-p", "streamer-events", "--test", "embedded"];
+    cargo(&[&full_device[..], &["--", "--ignored", "full::"]].concat(), &[])
+}
+
+/// Whether a file system can be mounted: root may, except in most containers.
+fn may_mount() -> bool {
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/mounted");
+    let done = |command: &str, arguments: &[&str]| {
+        let mut command = Command::new(command);
+        let command = command.args(arguments).arg(FOLDER).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
+    };
+    std::fs::create_dir_all(FOLDER).is_ok() && done("mount", &["-t", "tmpfs", "tmpfs"]) && done("umount", &[])
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
