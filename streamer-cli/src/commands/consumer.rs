@@ -210,7 +210,7 @@ impl Delete {
     }
 }
 
-/// Gives what is pending with one consumer to another. What another consumer claims meanwhile is left to it.
+/// Gives what is pending with one consumer to another. What another consumer claims in that time is left to it.
 async fn transfer_pending(
     streamer: &Streamer,
     stream: &StreamName,

@@ -192,7 +192,7 @@ impl Listen {
             .filter(|event| !event.is_empty())
     }
 
-    /// What was asked for and has no effect, and values that are hardly meant.
+    /// What was asked for and has no effect, and values that are almost certainly mistakes.
     fn likely_mistakes(&self, session: &Session) -> Vec<String> {
         let settings = &session.config.settings;
         let mut mistakes = suspicious_times(settings);

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use super::{Settings, Value as _, settings::Setting};
 
-/// A shorter time than this is hardly meant.
+/// A shorter time than this is almost certainly a mistake.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
 
-/// A sentence for each time that is hardly meant.
+/// A sentence for each time that is almost certainly a mistake.
 pub(crate) fn suspicious_times(settings: &Settings) -> Vec<String> {
     let Settings {
         reclaim,

@@ -35,7 +35,7 @@ pub async fn holding_groups(streamer: &Streamer, stream: &StreamName) -> Result<
             continue;
         }
         let consumers = match engine.consumers(stream, &group.name).await {
-            // It was deleted meanwhile, and holds nothing any more.
+            // It was deleted since, and holds nothing any more.
             Err(error) if error.kind() == EngineErrorKind::NoGroup => continue,
             consumers => consumers?,
         };

@@ -33,7 +33,7 @@ pub trait Reader: Send {
         _ = allowed;
     }
 
-    /// What was asked for ahead; it never waits for entries that are not there. Not cancel safe, as [`Reader::next`].
+    /// The reply to a read that was sent ahead; it never waits for entries that are not there. Not cancel safe, as [`Reader::next`].
     async fn rest(&mut self) -> EngineResult<Vec<StreamEntries>> {
         Ok(Vec::new())
     }

@@ -69,7 +69,7 @@ impl Details {
         Value::Object(object).to_string().into()
     }
 
-    /// Reads what [`Details::to_text`] wrote; `None` for anything else. Keys that are not known are passed over.
+    /// Reads what [`Details::to_text`] wrote; `None` for anything else. Unknown keys are ignored.
     pub(super) fn from_text(text: &[u8]) -> Option<Self> {
         let object: Map<String, Value> = serde_json::from_slice(text).ok()?;
         let mut details = Self::default();

@@ -128,7 +128,7 @@ pub struct RetrySummary {
     pub failed_again: u64,
     /// How many could not be tried, or read, and stay.
     pub skipped: u64,
-    /// How many were passed over because another retry was at work on them, or had settled them.
+    /// How many were skipped because another retry was at work on them, or had settled them.
     pub elsewhere: u64,
     /// How many messages were deleted from their streams.
     pub purged: u64,

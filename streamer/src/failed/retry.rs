@@ -140,7 +140,7 @@ impl Retry {
     /// Retries the failures by date, oldest first, those that were listed when it began.
     ///
     /// Several retries may run at once, here and elsewhere: a failure's message is claimed just before its listener runs,
-    /// and a failure that another retry is at work on, or has settled, is passed over. A claim is renewed while the listener
+    /// and a failure that another retry is at work on, or has settled, is skipped. A claim is renewed while the listener
     /// runs and ends 30 s after its retrier died; until then the failure cannot be retried.
     ///
     /// What it costs to sort the list says [`SortedListing`](super::SortedListing).

@@ -306,7 +306,7 @@ impl Settler {
         self.core.stop_reading();
     }
 
-    /// Ends reading alone: what was delivered may still begin. What was asked for ahead is still received.
+    /// Ends reading alone: what was delivered may still begin. The reply to a read that was sent ahead is still received.
     pub(crate) fn finish_reading(&self) {
         self.core.halt.cancel();
     }

@@ -312,7 +312,7 @@ impl Source {
         deliveries
     }
 
-    /// Receives what the store was asked for ahead, and registers it.
+    /// Receives the reply to a read that was sent ahead, and registers it.
     pub(super) async fn drain(&mut self) -> EngineResult<()> {
         let Some(open) = &mut self.reader else { return Ok(()) };
         let requested = open.ahead_since.take().unwrap_or_else(Instant::now);
