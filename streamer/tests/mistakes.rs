@@ -53,7 +53,6 @@ async fn names_of_our_keys_are_refused() {
         "failed_stream:details",
         "{a}:restored",
         "{a}:retry:g",
-        "",
     ] {
         let refused = streamer
             .emit(&DynamicEvent::new(name, serde_json::json!({})))
@@ -76,4 +75,19 @@ async fn names_of_our_keys_are_refused() {
     }
     // Nothing was made on the way.
     assert_eq!(streamer.failed().count().await.unwrap(), 0);
+}
+
+/// laravel-streamer can write to a stream without a name, so one can listen to it; nobody should begin one.
+#[tokio::test]
+async fn an_event_without_a_name_is_not_emitted() {
+    let streamer = Streamer::connect("memory:").await.unwrap();
+    let refused = streamer
+        .emit(&DynamicEvent::new("", serde_json::json!({})))
+        .await
+        .unwrap_err();
+    assert_eq!(
+        refused.kind(),
+        EmitErrorKind::Engine(EngineErrorKind::InvalidInput),
+        "{refused}"
+    );
 }
