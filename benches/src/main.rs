@@ -47,15 +47,19 @@ struct Arguments {
     /// How often each contender runs.
     #[arg(long, value_name = "N")]
     rounds: Option<usize>,
+    /// Writes the measured cases into docs/benchmarks.md and leaves the others there as they are. Without a name all are
+    /// measured and written.
+    #[arg(long, conflicts_with_all = ["quick", "only", "rounds"])]
+    write: bool,
     /// Names the cases and their contenders.
     #[arg(long)]
     list: bool,
     /// Counts what one message costs in instructions and allocations, with Valgrind, and fails when that is more than
     /// the record in benches/costs.json allows.
-    #[arg(long, conflicts_with_all = ["quick", "only", "rounds", "list"])]
+    #[arg(long, conflicts_with_all = ["quick", "only", "rounds", "write", "list"])]
     check: bool,
     /// Counts the same and rewrites the record.
-    #[arg(long, conflicts_with_all = ["name", "quick", "only", "rounds", "list", "check"])]
+    #[arg(long, conflicts_with_all = ["name", "quick", "only", "rounds", "write", "list", "check"])]
     record: bool,
 }
 
@@ -82,6 +86,7 @@ fn main() -> Result<ExitCode> {
             only: arguments.only,
             quick: arguments.quick,
             rounds: arguments.rounds.unwrap_or(if arguments.quick { 2 } else { 5 }),
+            write: arguments.write,
         })?,
     }
     Ok(ExitCode::SUCCESS)

@@ -1,9 +1,13 @@
 //! What is printed and written: medians, ranges, ratios within the same round, and how targets were met.
 
-use std::{fmt::Write as _, path::Path};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    path::{Path, PathBuf},
+};
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use anyhow::{Context, Result, ensure};
+use serde::{Deserialize, Serialize};
 use streamer_test_servers::RedisServer;
 
 use crate::case::{Bound, Case, Reading, Target};
@@ -53,6 +57,29 @@ impl Results {
 
     pub(crate) fn add(&mut self, contender: usize, reading: Reading) {
         self.contenders[contender].1.push(reading);
+    }
+
+    /// With the readings that a page was written with; `None` where the case was not run then, or has other contenders.
+    fn recorded(case: &Case, record: &Record) -> Option<Self> {
+        let recorded = record.cases.iter().find(|one| one.case == case.name)?;
+        let mut results = Self::new(case);
+        for (name, readings) in &mut results.contenders {
+            let found = recorded.rounds.iter().find(|one| one.contender == *name)?;
+            readings.clone_from(&found.readings);
+        }
+        Some(results)
+    }
+
+    fn to_record(&self) -> RecordedCase {
+        let contender = |(name, readings): &(&str, Vec<Reading>)| RecordedContender {
+            contender: (*name).to_owned(),
+            readings: readings.clone(),
+        };
+        RecordedCase {
+            case: self.name.to_owned(),
+            title: self.title.to_owned(),
+            rounds: self.contenders.iter().map(contender).collect(),
+        }
     }
 
     fn readings(&self, contender: &str) -> Option<&[Reading]> {
@@ -205,26 +232,69 @@ pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
     text
 }
 
+/// What `docs/benchmarks.json` holds.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    machine: Machine,
+    cases: Vec<RecordedCase>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordedCase {
+    case: String,
+    title: String,
+    rounds: Vec<RecordedContender>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct RecordedContender {
+    contender: String,
+    readings: Vec<Reading>,
+}
+
 /// Writes `docs/benchmarks.md` and the readings beside it.
-pub(crate) fn write(all: &[Results], server: &RedisServer, rounds: usize) -> Result<()> {
-    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs");
+pub(crate) fn write(all: &[Results], server: &RedisServer) -> Result<()> {
+    write_documents(all, &Machine::ask(server)?)
+}
+
+/// Writes these cases into the documents and leaves the others as they were measured.
+///
+/// # Errors
+///
+/// When the others were measured on another machine, or with other versions: such figures do not belong on one page.
+pub(crate) fn write_into(measured: Vec<Results>, server: &RedisServer) -> Result<()> {
     let machine = Machine::ask(server)?;
-    let document = markdown(all, &machine, rounds);
-    std::fs::write(docs.join("benchmarks.md"), document).context("write docs/benchmarks.md")?;
-    let cases = all.iter().map(|results| {
-        let contenders = results
-            .contenders
-            .iter()
-            .map(|(name, readings)| serde_json::json!({ "contender": name, "readings": readings }));
-        serde_json::json!({ "case": results.name, "title": results.title, "rounds": contenders.collect::<Vec<_>>() })
-    });
-    let json = serde_json::json!({ "machine": machine, "cases": cases.collect::<Vec<_>>() });
-    let json = serde_json::to_string_pretty(&json)? + "\n";
-    std::fs::write(docs.join("benchmarks.json"), json).context("write docs/benchmarks.json")
+    let record = std::fs::read(documents().join("benchmarks.json")).context("read docs/benchmarks.json")?;
+    let record: Record = serde_json::from_slice(&record).context("docs/benchmarks.json is no record of readings")?;
+    ensure!(
+        record.machine == machine,
+        "docs/benchmarks.md was measured with something else than this machine has, so that single cases cannot be \
+         replaced; `cargo xtask bench` measures all of them\n  there: {:?}\n  here:  {machine:?}",
+        record.machine
+    );
+    let mut measured: BTreeMap<_, _> = measured.into_iter().map(|results| (results.name, results)).collect();
+    let all = crate::cases::all();
+    let of_case = |case: &Case| measured.remove(case.name).or_else(|| Results::recorded(case, &record));
+    let all: Vec<_> = all.iter().filter_map(of_case).collect();
+    write_documents(&all, &machine)
+}
+
+fn documents() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs")
+}
+
+fn write_documents(all: &[Results], machine: &Machine) -> Result<()> {
+    std::fs::write(documents().join("benchmarks.md"), markdown(all, machine)).context("write docs/benchmarks.md")?;
+    let record = Record {
+        machine: machine.clone(),
+        cases: all.iter().map(Results::to_record).collect(),
+    };
+    let json = serde_json::to_string_pretty(&record)? + "\n";
+    std::fs::write(documents().join("benchmarks.json"), json).context("write docs/benchmarks.json")
 }
 
 /// What the figures were measured on.
-#[derive(Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct Machine {
     processors: usize,
     model: String,
@@ -289,7 +359,9 @@ fn packages() -> Vec<String> {
     named.collect()
 }
 
-fn markdown(all: &[Results], machine: &Machine, rounds: usize) -> String {
+fn markdown(all: &[Results], machine: &Machine) -> String {
+    let readings = all.iter().flat_map(|results| &results.contenders);
+    let rounds = readings.map(|(_, readings)| readings.len()).max().unwrap_or(0);
     let mut text = format!(
         "# How fast is it?\n\n\
         `cargo xtask bench` wrote this page; run it to measure your machine. Every contender of a case runs in a process \

@@ -21,6 +21,8 @@ pub(crate) struct Wanted {
     pub(crate) only: Option<String>,
     pub(crate) quick: bool,
     pub(crate) rounds: usize,
+    /// Whether what is measured goes into the documents although not everything is.
+    pub(crate) write: bool,
 }
 
 impl Wanted {
@@ -81,7 +83,7 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
         all.push(results);
         if everything {
             // After each case: who stops it has what was measured until then.
-            report::write(&all, &server, wanted.rounds)?;
+            report::write(&all, &server)?;
         }
     }
     ensure!(
@@ -90,6 +92,9 @@ pub(crate) fn run(wanted: &Wanted) -> Result<()> {
         failures.len(),
         failures.join("\n")
     );
+    if wanted.write && !everything {
+        report::write_into(all, &server)?;
+    }
     Ok(())
 }
 

@@ -48,12 +48,7 @@ async fn two_listeners_of_one_name_and_a_policy_for_nobody_are_errors_at_the_sta
 #[tokio::test]
 async fn names_of_our_keys_are_refused() {
     let streamer = Streamer::connect("memory:").await.unwrap();
-    for name in [
-        "failed_stream",
-        "failed_stream:details",
-        "{a}:restored",
-        "{a}:retry:g",
-    ] {
+    for name in ["failed_stream", "failed_stream:details", "{a}:restored", "{a}:retry:g"] {
         let refused = streamer
             .emit(&DynamicEvent::new(name, serde_json::json!({})))
             .await

@@ -6,6 +6,7 @@ mod chaos;
 mod prerequisites;
 mod servers;
 mod test;
+mod watched;
 
 use std::process::ExitCode;
 

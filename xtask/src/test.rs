@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{bench, cargo};
+use crate::{bench, cargo, watched};
 
 /// What brings a client library of its own, which nothing else compiles.
 const DATABASES: [&str; 4] = [
@@ -78,11 +78,9 @@ fn may_mount() -> bool {
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let line = format!("cargo {}", arguments.join(" "));
     crate::print(&format!("$ {line}\n"));
-    let status = cargo::command()
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .status()
-        .with_context(|| format!("could not start `{line}`"))?;
+    let mut command = cargo::command();
+    command.args(arguments).envs(environment.iter().copied());
+    let status = watched::status(command).with_context(|| format!("could not run `{line}` to its end"))?;
     ensure!(status.success(), "`{line}` failed ({status})");
     Ok(())
 }

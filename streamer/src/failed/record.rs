@@ -1,12 +1,14 @@
 //! One failure as a member of the failed list, to the byte as PHP writes it.
 
+use std::cell::RefCell;
+
 use bytes::Bytes;
 use jiff::{civil, tz::TimeZone};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
-    entry::{EntryId, StreamName},
+    entry::{EntryId, StreamName, lossy},
     message::php_json,
     moment::Moment,
 };
@@ -34,8 +36,8 @@ impl FailedMessage {
             id: id.to_string(),
             stream: stream.to_string(),
             receiver: receiver.to_owned(),
-            error: String::from_utf8_lossy(error.as_ref()).into_owned(),
-            date: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M:%S").to_string(),
+            error: lossy(error.as_ref()).into_owned(),
+            date: now(),
         }
     }
 
@@ -107,6 +109,20 @@ impl FailedMessage {
             _ => Err(InvalidFailedMessage::new(member, "it has no id, stream and receiver")),
         }
     }
+}
+
+/// The date of now, as PHP writes it. Where everything fails, thousands of failures have the same one.
+fn now() -> String {
+    thread_local! {
+        static LATEST: RefCell<(i64, String)> = const { RefCell::new((i64::MIN, String::new())) };
+    }
+    let now = jiff::Timestamp::now();
+    LATEST.with_borrow_mut(|(second, date)| {
+        if *second != now.as_second() {
+            (*second, *date) = (now.as_second(), now.strftime("%Y-%m-%d %H:%M:%S").to_string());
+        }
+        date.clone()
+    })
 }
 
 /// Text, or what PHP would turn into text.

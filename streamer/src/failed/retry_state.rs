@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::FailedMessage;
 use crate::{
     engine::{Engine, EngineError, EngineErrorKind, EngineResult, PendingFilter, keys},
-    entry::{EntryId, RangeBound, StreamName, unix_ms},
+    entry::{EntryId, RangeBound, StreamName, lossy, unix_ms},
 };
 
 /// What earlier attempts of a message achieved: a JSON text at the store.
@@ -148,7 +148,7 @@ impl RetryState {
             .into_iter()
             .filter(|member| !latest.iter().any(|latest| **latest == member.as_bytes()));
         let obsolete = obsolete.map(Bytes::from).collect();
-        failed.extend(latest.iter().map(|member| String::from_utf8_lossy(member).into_owned()));
+        failed.extend(latest.iter().map(|member| lossy(member).into_owned()));
         self.failed = failed;
         obsolete
     }
@@ -164,7 +164,7 @@ impl RetryState {
 
     /// The same failure stands under another member in the failed list now.
     pub(super) fn failed_again(&mut self, member: &[u8], again: &[u8]) {
-        let again = String::from_utf8_lossy(again);
+        let again = lossy(again);
         for failed in &mut self.failed {
             if failed.as_bytes() == member {
                 failed.clear();

@@ -44,8 +44,6 @@ use super::{
 const CAPACITY: usize = 8 << 20;
 /// How much memory for commands is kept when there are none.
 const MOST_KEPT: usize = 1 << 20;
-/// So many bytes of commands are worth a write of their own.
-const WORTH_WRITING: usize = 2 << 10;
 
 /// A handle on the connection. It is closed when the last one is dropped.
 #[derive(Clone)]
@@ -185,7 +183,7 @@ impl Inner {
         });
         state.gathered.extend_from_slice(commands);
         let free = matches!(state.writing, Writing::Nobody);
-        let now = free && (alone || state.gathered.len() >= WORTH_WRITING);
+        let now = free && (alone || state.gathered.len() >= self.writer.worth_writing());
         if !now || !state.watched {
             state.request_flush();
         }
@@ -219,7 +217,7 @@ impl Inner {
             };
             state = self.state();
             match written {
-                Ok(()) if state.gathered.len() >= WORTH_WRITING => {
+                Ok(()) if state.gathered.len() >= self.writer.worth_writing() => {
                     out.clear();
                     at = 0;
                     mem::swap(&mut out, &mut state.gathered);

@@ -208,6 +208,15 @@ impl WriteHalf {
         }
     }
 
+    /// So many bytes of commands are worth a write of their own. TLS makes at least one record of each write, and each
+    /// costs the server two reads.
+    pub(super) fn worth_writing(&self) -> usize {
+        match self {
+            Self::Locked(_) => 8 << 10,
+            _ => 2 << 10,
+        }
+    }
+
     /// Passes on what the stream holds back of what was written. After [`io::ErrorKind::WouldBlock`] somebody has to
     /// see [`WriteHalf::poll_writable`] through.
     pub(super) fn try_flush(&self) -> io::Result<()> {
