@@ -19,22 +19,30 @@ use super::{address::Address, failure::Step, store};
 const DUE: i32 = 1000;
 /// Of a log so large commits wait until it has been copied: it may not outgrow a slow device.
 const TOO_MANY: i32 = 4 * DUE;
+/// While the thread copies, it is looked after each time the log has so many pages more.
+const STEP: i32 = 100;
 /// So few pages are copied as soon as anybody is told to.
 const FEW: i64 = 100;
 
 thread_local! {
-    /// How many pages the log had after the last commit of this thread.
-    static PAGES: Cell<i32> = const { Cell::new(0) };
+    /// How many pages the log had after a commit of this thread, until [`Checkpoints::committed`] takes it.
+    static PAGES: Cell<Option<i32>> = const { Cell::new(None) };
 }
 
-/// Belongs to the thread that commits.
+/// Belongs to the connection that commits.
 pub(super) struct Checkpoints {
     address: Address,
     copier: Option<Copier>,
     /// Whether it is at work.
     copying: bool,
+    /// How many pages the log had after the last commit.
+    pages: i32,
     /// How many pages the log had when it was copied last. Readers of an old state keep it from beginning anew.
     since: i32,
+    /// How many pages the log may have before somebody looks after it again.
+    next_look: i32,
+    /// Whether all of the log was copied: SQLite then lets it begin anew with the next commit, and flushes its header.
+    all_copied: bool,
 }
 
 /// The thread that copies. It ends, and closes its connection, when this is dropped.
@@ -56,23 +64,43 @@ impl Drop for Copier {
 }
 
 impl Checkpoints {
-    /// Takes the place of SQLite's own for this thread's connection.
+    /// Takes the place of SQLite's own for this connection.
     pub(super) fn of(connection: &Connection, address: &Address) -> Self {
         connection.wal_hook(Some(|_, pages| {
-            PAGES.set(pages);
+            PAGES.set(Some(pages));
             Ok(())
         }));
         Self {
             address: address.clone(),
             copier: None,
             copying: false,
+            pages: 0,
             since: 0,
+            next_look: DUE,
+            all_copied: false,
         }
+    }
+
+    /// To be called after each commit, by the thread that committed.
+    pub(super) fn committed(&mut self) {
+        if let Some(pages) = PAGES.take() {
+            self.pages = pages;
+            self.all_copied = false;
+        }
+    }
+
+    pub(super) fn log_begins_anew(&self) -> bool {
+        self.all_copied
+    }
+
+    /// Whether somebody has to look after the log, who may wait for the device.
+    pub(super) fn are_due(&self) -> bool {
+        self.pages >= self.next_look || self.pages < self.since
     }
 
     /// Looks after the log. To be called between two transactions.
     pub(super) fn look_after(&mut self, connection: &Connection) {
-        let pages = PAGES.get();
+        let pages = self.pages;
         if pages < self.since {
             self.since = 0;
         }
@@ -80,15 +108,19 @@ impl Checkpoints {
             if self.has_ended(pages) {
                 self.copying = false;
                 self.since = pages;
-                copy(connection);
+                self.all_copied = copy_all(connection);
             }
         } else if pages >= self.since + DUE {
             self.copying = self.begin();
             if !self.copying {
                 self.since = pages;
-                copy(connection);
+                self.all_copied = copy_all(connection);
             }
         }
+        self.next_look = match self.copying {
+            true => pages.saturating_add(STEP),
+            false => self.since.saturating_add(DUE),
+        };
     }
 
     /// Whether the thread has done what it can; of too large a log, waits for that.
@@ -142,39 +174,43 @@ fn start(address: Address) -> Option<Copier> {
     })
 }
 
-/// Copies again what was added meanwhile, as long as that becomes less.
+/// Copies again what was added while it copied, as long as that becomes less.
 fn copy_nearly_all(connection: &Connection) {
     let (mut all, mut last) = (0, i64::MAX);
-    while let Some(copied) = copy(connection) {
-        let now = copied - all;
+    while let Some(Copied { pages, .. }) = copy(connection) {
+        let now = pages - all;
         if now < FEW || now >= last {
             break;
         }
-        (all, last) = (copied, now);
+        (all, last) = (pages, now);
     }
 }
 
 /// Copies the log; tells whether all of it was copied, so that it begins again with the next commit.
 pub(super) fn copy_all(connection: &Connection) -> bool {
-    let checkpoint = || -> Step<bool> {
-        let mut checkpoint = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-        Ok(checkpoint.query_row([], |row| {
-            Ok(row.get::<_, i64>(1)? > 0 && row.get::<_, i64>(1)? == row.get::<_, i64>(2)?)
-        })?)
-    };
-    checkpoint().unwrap_or(false)
+    copy(connection).is_some_and(|copied| copied.all)
 }
 
-/// Copies what is in the log and not needed by a reader, and gives how many of its pages have been copied since it began;
-/// `None` where nothing could be copied, as when another process is about it. What is not copied now is copied later:
-/// nothing depends on it but the size of the log, and a full or broken device fails the next commit too.
-fn copy(connection: &Connection) -> Option<i64> {
-    let copied = || -> Step<(bool, i64)> {
+struct Copied {
+    /// How many pages of the log have been copied since it began.
+    pages: i64,
+    /// Whether those are all that it has.
+    all: bool,
+}
+
+/// Copies what is in the log and not needed by a reader; `None` where nothing could be copied, as when another process is
+/// about it. What is not copied now is copied later: nothing depends on it but the size of the log, and a full or broken
+/// device fails the next commit too.
+fn copy(connection: &Connection) -> Option<Copied> {
+    let copied = || -> Step<(bool, i64, i64)> {
         let mut checkpoint = connection.prepare_cached("PRAGMA wal_checkpoint(PASSIVE)")?;
-        Ok(checkpoint.query_row([], |row| Ok((row.get(0)?, row.get(2)?)))?)
+        Ok(checkpoint.query_row([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?)
     };
     match copied() {
-        Ok((busy, pages)) => (!busy).then_some(pages),
+        Ok((busy, logged, pages)) => (!busy).then_some(Copied {
+            pages,
+            all: logged > 0 && logged == pages,
+        }),
         Err(failure) => {
             let error = failure.attempted("copy the log of the store into the database");
             tracing::debug!("{error}; it is tried again later");

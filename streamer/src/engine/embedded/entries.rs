@@ -32,6 +32,16 @@ impl From<Append> for Encoded {
     }
 }
 
+/// Larger entries take long enough to hold up others of the caller's thread.
+const SHORT: usize = 64 * 1024;
+
+impl Encoded {
+    /// Whether it takes no longer than a task may take that others wait for.
+    pub(super) fn is_short(&self) -> bool {
+        self.fields.len() <= SHORT && self.options.trim.is_none()
+    }
+}
+
 pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Step<Appended> {
     if append.fields.is_empty() {
         return Err(Failure::refused(

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::{EmbeddedEngine, group, info, pending};
+use super::{EmbeddedEngine, group, info, pending, transaction::Transaction};
 use crate::{
     engine::{
         ConsumerInfo, EngineResult, GroupAdmin, GroupInfo, GroupStart, PendingEntry, PendingFilter, PendingSummary,
@@ -162,10 +162,13 @@ impl GroupAdmin for EmbeddedEngine {
 
     async fn acknowledge(&self, stream: &StreamName, group: &str, ids: &[EntryId]) -> EngineResult<u64> {
         let (name, group_name, ids) = (stream.clone(), group.to_owned(), ids.to_vec());
-        self.write(
-            || format!("acknowledge entries of stream '{stream}' in group '{group}'"),
-            move |transaction| pending::acknowledge(transaction, &name, &group_name, &ids),
-        )
-        .await
+        let attempted = || format!("acknowledge entries of stream '{stream}' in group '{group}'");
+        let is_one = ids.len() == 1;
+        let operation =
+            move |transaction: &mut Transaction<'_>| pending::acknowledge(transaction, &name, &group_name, &ids);
+        match is_one {
+            true => self.write_at_once(attempted, operation).await,
+            false => self.write(attempted, operation).await,
+        }
     }
 }

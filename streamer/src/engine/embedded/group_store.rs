@@ -299,8 +299,11 @@ impl EmbeddedEngine {
             None => "settle entries of".to_owned(),
         };
         let member = member.cloned();
-        each(
+        let entries: usize = settlements.iter().map(|(_, entries)| entries.len()).sum();
+        let place = if entries <= FEW { Where::AtOnce } else { Where::Thread };
+        each_where(
             &self.0.write,
+            place,
             &settling,
             settlements,
             |(stream, _)| stream,
@@ -363,10 +366,33 @@ fn frees_space(settlement: &EntrySettlement) -> bool {
     !adds && !matches!(settlement.end, EntryEnd::Defer(_))
 }
 
+/// So few entries are settled in a moment.
+const FEW: usize = 8;
+
 /// Runs a step for each stream, all in one transaction. What is refused for one leaves the others as they are; where
 /// the transaction fails, it fails for all. `attempted` is completed by the stream's name.
 async fn each<I: Send + Sync + 'static, T: Send + 'static>(
     worker: &Worker,
+    attempted: &str,
+    items: Vec<I>,
+    stream: fn(&I) -> &StreamName,
+    step: impl FnMut(&mut Transaction<'_>, &I) -> Step<T> + Send + 'static,
+) -> Vec<EngineResult<T>> {
+    each_where(worker, Where::Thread, attempted, items, stream, step).await
+}
+
+/// Where a transaction may run.
+#[derive(Clone, Copy)]
+enum Where {
+    /// In the thread of the store.
+    Thread,
+    /// In the task of the caller, if it comes alone: it is a short one.
+    AtOnce,
+}
+
+async fn each_where<I: Send + Sync + 'static, T: Send + 'static>(
+    worker: &Worker,
+    place: Where,
     attempted: &str,
     items: Vec<I>,
     stream: fn(&I) -> &StreamName,
@@ -384,7 +410,11 @@ async fn each<I: Send + Sync + 'static, T: Send + 'static>(
         };
         shared.iter().map(one).collect::<Step<Vec<Step<T>>>>()
     };
-    let results = match worker.run(all).await {
+    let results = match place {
+        Where::Thread => worker.run(all).await,
+        Where::AtOnce => worker.run_at_once(all).await,
+    };
+    let results = match results {
         Ok(results) => results,
         Err(failure) => items.iter().map(|_| Err(failure.clone())).collect(),
     };

@@ -4,17 +4,20 @@
 //!
 //! - `address`: what the URL says. `store`: opens the file. `layout`: what lies in it (`schema.sql`, `outbox.sql`), and how an
 //!   older file comes to that (`layout1_to_2.sql`).
-//! - `worker`: handles on the threads that own the connections. `store_thread`: such a thread; operations that wait at
-//!   once share a commit. `answers`: how their callers are answered. `session`: a connection, and whether the file that it
-//!   is open on is still the one at the path. `checkpoint`: one more thread, that copies the log into the database.
+//! - `worker`: handles on the threads that own the connections; a caller who is alone uses the connection itself.
+//!   `store_thread`: such a thread; operations that wait at once share a commit. `answers`: how their callers are answered.
+//!   `session`: a connection, and whether the file that it is open on is still the one at the path. `shared_session`: the same,
+//!   used by one at a time. `checkpoint`: one more thread, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
-//! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`, `lag`, `info`, `records`,
-//!   `lists`: the same on a transaction.
+//! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`,
+//!   `lag`, `info`, `records`, `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `inspection`: what views of the store look at.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
-//! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another process.
-//! - `durable`: appends whose commit is flushed. `once`: appends with an idempotency key. `room`: how much may be appended. `codec`: how fields are stored. `failure`:
+//! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another
+//!   process or of the application; `notices`: what the file system tells of.
+//! - `durable`: appends whose commit is flushed. `once`: appends with an idempotency key. `room`: how much may be appended.
+//!   `codec`: how fields are stored. `failure`:
 //!   what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
@@ -37,6 +40,7 @@ mod inspection;
 mod lag;
 mod layout;
 mod lists;
+mod notices;
 mod once;
 mod operations;
 mod pending;
@@ -47,6 +51,7 @@ mod retry_claims;
 mod room;
 mod session;
 mod settlement;
+mod shared_session;
 mod store;
 mod store_thread;
 mod stores;
@@ -67,7 +72,7 @@ use self::{
     failure::{Failure, Step},
     session::{Purpose, Replacements},
     transaction::Transaction,
-    watch::{Commits, Watch},
+    watch::Watch,
     worker::Worker,
 };
 use super::{EngineErrorKind, EngineResult};
@@ -180,7 +185,8 @@ impl EmbeddedEngine {
     }
 
     async fn open_address(url: &str, address: Address) -> Step<Self> {
-        let commits = Commits::new();
+        let watch = Watch::of(&address);
+        let commits = watch.commits();
         let replacements = Arc::new(Replacements::default());
         let start = |purpose| Worker::start(address.clone(), purpose, commits.clone(), replacements.clone());
         let (write, look) = if address.read_only {
@@ -198,7 +204,7 @@ impl EmbeddedEngine {
             location: shown_url(url),
             write,
             look,
-            watch: Watch::new(commits, &address),
+            watch,
             replacements,
             full_sync: address.full_sync,
         })))
@@ -216,6 +222,16 @@ impl EmbeddedEngine {
         operation: impl FnMut(&mut Transaction<'_>) -> Step<T> + Send + 'static,
     ) -> EngineResult<T> {
         let result = self.0.write.run(operation).await;
+        result.map_err(|failure| failure.attempted(attempted()))
+    }
+
+    /// As [`EmbeddedEngine::write`], for short operations: one that comes alone is run in the caller's task.
+    async fn write_at_once<T: Send + 'static>(
+        &self,
+        attempted: impl FnOnce() -> String,
+        operation: impl FnMut(&mut Transaction<'_>) -> Step<T> + Send + 'static,
+    ) -> EngineResult<T> {
+        let result = self.0.write.run_at_once(operation).await;
         result.map_err(|failure| failure.attempted(attempted()))
     }
 

@@ -33,10 +33,14 @@ impl Engine for EmbeddedEngine {
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
         let append = Encoded::from(append);
-        self.write(appending(&append.stream), move |transaction| {
-            entries::append(transaction, &append).map(|appended| appended.id)
-        })
-        .await
+        let attempted = appending(&append.stream);
+        let is_short = append.is_short();
+        let operation =
+            move |transaction: &mut Transaction<'_>| entries::append(transaction, &append).map(|appended| appended.id);
+        match is_short {
+            true => self.write_at_once(attempted, operation).await,
+            false => self.write(attempted, operation).await,
+        }
     }
 
     fn overlapping_appends_keep_order(&self) -> bool {
@@ -45,10 +49,13 @@ impl Engine for EmbeddedEngine {
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         let append = Encoded::from(append);
-        self.write(appending(&append.stream), move |transaction| {
-            lists::append_recorded(transaction, &append, &record)
-        })
-        .await
+        let attempted = appending(&append.stream);
+        let is_short = append.is_short();
+        let operation = move |transaction: &mut Transaction<'_>| lists::append_recorded(transaction, &append, &record);
+        match is_short {
+            true => self.write_at_once(attempted, operation).await,
+            false => self.write(attempted, operation).await,
+        }
     }
 
     async fn append_durably(

@@ -46,16 +46,16 @@ impl EmbeddedReader {
         Err(Failure::replaced(path.unwrap_or(Path::new("memory:"))))
     }
 
-    /// Reads what is there now.
-    async fn read(&mut self, count: usize) -> Step<Vec<StreamEntries>> {
+    /// Reads what is there now. `has_waited`: there is probably little, so that it may be read at once.
+    async fn read(&mut self, count: usize, has_waited: bool) -> Step<Vec<StreamEntries>> {
         match &mut self.mode {
             ReadMode::Plain(positions) => {
                 let asked = positions.clone();
-                let read = self
-                    .engine
-                    .look
-                    .run(move |transaction| plain(transaction, &asked, count))
-                    .await?;
+                let look = move |transaction: &mut Transaction<'_>| plain(transaction, &asked, count);
+                let read = match has_waited {
+                    true => self.engine.look.run_at_once(look).await?,
+                    false => self.engine.look.run(look).await?,
+                };
                 for StreamEntries { stream, entries } in &read {
                     let Some(last) = entries.last() else { continue };
                     for (_, position) in positions.iter_mut().filter(|(name, _)| name == stream) {
@@ -73,7 +73,10 @@ impl EmbeddedReader {
                 let deliver = move |transaction: &mut Transaction<'_>| {
                     group::deliver(transaction, &streams, &group, &consumer, count)
                 };
-                self.engine.write.run(deliver).await
+                match has_waited {
+                    true => self.engine.write.run_at_once(deliver).await,
+                    false => self.engine.write.run(deliver).await,
+                }
             }
         }
     }
@@ -86,14 +89,14 @@ impl EmbeddedReader {
         let (group, streams) = (group.clone(), streams.clone());
         self.engine
             .look
-            .run(move |transaction| group::has_new(transaction, &streams, &group))
+            .run_at_once(move |transaction| group::has_new(transaction, &streams, &group))
             .await
     }
 
     async fn read_or_wait(&mut self, count: usize, wait: Option<Duration>) -> Step<Vec<StreamEntries>> {
         let mut interrupted = self.interrupts.subscribe();
         self.check_file()?;
-        let read = self.read(count).await?;
+        let read = self.read(count, false).await?;
         let Some(wait) = wait.filter(|_| read.is_empty()) else {
             return Ok(read);
         };
@@ -105,7 +108,7 @@ impl EmbeddedReader {
             self.check_file()?;
             if self.worth_reading().await? {
                 // Another consumer may have been faster.
-                let read = self.read(count).await?;
+                let read = self.read(count, true).await?;
                 if !read.is_empty() {
                     return Ok(read);
                 }

@@ -1,13 +1,10 @@
-//! The thread that owns a connection, and how operations share a commit.
+//! The thread that works on a connection, and how operations share a commit.
 //!
 //! It takes what is waiting, runs it in one transaction and answers after the commit, so that many appends at once cost
 //! one commit, and a single one waits for nobody.
 
 use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::Arc,
     task::{Context, Poll, Wake, Waker},
     thread::{self, Thread},
     time::{Duration, Instant},
@@ -16,14 +13,10 @@ use std::{
 use tokio::sync::mpsc::Receiver;
 
 use super::{
-    address::Address,
     answers::Unanswered,
-    checkpoint,
-    failure::{Failure, Step},
-    session::{Purpose, Replacements, Session},
+    failure::Failure,
+    shared_session::{Failed, SharedSession, Stage},
     store::TRY_AGAIN,
-    transaction::Transaction,
-    watch::Commits,
     worker::{Job, Jobs},
 };
 
@@ -34,61 +27,17 @@ const BATCH: usize = 512;
 const GATHERING: Duration = Duration::from_micros(100);
 
 pub(super) struct StoreThread {
-    /// `None` after something was wrong with it; the next transaction opens another.
-    session: Option<Session>,
-    address: Address,
-    purpose: Purpose,
-    readers: Commits,
-    replacements: Arc<Replacements>,
-    commits: Arc<AtomicU64>,
+    session: Arc<SharedSession>,
     waiting: Receiver<Box<dyn Job>>,
     unanswered: Unanswered,
     /// Since when another process holds the file.
     held: Option<Instant>,
 }
 
-/// Why a transaction came to nothing.
-struct Failed {
-    failure: Failure,
-    at: Stage,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Stage {
-    /// Nothing was run.
-    Begin,
-    /// One of the operations failed.
-    Run,
-    /// All were run.
-    Commit,
-}
-
-impl Stage {
-    fn failed(self, failure: impl Into<Failure>) -> Failed {
-        Failed {
-            failure: failure.into(),
-            at: self,
-        }
-    }
-}
-
 impl StoreThread {
-    pub(super) fn new(
-        session: Session,
-        address: Address,
-        purpose: Purpose,
-        readers: Commits,
-        replacements: Arc<Replacements>,
-        commits: Arc<AtomicU64>,
-        waiting: Receiver<Box<dyn Job>>,
-    ) -> Self {
+    pub(super) fn new(session: Arc<SharedSession>, waiting: Receiver<Box<dyn Job>>) -> Self {
         Self {
-            session: Some(session),
-            address,
-            purpose,
-            readers,
-            replacements,
-            commits,
+            session,
             waiting,
             unanswered: Unanswered::default(),
             held: None,
@@ -111,13 +60,9 @@ impl StoreThread {
             before = [before[1], jobs.len()];
             self.see_to(jobs);
             // After the answers: nobody waits for it but the next commit.
-            if let Some(session) = &mut self.session
-                && let Some(checkpoints) = &mut session.checkpoints
-            {
-                checkpoints.look_after(&session.connection);
-            }
+            self.session.lock().look_after_log();
         }
-        self.close();
+        self.session.lock().close();
     }
 
     /// Waits for jobs, and then for answers that a runtime has not given; 0 when there will be no more.
@@ -161,14 +106,13 @@ impl StoreThread {
             }
             self.held = None;
             if failure.are_tables_gone() {
-                // Whoever looked at them has to know, as after another file was put in place.
-                self.forget_file();
+                self.session.lock().forget_file();
             }
-            if failure.needs_another_look() && self.address.path.is_none() {
+            if failure.needs_another_look() && self.session.address.path.is_none() {
                 // Memory has no other connection.
                 looked_again = true;
             } else if failure.needs_another_look() {
-                self.close();
+                self.session.lock().close();
                 // Perhaps only the connection is at fault. What may have been committed is not run once more.
                 if !looked_again && at != Stage::Commit {
                     looked_again = true;
@@ -178,11 +122,7 @@ impl StoreThread {
             if failure.is_full() && !log_copied {
                 // Where the device is full and the database has free pages, a log that begins again needs no more room.
                 log_copied = true;
-                if self
-                    .session
-                    .as_ref()
-                    .is_some_and(|session| checkpoint::copy_all(&session.connection))
-                {
+                if self.session.lock().copy_log() {
                     continue;
                 }
             }
@@ -204,7 +144,7 @@ impl StoreThread {
         {
             jobs.push(job);
         }
-        let timeout = self.address.busy_timeout;
+        let timeout = self.session.address.busy_timeout;
         let patient = |job: &mut Box<dyn Job>| job.since().max(held).elapsed() < timeout;
         let expired: Jobs = jobs.extract_if(.., |job| !patient(job)).collect();
         if !expired.is_empty() {
@@ -215,72 +155,11 @@ impl StoreThread {
     }
 
     /// Runs jobs in one transaction: all of them happen, or none.
-    fn transaction(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failed> {
-        if self
-            .session
-            .as_ref()
-            .is_some_and(|session| session.is_outdated(&self.replacements))
-        {
-            self.close();
-        }
-        let session = match &mut self.session {
-            Some(session) => session,
-            none => {
-                let opened = Session::open_again(&self.address, self.purpose, &self.replacements);
-                none.insert(opened.map_err(|failure| Stage::Begin.failed(failure))?)
-            }
-        };
-        let done = run_and_commit(session, self.purpose, jobs);
-        // Also after a failure, which may come from that. What was committed to another file is not acknowledged.
-        let checked = session.check_file(&self.address, &self.replacements);
-        if done.is_ok() {
-            self.commits.fetch_add(1, Ordering::Relaxed);
-        } else if !session.connection.is_autocommit() {
-            // Some errors make SQLite roll back by itself.
-            _ = session.connection.execute_batch("ROLLBACK");
-        }
-        if let Err(failure) = checked {
-            self.close();
-            self.readers.announce();
-            return Err(Stage::Commit.failed(failure));
-        }
-        if done? {
-            self.readers.announce();
-        }
-        Ok(())
+    fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failed> {
+        self.session
+            .lock()
+            .transaction(|transaction| jobs.iter_mut().try_for_each(|job| job.run(transaction)))
     }
-
-    fn forget_file(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.forget_file(&self.replacements);
-            session.close(&self.replacements);
-            self.readers.announce();
-        }
-    }
-
-    fn close(&mut self) {
-        if let Some(session) = self.session.take() {
-            session.close(&self.replacements);
-        }
-    }
-}
-
-/// Tells whether there is something that a reader may wait for.
-fn run_and_commit(session: &Session, purpose: Purpose, jobs: &mut [Box<dyn Job>]) -> Result<bool, Failed> {
-    let begin = || Ok(session.connection.prepare_cached(purpose.begin())?.execute([])?);
-    begin().map_err(|failure: Failure| Stage::Begin.failed(failure))?;
-    let mut transaction = Transaction::new(&session.connection, session.room.as_ref());
-    let run = || {
-        for job in jobs {
-            job.run(&mut transaction)?;
-        }
-        transaction.finish()
-    };
-    let ran: Step<()> = run();
-    ran.map_err(|failure| Stage::Run.failed(failure))?;
-    let commit = || Ok(session.connection.prepare_cached("COMMIT")?.execute([])?);
-    commit().map_err(|failure: Failure| Stage::Commit.failed(failure))?;
-    Ok(transaction.has_news())
 }
 
 /// Wakes the thread that waits for jobs.

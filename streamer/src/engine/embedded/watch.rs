@@ -1,14 +1,18 @@
 //! Wakes readers when something was committed, by this process or by another.
 //!
-//! Within the process the worker announces its commits. For commits of other processes one thread looks, only while a
-//! reader waits. SQLite tells of each of them by the file's `data_version`; but that question, asked by a thread that
-//! has just woken, costs twice what it costs to see whether the log file was written to. So in quiet times the thread
-//! does that, and only now and then asks SQLite. A file's time is coarse: two writes may share one. Therefore SQLite is
-//! asked for a while after each change.
+//! Within the process the worker announces its commits. For commits of other processes, and of other connections of this one,
+//! there is one thread for each file, which works only while a reader waits. It waits for the file system's notices of the
+//! log, and then asks SQLite for the file's `data_version`, which changes with each commit of somebody else.
+//!
+//! A notice comes before its commit can be seen, so the thread asks again a few times after the last one. Now and then it asks
+//! without a notice. What it finds then, no notice told of: some file systems give none for what other machines or
+//! containers write, so from then on, and for a while, the thread looks often. It does so too where there are no notices at
+//! all; in quiet times it then looks whether the log was written to, which costs half of what the question does. A file's
+//! time is coarse: two writes may share one. Therefore SQLite is asked for a while after each change.
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
     thread,
     time::{Duration, Instant, SystemTime},
 };
@@ -18,17 +22,38 @@ use tokio::sync::watch;
 
 use super::{
     address::Address,
+    notices::{Bell, Notices, Wait as Waited},
     session::{FileId, log_of},
     store,
 };
 
-/// How often to look while things happen, and how long that counts as now.
+/// When to ask again after a notice, counted from the notice.
+const AFTER_NOTICE: [Duration; 12] = [
+    Duration::ZERO,
+    Duration::from_micros(60),
+    Duration::from_micros(120),
+    Duration::from_micros(250),
+    Duration::from_micros(500),
+    Duration::from_micros(1000),
+    Duration::from_micros(2500),
+    Duration::from_millis(5),
+    Duration::from_millis(10),
+    Duration::from_millis(30),
+    Duration::from_millis(60),
+    Duration::from_millis(120),
+];
+/// How long after a question the next one comes at the earliest, whatever is noticed: many commits a millisecond must not keep
+/// a core busy.
+const BREATH: Duration = Duration::from_micros(60);
+/// How often to ask without a notice, and in quiet times without a look at the log's time.
+const SURELY: Duration = Duration::from_millis(200);
+/// For how long notices are not relied on after a commit that none told of.
+const DISTRUST: Duration = Duration::from_secs(10);
+/// Without notices: how often to look while things happen, and how long that counts as now.
 const SOON: Duration = Duration::from_millis(2);
 const RECENTLY: Duration = Duration::from_millis(200);
-/// How often to look otherwise. Readers of other processes wake within this and what the system takes.
+/// Without notices: how often to look otherwise.
 const LATER: Duration = Duration::from_millis(8);
-/// How often to ask SQLite in quiet times, should a file system not keep the times of files.
-const SURELY: Duration = Duration::from_millis(200);
 
 /// Announces commits.
 #[derive(Clone)]
@@ -44,18 +69,27 @@ impl Commits {
     }
 }
 
-/// Where readers wait for commits. Dropping it ends the thread.
-pub(super) struct Watch {
+/// Where readers wait for commits. All engines of this process on one file share it.
+#[derive(Clone)]
+pub(super) struct Watch(Arc<Inner>);
+
+/// Dropping it ends the thread.
+struct Inner {
     commits: Commits,
     shared: Arc<Shared>,
     /// `None` in memory, where there are no other processes.
     address: Option<Address>,
 }
 
-#[derive(Default)]
+/// The watches of this process, by their files. A file that may not be written is read in another way, perhaps without its
+/// log, so its watch is another one.
+static WATCHES: Mutex<Vec<(PathBuf, bool, Weak<Inner>)>> = Mutex::new(Vec::new());
+
 struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Ends the thread's wait for notices.
+    bell: Bell,
 }
 
 #[derive(Default)]
@@ -69,27 +103,46 @@ struct State {
 }
 
 impl Watch {
-    pub(super) fn new(commits: Commits, address: &Address) -> Self {
-        Self {
-            commits,
-            shared: Arc::default(),
-            address: address.path.is_some().then(|| address.clone()),
+    /// The watch of a file. Each store in memory has one of its own.
+    pub(super) fn of(address: &Address) -> Self {
+        let Some(path) = &address.path else {
+            return Self(Arc::new(Inner::new(None)));
+        };
+        let mut watches = WATCHES.lock().unwrap_or_else(PoisonError::into_inner);
+        watches.retain(|(.., watch)| watch.strong_count() > 0);
+        let known = watches
+            .iter()
+            .find(|(of, read_only, _)| of == path && *read_only == address.read_only);
+        if let Some(known) = known.and_then(|(.., watch)| watch.upgrade()) {
+            return Self(known);
         }
+        let watch = Arc::new(Inner::new(Some(address.clone())));
+        watches.push((path.clone(), address.read_only, Arc::downgrade(&watch)));
+        Self(watch)
+    }
+
+    pub(super) fn commits(&self) -> Commits {
+        self.0.commits.clone()
     }
 
     /// The file; `None` in memory.
     pub(super) fn path(&self) -> Option<&Path> {
-        self.address.as_ref()?.path.as_deref()
+        self.0.address.as_ref()?.path.as_deref()
     }
 
     /// Begins a wait: commits from now on wake it. Look for entries after this, not before.
     pub(super) fn wait(&self) -> Wait {
-        let commits = self.commits.0.subscribe();
-        let mut state = self.shared.lock();
+        let Inner {
+            commits,
+            shared,
+            address,
+        } = &*self.0;
+        let receiver = commits.0.subscribe();
+        let mut state = shared.lock();
         state.waiting += 1;
-        if let Some(address) = &self.address {
+        if let Some(address) = address {
             if !state.started {
-                let (shared, commits, address) = (self.shared.clone(), self.commits.clone(), address.clone());
+                let (shared, commits, address) = (shared.clone(), commits.clone(), address.clone());
                 let watch = move || watch(&shared, &commits, &address);
                 // Without it, only commits of this process wake the reader; the next wait tries again.
                 state.started = thread::Builder::new()
@@ -97,20 +150,35 @@ impl Watch {
                     .spawn(watch)
                     .is_ok();
             }
-            self.shared.changed.notify_one();
+            shared.changed.notify_one();
         }
         drop(state);
         Wait {
-            commits,
-            shared: self.shared.clone(),
+            commits: receiver,
+            shared: shared.clone(),
         }
     }
 }
 
-impl Drop for Watch {
+impl Inner {
+    fn new(address: Option<Address>) -> Self {
+        Self {
+            commits: Commits::new(),
+            shared: Arc::new(Shared {
+                state: Mutex::default(),
+                changed: Condvar::new(),
+                bell: Bell::new(),
+            }),
+            address,
+        }
+    }
+}
+
+impl Drop for Inner {
     fn drop(&mut self) {
         self.shared.lock().closed = true;
         self.shared.changed.notify_one();
+        self.shared.bell.ring();
     }
 }
 
@@ -141,27 +209,144 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Returns when a reader waits; `false` when the engine is closed.
-    fn until_somebody_waits(&self) -> bool {
-        let idle = |state: &mut State| state.waiting == 0 && !state.closed;
+    /// Returns when a reader waits, and tells whether nobody did for a time; `None` when the engine is closed.
+    fn until_somebody_waits(&self) -> Option<bool> {
+        let mut was_idle = false;
+        let idle = |state: &mut State| {
+            let is_idle = state.waiting == 0 && !state.closed;
+            was_idle |= is_idle;
+            is_idle
+        };
         let state = self.changed.wait_while(self.lock(), idle);
-        !state.unwrap_or_else(PoisonError::into_inner).closed
+        let is_closed = state.unwrap_or_else(PoisonError::into_inner).closed;
+        (!is_closed).then_some(was_idle)
     }
 }
 
 fn watch(shared: &Shared, commits: &Commits, address: &Address) {
     let mut file = Watched::new(address);
-    let mut last_change = Instant::now();
-    while shared.until_somebody_waits() {
-        if file.changed(last_change.elapsed() < RECENTLY) {
-            commits.announce();
-            last_change = Instant::now();
+    let mut rhythm = Rhythm::new();
+    let mut notices = address.path.as_deref().and_then(Notices::of);
+    while let Some(was_idle) = shared.until_somebody_waits() {
+        if was_idle {
+            // Nobody has read the notices of that time.
+            rhythm.noticed();
         }
-        let recently = last_change.elapsed() < RECENTLY;
-        thread::sleep(if recently { SOON } else { LATER });
+        let look = rhythm.look(notices.is_some());
+        if file.changed(look) {
+            commits.announce();
+            if rhythm.changed(look) {
+                // Perhaps the notices are those of a directory that lies elsewhere by now.
+                notices = address.path.as_deref().and_then(Notices::of);
+            }
+        }
+        let pause = rhythm.pause(notices.is_some());
+        match &notices {
+            None => thread::sleep(pause),
+            Some(some) => match some.wait(pause, &shared.bell) {
+                Waited::Noticed => {
+                    rhythm.noticed();
+                    thread::sleep(BREATH.saturating_sub(file.asked.elapsed()));
+                }
+                Waited::TimedOut => {}
+                Waited::Ended => notices = None,
+            },
+        }
+        if notices.is_none() && rhythm.may_try_notices_again() {
+            notices = address.path.as_deref().and_then(Notices::of);
+        }
     }
     if let Some(connection) = file.connection.take() {
         store::close(connection);
+    }
+}
+
+/// How a look is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Look {
+    /// A notice came a short time ago.
+    Noticed,
+    /// No notice came for a while, though notices are relied on.
+    Unnoticed,
+    /// In a rhythm, while things happen.
+    Often,
+    /// In a rhythm, in quiet times.
+    Seldom,
+}
+
+/// When to look at the file.
+struct Rhythm {
+    noticed: Instant,
+    /// How many looks there were since the last notice.
+    looks: usize,
+    last_change: Instant,
+    /// Notices are not relied on until then.
+    distrusted_until: Option<Instant>,
+    tried_notices: Instant,
+}
+
+impl Rhythm {
+    fn new() -> Self {
+        let now = Instant::now();
+        Self {
+            noticed: now,
+            looks: 0,
+            last_change: now,
+            distrusted_until: None,
+            tried_notices: now,
+        }
+    }
+
+    fn noticed(&mut self) {
+        self.noticed = Instant::now();
+        self.looks = 0;
+    }
+
+    fn relies_on_notices(&self, are_there: bool) -> bool {
+        are_there && self.distrusted_until.is_none_or(|until| until <= Instant::now())
+    }
+
+    /// Which look comes now.
+    fn look(&self, has_notices: bool) -> Look {
+        match self.relies_on_notices(has_notices) {
+            true if self.looks < AFTER_NOTICE.len() => Look::Noticed,
+            true => Look::Unnoticed,
+            false if self.last_change.elapsed() < RECENTLY => Look::Often,
+            false => Look::Seldom,
+        }
+    }
+
+    /// Something was committed, as this look has found. Tells whether a notice was missing.
+    fn changed(&mut self, look: Look) -> bool {
+        self.last_change = Instant::now();
+        let is_missing = look == Look::Unnoticed;
+        if is_missing {
+            self.distrusted_until = Some(self.last_change + DISTRUST);
+        }
+        is_missing
+    }
+
+    /// How long until the next look.
+    fn pause(&mut self, has_notices: bool) -> Duration {
+        if !self.relies_on_notices(has_notices) {
+            return match self.last_change.elapsed() < RECENTLY {
+                true => SOON,
+                false => LATER,
+            };
+        }
+        self.looks = self.looks.saturating_add(1);
+        match AFTER_NOTICE.get(self.looks) {
+            Some(after) => after.saturating_sub(self.noticed.elapsed()),
+            None => SURELY,
+        }
+    }
+
+    fn may_try_notices_again(&mut self) -> bool {
+        let may = self.tried_notices.elapsed() >= DISTRUST;
+        if may {
+            self.tried_notices = Instant::now();
+        }
+        may
     }
 }
 
@@ -192,7 +377,7 @@ impl<'a> Watched<'a> {
     }
 
     /// Whether something was committed since the last call; also true the first time.
-    fn changed(&mut self, recently: bool) -> bool {
+    fn changed(&mut self, look: Look) -> bool {
         let at = |path: Option<&Path>| path.and_then(FileId::at);
         let files = (at(self.address.path.as_deref()), at(self.log.as_deref()));
         if files != self.files {
@@ -204,14 +389,17 @@ impl<'a> Watched<'a> {
             }
             return true;
         }
-        // Before SQLite is asked: what is written after this shows the next time.
-        let written = self.log.as_ref().and_then(|log| log.metadata().ok()?.modified().ok());
-        let touched = written != self.log_written;
-        let told = written.is_some() && self.asked.elapsed() < SURELY;
-        if told && !touched && !recently {
-            return false;
+        let mut touched = false;
+        if matches!(look, Look::Often | Look::Seldom) {
+            // Before SQLite is asked: what is written after this shows the next time.
+            let written = self.log.as_ref().and_then(|log| log.metadata().ok()?.modified().ok());
+            touched = written != self.log_written;
+            let told = written.is_some() && self.asked.elapsed() < SURELY;
+            if told && !touched && look == Look::Seldom {
+                return false;
+            }
+            self.log_written = written;
         }
-        self.log_written = written;
         self.asked = Instant::now();
         if self.connection.is_none() {
             self.connection = store::open_reader(self.address).ok();
@@ -231,4 +419,73 @@ impl<'a> Watched<'a> {
 fn data_version(connection: &Connection) -> Option<i64> {
     let mut statement = connection.prepare_cached("PRAGMA data_version").ok()?;
     statement.query_row([], |row| row.get(0)).ok()
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn address(path: Option<PathBuf>) -> Address {
+        Address {
+            path,
+            full_sync: false,
+            busy_timeout: Duration::from_secs(5),
+            max_size: None,
+            read_only: false,
+        }
+    }
+
+    #[test]
+    fn the_engines_of_a_process_share_the_watch_of_a_file() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let file = |name: &str| address(Some(directory.path().join(name)));
+        let (one, same, other) = (Watch::of(&file("a")), Watch::of(&file("a")), Watch::of(&file("b")));
+        assert!(Arc::ptr_eq(&one.0, &same.0) && !Arc::ptr_eq(&one.0, &other.0));
+        assert!(!Arc::ptr_eq(&Watch::of(&address(None)).0, &Watch::of(&address(None)).0));
+        let read_only = Address {
+            read_only: true,
+            ..file("a")
+        };
+        assert!(!Arc::ptr_eq(&one.0, &Watch::of(&read_only).0));
+        let gone = Arc::downgrade(&one.0);
+        drop((one, same));
+        assert!(gone.upgrade().is_none());
+        assert_eq!(Arc::strong_count(&Watch::of(&file("a")).0), 1);
+    }
+
+    #[test]
+    fn after_a_notice_there_are_several_looks_and_then_few() {
+        let mut rhythm = Rhythm::new();
+        for _ in 0..2 {
+            rhythm.noticed();
+            let mut pauses = Vec::new();
+            while rhythm.look(true) == Look::Noticed {
+                pauses.push(rhythm.pause(true));
+            }
+            assert_eq!(pauses.len(), AFTER_NOTICE.len());
+            assert!(pauses.iter().all(|pause| *pause <= SURELY), "{pauses:?}");
+            assert_eq!((rhythm.look(true), rhythm.pause(true)), (Look::Unnoticed, SURELY));
+        }
+    }
+
+    #[test]
+    fn a_commit_that_no_notice_told_of_makes_the_looks_frequent() {
+        let mut rhythm = Rhythm::new();
+        while rhythm.look(true) == Look::Noticed {
+            rhythm.pause(true);
+        }
+        // One that a notice told of changes nothing.
+        assert!(!rhythm.changed(Look::Noticed));
+        assert_eq!(rhythm.look(true), Look::Unnoticed);
+        assert!(rhythm.changed(Look::Unnoticed));
+        assert!(rhythm.pause(true) <= LATER);
+        assert!(matches!(rhythm.look(true), Look::Often | Look::Seldom));
+        // After a while notices are given another chance.
+        rhythm.distrusted_until = Some(Instant::now());
+        assert_eq!(rhythm.look(true), Look::Unnoticed);
+        // Without notices there are only such looks.
+        assert!(matches!(rhythm.look(false), Look::Often | Look::Seldom));
+        assert!(rhythm.pause(false) <= LATER);
+    }
 }
