@@ -10,7 +10,7 @@ use streamer::{
     model::{ModelSpec, Tracked},
     outbox::{Column, Dialect, OutboxRow},
 };
-use streamer_test_servers::DatabaseServer;
+use streamer_test_servers::{DatabaseServer, Proxy};
 
 use crate::bench::{Bench, Running, wait_until};
 
@@ -231,6 +231,77 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         bench.ok(&["outbox", "relay", "--once"]);
         assert_eq!(application.published("e").await, [3, 2]);
+    }
+}
+
+/// A relay that ends when everything is published, and has something to do for ever: a row that nobody can publish.
+async fn a_relay_that_is_busy(application: &Application, database: &str) -> Running {
+    let bench = &application.bench;
+    bench.ok(&["outbox", "migrate"]);
+    let mut connection = application.connect().await;
+    application.write(&mut connection, row("e", "bad", 1)).await;
+    let damage = match application.dialect() {
+        Dialect::Postgres => r"UPDATE streamer_outbox SET fields = '\x1b5b'::bytea",
+        _ => "UPDATE streamer_outbox SET fields = x'1b5b'",
+    };
+    connection.execute(damage).await.unwrap();
+    let relay = ["outbox", "relay", "--once", "--json", "--max-attempts", "1000000"];
+    let mut relay = bench.start(&[&relay[..], &["--database", database]].concat());
+    relay.wait_for("refused");
+    relay
+}
+
+#[tokio::test]
+async fn a_relay_that_ends_when_all_is_published_does_not_wait_for_a_store_that_went_away() {
+    for mut application in applications() {
+        let bench = Bench::on_redis();
+        bench.write("streamer.toml", &format!("outbox_url = '{}'\n", application.database));
+        let _folder_of_the_database = std::mem::replace(&mut application.bench, bench);
+        let relay = a_relay_that_is_busy(&application, &application.database).await;
+        drop(application.bench.redis.take());
+        let mut connection = application.connect().await;
+        application.write(&mut connection, row("e", "k", 2)).await;
+        let ended = relay.end();
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(
+            ended.stderr.contains("error: could not append to stream 'e'") && ended.stdout.contains("interrupted"),
+            "{ended:?}"
+        );
+        // Nothing is lost.
+        assert_eq!(application.status()["waiting"], 2);
+    }
+}
+
+#[tokio::test]
+async fn a_relay_that_ends_when_all_is_published_does_not_wait_for_a_database_that_went_away() {
+    let [_, servers @ ..] = applications();
+    for application in servers {
+        let port = application
+            .database
+            .rsplit_once(':')
+            .unwrap()
+            .1
+            .split('/')
+            .next()
+            .unwrap();
+        let proxy = Proxy::to(port.parse().unwrap());
+        let database = application
+            .database
+            .replace(&format!(":{port}/"), &format!(":{}/", proxy.port()));
+        let relay = a_relay_that_is_busy(&application, &database).await;
+        proxy.refuse();
+        let ended = relay.end();
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("error: could not reach the outbox's database to ")
+                || ended
+                    .stderr
+                    .contains("error: the connection that holds this relay's locks broke"),
+            "{ended:?}"
+        );
+        assert_eq!(application.status()["waiting"], 1);
     }
 }
 

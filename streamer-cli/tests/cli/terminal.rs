@@ -1,5 +1,11 @@
 //! What others wrote drives no terminal.
 
+use sqlx::{AnyConnection, Connection as _, Executor as _};
+use streamer::{
+    DynamicEvent,
+    outbox::{Column, Dialect, OutboxRow},
+};
+
 use crate::bench::Bench;
 
 /// One of each class of what drives a terminal.
@@ -262,6 +268,80 @@ fn no_escape_sequence_reaches_the_terminal_through_names_of_groups_files_and_wha
             "{ended:?}"
         );
     }
+}
+
+#[tokio::test]
+async fn no_escape_sequence_reaches_the_terminal_through_rows_of_the_outbox() {
+    sqlx::any::install_default_drivers();
+    let name = ESCAPES.map(|(_, escape)| escape).concat();
+    let bench = Bench::new();
+    let database = format!("sqlite://{}?mode=rwc", bench.path("app.db").display());
+    bench.write("streamer.toml", &format!("outbox_url = '{database}'\n"));
+    let run = |arguments: &[&str]| {
+        let ended = bench.run(arguments);
+        check(&format!("{arguments:?}"), &ended.stdout);
+        check(&format!("{arguments:?} (log)"), &ended.stderr);
+        ended
+    };
+    run(&["outbox", "migrate"]);
+    let mut connection = AnyConnection::connect(&database).await.unwrap();
+    let mut ids = Vec::new();
+    for key in [&*name, "published"] {
+        let row = OutboxRow::new(&DynamicEvent::new(&*name, serde_json::json!({})), &name);
+        let row = row.unwrap().ordered_by(key);
+        ids.push(row.event_id.clone());
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(OutboxRow::insert(Dialect::Sqlite)));
+        for column in row.columns() {
+            insert = match column {
+                Column::Text(text) => insert.bind(text),
+                Column::Bytes(bytes) => insert.bind(bytes),
+                Column::Small(number) => insert.bind(number),
+                Column::Big(number) => insert.bind(number),
+            };
+        }
+        insert.execute(&mut connection).await.unwrap();
+    }
+    // Somebody wrote into our table: fields that nobody can read, and another ID.
+    let damage = sqlx::query("UPDATE streamer_outbox SET fields = x'1b5b', event_id = ? WHERE event_id = ?");
+    damage
+        .bind(&*name)
+        .bind(&*ids[0])
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    let refused = run(&["outbox", "relay", "--once", "--max-attempts", "1", "-vv"]);
+    assert!(
+        refused.stderr.contains(r"\x1b[31m") && refused.stderr.contains("It is blocked"),
+        "{refused:?}"
+    );
+    let error = sqlx::query("UPDATE streamer_outbox SET last_error = ?").bind(&*name);
+    error.execute(&mut connection).await.unwrap();
+    let shown = run(&["outbox", "status"]);
+    assert!(
+        shown.stdout.contains("Blocked: 1 row;") && shown.stdout.contains(r"\u{1b}"),
+        "{shown:?}"
+    );
+    for command in [
+        &["outbox", "retry", &format!("{name}x")][..],
+        &["outbox", "skip", &name],
+        &["outbox", "skip", &name, "--dry-run"],
+        &["outbox", "skip", &format!("{name}x"), "--yes"],
+        &["outbox", "migrate", "--print", "--database", &name],
+        &["outbox", "status", "--database", &name],
+        &["outbox", "status", "--database", &format!("sqlite://{name}.db")],
+        &["outbox", "relay", "--once", "--url", &name],
+        &["outbox", "relay", "--batch", &name],
+        &["outbox", "retry", &name],
+        &["outbox", "relay", "--once", "--max-attempts", "1"],
+    ] {
+        run(command);
+    }
+    let asked = bench.run_on_a_terminal(&["outbox", "skip", &name], "n\n");
+    check("the question", &asked.stdout.replace("\r\n", "\n"));
+    assert!(asked.stdout.contains("Go on? [y/N]"), "{asked:?}");
+    assert_eq!(run(&["outbox", "skip", &name, "--yes"]).code, Some(0));
+    connection.execute("DROP TABLE streamer_outbox").await.unwrap();
+    run(&["outbox", "status"]);
 }
 
 #[test]

@@ -26,6 +26,9 @@ pub enum OutboxError {
         "the outbox's database has no table to {0}: {1}; `streamer outbox migrate` creates the tables, `--print` shows them"
     )]
     NoTables(&'static str, #[source] sqlx::Error),
+    /// The database, which could be reached before, is away.
+    #[error("could not reach the outbox's database to {0}: {1}")]
+    Unreachable(&'static str, #[source] sqlx::Error),
     /// The database refused a statement.
     #[error("the outbox's database refused to {0}: {1}")]
     Database(&'static str, #[source] sqlx::Error),
@@ -51,25 +54,37 @@ impl OutboxError {
     }
 
     pub(super) fn of(attempted: &'static str) -> impl Fn(sqlx::Error) -> Self {
-        move |error| match is_missing_table(&error) {
-            true => Self::NoTables(attempted, error),
-            false => Self::Database(attempted, error),
+        move |error| {
+            if is_missing_table(&error) {
+                Self::NoTables(attempted, error)
+            } else if is_away(&error) {
+                Self::Unreachable(attempted, error)
+            } else {
+                Self::Database(attempted, error)
+            }
         }
     }
 
     /// Whether the database cannot be reached, rather than refusing: the same may succeed later.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        match self {
-            Self::Connect(..) | Self::LocksLost => true,
-            Self::Database(_, error) => {
-                matches!(
-                    error,
-                    sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::Tls(_)
-                )
-            }
-            _ => false,
+        matches!(self, Self::Connect(..) | Self::LocksLost | Self::Unreachable(..))
+    }
+}
+
+/// Whether nobody answered, or somebody who is about to end or has just begun.
+fn is_away(error: &sqlx::Error) -> bool {
+    use sqlx::Error;
+    match error {
+        // `Protocol`: a connection that is cut while it is made.
+        Error::Io(_) | Error::PoolTimedOut | Error::Tls(_) | Error::WorkerCrashed | Error::Protocol(_) => true,
+        Error::Database(error) => {
+            let code = error.code().unwrap_or_default();
+            // PostgreSQL: ended by an administrator, crashed, starting, too many clients. Both: class 08, a broken connection;
+            // MariaDB sends it when it ends.
+            ["57P01", "57P02", "57P03", "53300"].contains(&&*code) || code.len() == 5 && code.starts_with("08")
         }
+        _ => false,
     }
 }
 

@@ -43,6 +43,8 @@ const KEYS_AT_ONCE: usize = 256;
 const LONGEST_DELAY: Duration = Duration::from_secs(10);
 /// The longest time after which a store or a database that was away is tried again: events wait no longer once it is back.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
+/// How often in succession a relay that runs until the outbox is empty may fail: it does not wait for what is away.
+const FAILURES_UNTIL_EMPTY: u32 = 2;
 
 /// A relay that is being described; [`OutboxRelay::run`] starts it.
 #[must_use = "nothing is published before `run`"]
@@ -141,7 +143,8 @@ impl OutboxRelay {
         self
     }
 
-    /// Ends when no row can be published any more. Default: runs until it is stopped.
+    /// Ends when no row can be published any more, and with an error when the database or the store is away at the second
+    /// attempt, too. Default: runs until it is stopped, and waits for both.
     pub fn until_empty(mut self, until_empty: bool) -> Self {
         self.until_empty = until_empty;
         self
@@ -153,11 +156,13 @@ impl OutboxRelay {
         self
     }
 
-    /// Publishes until it is stopped. A database or a store that is away is waited for.
+    /// Publishes until it is stopped. A database or a store that is away is waited for, except with
+    /// [`until_empty`](Self::until_empty).
     ///
     /// # Errors
     ///
-    /// [`OutboxError`] when the database refuses what the relay needs (tables that are missing, no permission).
+    /// [`OutboxError`] when the database refuses what the relay needs (tables that are missing, no permission), and with
+    /// [`until_empty`](Self::until_empty) when the database or the store is away. What was published until then is published.
     pub async fn run(self) -> Result<RelaySummary, OutboxError> {
         let mut running = Running {
             id: Uuid::now_v7().to_string(),
@@ -181,6 +186,13 @@ impl OutboxRelay {
             }
             first = false;
             running.failures += 1;
+            if running.relay.until_empty && (!passes(&error) || running.failures >= FAILURES_UNTIL_EMPTY) {
+                // A database that is away forgets this relay by itself.
+                if let OutboxError::Engine(_) = error {
+                    running.relay.database.leave(&running.id).await;
+                }
+                return Err(error);
+            }
             let delay = Duration::from_millis(100)
                 .saturating_mul(1 << running.failures.min(10))
                 .min(LONGEST_PAUSE);
