@@ -174,6 +174,7 @@ impl App {
             Command::Status(status) => status.run(&session(&|_| {})?).await,
             Command::Show(show) => show.run(&session(&|_| {})?).await,
             Command::Doctor(doctor) => doctor.run(&session(&|_| {})?).await,
+            Command::Dashboard(dashboard) => dashboard.run(&session(&|_| {})?).await,
             Command::Failed(failed) => failed.run(&session(&|_| {})?).await,
             Command::FailedList(list) => list.run(&session(&|_| {})?).await,
             Command::FailedRetry(retry) => retry.run(&session(&|_| {})?).await,

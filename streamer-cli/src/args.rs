@@ -6,8 +6,8 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::{
     commands::{
-        archive, completions, config, consumer, demo, doctor, emit, failed, group, history, list, listen, outbox,
-        replay, show, status, tail,
+        archive, completions, config, consumer, dashboard, demo, doctor, emit, failed, group, history, list, listen,
+        outbox, replay, show, status, tail,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -107,6 +107,8 @@ pub(crate) enum Command {
     Show(show::Show),
     #[command(alias = "streamer:doctor")]
     Doctor(doctor::Doctor),
+    #[command(alias = "streamer:dashboard")]
+    Dashboard(dashboard::Dashboard),
     #[command(alias = "streamer:replay")]
     Replay(replay::Replay),
     #[command(alias = "streamer:history")]

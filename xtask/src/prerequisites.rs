@@ -46,6 +46,18 @@ pub(crate) fn install() -> Result<()> {
             elsewhere: "Homebrew and Fedora: libfaketime",
         },
         Prerequisite {
+            program: "chromium".into(),
+            package: "chromium",
+            why: "tests look at the dashboard in a browser",
+            elsewhere: "Homebrew: chromium; Fedora: chromium",
+        },
+        Prerequisite {
+            program: "chromedriver".into(),
+            package: "chromium-driver",
+            why: "it tells the browser what to do",
+            elsewhere: "Homebrew: chromedriver; Fedora: chromedriver",
+        },
+        Prerequisite {
             program: "pip3".into(),
             package: "python3-pip",
             why: "it brings servers of other versions",

@@ -4,6 +4,7 @@
 mod archive;
 mod bench;
 mod configuration;
+mod dashboard;
 mod demo;
 mod documents;
 mod emit;

@@ -1,6 +1,9 @@
 //! The failed list in pages, so that its length costs no memory.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 
@@ -21,6 +24,7 @@ pub struct FailedFilter {
     receiver: Option<String>,
     since: Option<Moment>,
     error: Option<String>,
+    only: Option<BTreeSet<[String; 3]>>,
 }
 
 impl FailedFilter {
@@ -66,6 +70,14 @@ impl FailedFilter {
         self
     }
 
+    /// Only these failures: of the same message, stream and listener, whatever their errors and dates.
+    #[must_use]
+    pub fn only(mut self, failures: impl IntoIterator<Item = FailedMessage>) -> Self {
+        let of = |failed: FailedMessage| [failed.stream, failed.id, failed.receiver];
+        self.only = Some(failures.into_iter().map(of).collect());
+        self
+    }
+
     /// Whether it lets everything through.
     #[must_use]
     pub fn is_all(&self) -> bool {
@@ -83,6 +95,10 @@ impl FailedFilter {
             && self
                 .since
                 .is_none_or(|since| failed.failed_at().is_some_and(|at| at >= since))
+            && self
+                .only
+                .as_ref()
+                .is_none_or(|only| only.contains(&[failed.stream.clone(), failed.id.clone(), failed.receiver.clone()]))
     }
 }
 

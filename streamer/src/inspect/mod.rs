@@ -124,6 +124,17 @@ impl Inspect {
     }
 }
 
+/// What an application runs in a task of its own must be `Send`; this does not compile otherwise.
+#[cfg(test)]
+#[allow(dead_code, reason = "only its types matter")]
+fn each_look_can_be_spawned(inspect: &Inspect, stream: &StreamName) {
+    fn spawned(_: impl Send) {}
+    spawned(inspect.overview());
+    spawned(inspect.diagnose(&Known::default()));
+    spawned(inspect.failures(1));
+    spawned(inspect.message(stream, crate::entry::EntryId::MIN, None));
+}
+
 /// Whole milliseconds.
 fn ms(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)

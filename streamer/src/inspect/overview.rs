@@ -221,7 +221,8 @@ impl Inspect {
             }
             (states, after)
         });
-        let mut chunks = stream::iter(chunks).buffered(AT_ONCE);
+        // Collected first: a task that holds the closure instead could not be spawned.
+        let mut chunks = stream::iter(chunks.collect::<Vec<_>>()).buffered(AT_ONCE);
         while let Some((states, after)) = chunks.next().await {
             for (name, state) in states {
                 match state {

@@ -82,7 +82,7 @@ fn url(session: &Session) -> Result<&str, Failure> {
     })
 }
 
-async fn open(session: &Session) -> Result<Opened, Failure> {
+pub(super) async fn open(session: &Session) -> Result<Opened, Failure> {
     let url = url(session)?;
     let source = &session.config.settings.outbox_url.source;
     if *source == Source::Flag && streamer::shown_url(url) != url {

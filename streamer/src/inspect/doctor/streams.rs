@@ -78,7 +78,8 @@ impl Inspect {
             });
             (stream, broken.collect::<Vec<_>>())
         });
-        let mut newest = stream::iter(newest).buffered(AT_ONCE);
+        // Collected first: a task that holds the closure instead could not be spawned.
+        let mut newest = stream::iter(newest.collect::<Vec<_>>()).buffered(AT_ONCE);
         while let Some((stream, broken)) = newest.next().await {
             let Some((id, error)) = broken.first() else { continue };
             let found = format!(

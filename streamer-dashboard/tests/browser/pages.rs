@@ -1,0 +1,182 @@
+//! Each page: what it shows, in light and dark, on a desk and on a phone.
+
+use crate::{
+    browser::Browser,
+    shop::{Shop, TOKEN},
+};
+
+/// Every page, and a text that is only there when it works.
+fn all(shop: &Shop, entry: &str) -> Vec<(&'static str, String, &'static str)> {
+    let _ = shop;
+    vec![
+        ("overview", "overview".to_owned(), "order.placed"),
+        (
+            "stream",
+            "stream?stream=order.placed".to_owned(),
+            "\"customer\":\"customer-5\"",
+        ),
+        (
+            "entry",
+            format!("entry?stream=order.placed&id={entry}"),
+            "not delivered yet",
+        ),
+        (
+            "group",
+            "group?stream=order.placed&group=mailing".to_owned(),
+            "worker-2",
+        ),
+        ("failed", "failed".to_owned(), "the printer has no paper for # pages"),
+        ("archive", "archive".to_owned(), "{\"invoice\":5}"),
+        ("replay", "replay?event=user&id=7".to_owned(), "Ann Hansen"),
+        ("outbox", "outbox".to_owned(), "WRONGTYPE"),
+        ("doctor", "doctor".to_owned(), "checks:"),
+    ]
+}
+
+#[tokio::test]
+async fn every_page_shows_what_it_should_and_fits_a_desk_and_a_phone() {
+    let shop = Shop::open().await;
+    let entry = shop.order(41).await.to_string();
+    let browser = Browser::start(&shop.root).await;
+    for (name, page, text) in all(&shop, &entry) {
+        browser.size(1280, 900).await;
+        browser.open(&page).await;
+        browser.sees(text).await;
+        if name == "failed" {
+            // Payload and error stand side by side.
+            browser.click("(//ul[@class='failures']//button)[1]").await;
+            browser
+                .until("document.querySelector('#detail .json') && document.querySelector('#detail pre.error')")
+                .await;
+        }
+        if name == "overview" {
+            browser.until("document.querySelector('.finding')").await;
+        }
+        browser.until("document.querySelector('.dot.good')").await;
+        let wide = browser
+            .js("document.documentElement.scrollWidth <= window.innerWidth")
+            .await;
+        assert_eq!(wide, true, "{name} is wider than a desk");
+        browser.picture(name).await;
+        if ["overview", "failed"].contains(&name) {
+            browser.scheme("dark").await;
+            let colour = browser.js("getComputedStyle(document.body).backgroundColor").await;
+            assert_eq!(colour, "rgb(15, 18, 24)", "{name} is not dark");
+            browser.picture(&format!("{name}-dark")).await;
+            browser.scheme("light").await;
+        }
+        browser.size(375, 720).await;
+        let width = browser
+            .js("[document.scrollingElement.scrollWidth, window.innerWidth]")
+            .await;
+        assert!(
+            width[0].as_u64() <= width[1].as_u64(),
+            "{name} is wider than a phone: {width}"
+        );
+        assert_eq!(width[1], 375, "{name}");
+        if ["overview", "failed"].contains(&name) {
+            browser.picture(&format!("{name}-phone")).await;
+        }
+        let unnamed = browser
+            .js("[...document.querySelectorAll('button, a[href], input, select')].filter((one) => \
+                 !(one.innerText?.trim() || one.getAttribute('aria-label') || one.labels?.length || one.textContent.trim())).map((one) => one.outerHTML)")
+            .await;
+        assert_eq!(unnamed, serde_json::json!([]), "{name} has parts without a name");
+    }
+    browser.end_well().await;
+}
+
+#[tokio::test]
+async fn what_is_live_comes_by_itself_and_can_be_paused() {
+    let shop = Shop::open().await;
+    let browser = Browser::start(&shop.root).await;
+    browser.open("overview").await;
+    browser.sees("order.placed").await;
+    let entries =
+        "[...document.querySelectorAll('.tile')].find((one) => one.innerText.startsWith('Streams')).innerText";
+    let before = browser.js(entries).await.as_str().unwrap().to_owned();
+    for n in 100..110 {
+        shop.order(n).await;
+    }
+    browser
+        .until(&format!("{entries} !== {}", serde_json::json!(before)))
+        .await;
+    browser
+        .until("/Seen .* ago|Seen just now/.test(document.getElementById('foot').innerText)")
+        .await;
+    browser.sees("for 1 browser together").await;
+
+    browser.open("stream?stream=order.placed").await;
+    browser.button("Live tail").await;
+    browser
+        .until("document.querySelector('[data-tail]').getAttribute('aria-pressed') === 'true'")
+        .await;
+    browser.until("document.querySelector('.dot.good')").await;
+    // The tail begins a moment after the page says so: it is asked for again and again.
+    let first = "document.querySelector('tbody tr .id').innerText";
+    let newest = browser.js(first).await;
+    let mut n = 200;
+    while browser.js(first).await == newest {
+        shop.order(n).await;
+        n += 1;
+        assert!(n < 400, "nothing came");
+        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    }
+    browser.button("Pause").await;
+    browser
+        .until("document.querySelector('[data-pause]').innerText.startsWith('Go on')")
+        .await;
+    let held = browser.js(first).await;
+    let id = shop.order(500).await.to_string();
+    browser
+        .until("/Go on \\([1-9]/.test(document.querySelector('[data-pause]').innerText)")
+        .await;
+    assert_eq!(browser.js(first).await, held);
+    browser.click("//button[@data-pause]").await;
+    browser.until(&format!("{first} === {}", serde_json::json!(id))).await;
+    browser.end_well().await;
+}
+
+#[tokio::test]
+async fn the_log_is_filtered_and_read_back_and_a_message_is_one_click_away() {
+    let shop = Shop::open().await;
+    let browser = Browser::start(&shop.root).await;
+    browser.open("overview").await;
+    browser.click("//a[normalize-space()='order.placed']").await;
+    browser.sees("Entries").await;
+    browser.write("//input[@name='field']", "items.0.sku").await;
+    browser.write("//input[@name='text']", "A-12").await;
+    browser.button("Filter").await;
+    browser.until("document.querySelectorAll('main section, main .scroll').length && [...document.querySelectorAll('.preview')].length === 1").await;
+    browser.sees("\"sku\":\"A-12\"").await;
+    browser.click("//table[.//code]//a[contains(@class,'id')]").await;
+    browser.sees("correlation_id").await;
+    browser.sees("checkout-12").await;
+    browser.sees("On the command line").await;
+    browser.end_well().await;
+}
+
+#[tokio::test]
+async fn nothing_is_shown_before_the_token_is_given() {
+    let shop = Shop::locked().await;
+    let browser = Browser::start(&shop.root).await;
+    browser.client.goto(&shop.root).await.unwrap();
+    browser.sees("Log in").await;
+    browser.picture("login").await;
+    browser
+        .write("//input[@type='password']", "a-token-for-the-browser-9876543210")
+        .await;
+    browser.press("\u{e007}").await;
+    browser.sees("that is not the token").await;
+    browser.write("//input[@type='password']", TOKEN).await;
+    browser.press("\u{e007}").await;
+    browser.sees("order.placed").await;
+    let cookies = browser.js("document.cookie").await;
+    assert_eq!(cookies, "", "a script can read the cookie");
+    browser.button("Log out").await;
+    browser.sees("Log in").await;
+    // The refusal of the wrong token is what the console shows.
+    let errors = browser.errors().await;
+    assert!(errors.iter().all(|error| error.contains("401")), "{errors:?}");
+    browser.end_well().await;
+}
