@@ -10,6 +10,7 @@
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
+//! - `object_server`: [`ObjectServer`], with the protocol of S3 or of Azure.
 //! - `certificates`: for TLS.
 //! - `client`: the few lines of protocol that starting and steering servers needs.
 //!
@@ -22,6 +23,7 @@ mod client;
 mod cluster;
 mod database;
 mod narrow;
+mod object_server;
 mod proxy;
 mod sentinel;
 mod server;
@@ -31,6 +33,7 @@ pub use self::{
     cluster::RedisCluster,
     database::DatabaseServer,
     narrow::NarrowLink,
+    object_server::ObjectServer,
     proxy::Proxy,
     sentinel::SentinelSetup,
     server::{Options, RedisServer, is_7_0},

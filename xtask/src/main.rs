@@ -3,6 +3,8 @@
 mod bench;
 mod cargo;
 mod chaos;
+mod fuzz;
+mod object_servers;
 mod prerequisites;
 mod servers;
 mod test;
@@ -23,6 +25,7 @@ Chores:
            write docs/servers.md
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
+  fuzz     give what is read from outside mutated input, each target for a minute (`--seconds N`, `fuzz json urls` only these)
   help     print this
 ";
 
@@ -39,9 +42,11 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         (Some("test"), None) => prerequisites::install()
+            .and_then(|()| object_servers::install())
             .and_then(|()| test::check())
             .and_then(|()| test::test())
             .and_then(|()| servers::conformance()),
+        (Some("fuzz"), _) => fuzz::run(&arguments[1..]),
         (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
         (Some("check"), None) => test::check(),
         (Some("help" | "--help" | "-h") | None, None) => {

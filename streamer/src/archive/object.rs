@@ -79,21 +79,35 @@ impl ObjectArchive {
     ///
     /// [`ArchiveErrorKind::InvalidInput`] for another URL.
     pub async fn open(url: &str) -> ArchiveResult<Self> {
+        let environment =
+            std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+        Self::open_with(url, environment)
+    }
+
+    /// As [`ObjectArchive::open`], with these settings in place of the environment: pairs of a variable's name, such as
+    /// `AWS_ENDPOINT_URL`, and its value. So an application can have archives in several accounts. Names that the service
+    /// does not have are ignored.
+    ///
+    /// # Errors
+    ///
+    /// As [`ObjectArchive::open`].
+    pub fn open_with(
+        url: &str,
+        settings: impl IntoIterator<Item = (impl AsRef<str>, impl Into<String>)>,
+    ) -> ArchiveResult<Self> {
         let invalid = |reason: String| ArchiveError::new(ArchiveErrorKind::InvalidInput, "open the archive", reason);
         let url = Url::parse(url).map_err(|error| {
             invalid(format!(
                 "archive_url is no URL such as file:///var/lib/archive ({error})"
             ))
         })?;
-        let environment = std::env::vars_os()
-            .filter_map(|(name, value)| Some((name.to_str()?.to_ascii_lowercase(), value.into_string().ok()?)));
         let opened = match ObjectStoreScheme::parse(&url) {
             // What was stored is deleted from its stream next: the file and its folder are flushed before.
             Ok((ObjectStoreScheme::Local, path)) => {
                 let folder: Box<dyn ObjectStore> = Box::new(LocalFileSystem::new().with_fsync(true));
                 Ok((folder, path))
             }
-            _ => object_store::parse_url_opts(&url, environment),
+            _ => object_store::parse_url_opts(&url, settings),
         };
         // The library's error is not passed on: it quotes the URL, which may be another driver's, with its password.
         let (store, prefix) = opened.map_err(|_| {
@@ -141,16 +155,20 @@ impl ObjectArchive {
 
     fn explain(&self, attempted: &str) -> impl Fn(object_store::Error) -> ArchiveError {
         move |error| {
-            let kind = match error {
-                object_store::Error::Generic { .. } => ArchiveErrorKind::Unavailable,
+            let mut reason = error.to_string();
+            let status = status(&reason);
+            if status == Some(404) {
+                reason = format!("there is no such bucket or container; make it first ({reason})");
+            }
+            let kind = match (&error, status) {
+                // What the service refuses now, it refuses later; 408 and 429 ask to come again.
+                (object_store::Error::Generic { .. }, Some(400..=407 | 409..=428 | 430..=499)) => {
+                    ArchiveErrorKind::Other
+                }
+                (object_store::Error::Generic { .. }, _) => ArchiveErrorKind::Unavailable,
                 _ => ArchiveErrorKind::Other,
             };
-            ArchiveError::new(
-                kind,
-                format!("{attempted} the archive {}", self.location),
-                error.to_string(),
-            )
-            .with_source(error)
+            ArchiveError::new(kind, format!("{attempted} the archive {}", self.location), reason).with_source(error)
         }
     }
 
@@ -518,6 +536,12 @@ impl ArchiveStorage for ObjectArchive {
         }
         Ok(count.len() as u64)
     }
+}
+
+/// The status of a service's answer. The library has it only in the text of some errors.
+fn status(text: &str) -> Option<u16> {
+    let (_, rest) = text.split_once("status code: ")?;
+    rest.get(..3)?.parse().ok()
 }
 
 impl fmt::Debug for ObjectArchive {

@@ -7,26 +7,28 @@ use crate::entry::{EntryId, StreamName};
 
 const SUFFIX: &str = ".ndjson.zst";
 
-/// The name of a stream as the name of a folder: letters, digits, `-`, `_` and dots (but the first character) as they are,
-/// every other byte as `=` and two hex digits. The empty name is `=.`, which nothing else gives.
+/// The name of a stream as the name of a folder: letters, digits, `-`, `_` and dots (but as first or last character, where
+/// Azure and file systems do not keep them) as they are, every other byte as `=` and two hex digits. The empty name is `=`,
+/// which nothing else gives.
 pub(super) fn encode(stream: &StreamName) -> String {
     let mut name = String::new();
-    for byte in stream.as_bytes() {
+    let bytes = stream.as_bytes();
+    for (at, byte) in bytes.iter().enumerate() {
         match byte {
-            b'.' if name.is_empty() => name.push_str("=2e"),
+            b'.' if at == 0 || at + 1 == bytes.len() => name.push_str("=2e"),
             b'.' | b'-' | b'_' | b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z' => name.push(char::from(*byte)),
             other => name.push_str(&format!("={other:02x}")),
         }
     }
     if name.is_empty() {
-        name.push_str("=.");
+        name.push('=');
     }
     name
 }
 
 /// The reverse of [`encode`]; `None` for a folder that is no stream's.
 pub(super) fn decode(name: &str) -> Option<StreamName> {
-    if name == "=." {
+    if name == "=" {
         return Some(StreamName::from(""));
     }
     let mut parts = name.split('=');
@@ -92,13 +94,27 @@ mod tests {
 
     #[test]
     fn every_stream_has_a_folder_of_its_own() {
-        let names = ["", ".", "..", "order.placed", "a/b", "a=2fb", "=.", "ä ~%", "A", "a"];
+        let names = [
+            "",
+            ".",
+            "..",
+            "order.placed",
+            "a/b",
+            "a=2fb",
+            "=.",
+            "=",
+            "ä ~%",
+            "A",
+            "a",
+            "a.",
+            "a..",
+        ];
         let mut folders = std::collections::HashSet::new();
         for name in names.map(StreamName::from).into_iter().chain([vec![0xff, 0].into()]) {
             let folder = encode(&name);
             assert_eq!(decode(&folder), Some(name));
             assert!(
-                folder.is_ascii() && !folder.contains(['/', '%', '\\']) && !folder.starts_with('.'),
+                folder.is_ascii() && !folder.contains(['/', '%', '\\']) && folder.trim_matches('.') == folder,
                 "{folder}"
             );
             assert!(folders.insert(folder));

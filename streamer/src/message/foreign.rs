@@ -1,5 +1,7 @@
 //! Entries of other programs: those without a field `data`. All their fields are the payload.
 
+use std::collections::HashMap;
+
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
 use serde::{
@@ -48,10 +50,13 @@ pub(super) fn object(fields: &Fields) -> Map<String, Value> {
 /// The payload as a `T`. Values are text, or bytes where `T` asks for bytes or they are not UTF-8.
 pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, serde_path_to_error::Error<value::Error>> {
     let own = own(fields);
+    // Of several with one name the last is in the map. An entry may have many thousand fields: none is compared with all.
+    let places = own.iter().enumerate().map(|(at, (name, _))| (name, at));
+    let lasts = places.collect::<HashMap<_, _>>();
     let last = own
         .iter()
         .enumerate()
-        .filter(|(at, (name, _))| own[at + 1..].iter().all(|(later, _)| later != name))
+        .filter(|(at, (name, _))| lasts.get(name) == Some(at))
         .map(|(_, (name, value))| (key(name), Field(value)));
     let map = de::value::MapDeserializer::new(last);
     serde_path_to_error::deserialize(map).or_else(|error| {

@@ -14,7 +14,7 @@ use streamer_test_servers::DatabaseServer;
 
 use crate::storage::storage_suite;
 
-type Opened = (Arc<dyn ArchiveStorage>, Arc<dyn ArchiveStorage>, Box<dyn Any>);
+pub(crate) type Opened = (Arc<dyn ArchiveStorage>, Arc<dyn ArchiveStorage>, Box<dyn Any>);
 
 async fn open_memory() -> Opened {
     let archive = Arc::new(MemoryArchive::default());

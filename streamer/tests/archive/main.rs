@@ -1,11 +1,13 @@
 //! What archiving, purging and restoring promise: on each engine, and the storage contract on each driver.
-#![allow(missing_docs, clippy::unwrap_used)]
+#![allow(missing_docs, clippy::unwrap_used, clippy::print_stdout)]
 
 mod drivers;
 mod golden;
 mod killed;
 mod listening;
 mod needed;
+#[cfg(any(feature = "archive-s3", feature = "archive-azure"))]
+mod object_services;
 mod restore;
 mod storage;
 mod sweep;

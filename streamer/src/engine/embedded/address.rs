@@ -124,3 +124,38 @@ mod tests {
         }
     }
 }
+
+#[cfg(test)]
+mod fuzz {
+    use streamer_fuzz::Corpus;
+
+    use super::parse;
+
+    #[test]
+    fn a_url_names_an_absolute_path_or_is_refused() {
+        let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/sqlite_urls.txt"));
+        let tokens = [
+            "sqlite://",
+            "memory:",
+            "?",
+            "&",
+            "=",
+            "%00",
+            "%2f",
+            "..",
+            "max_size=",
+            "busy_timeout=",
+            "synchronous=full",
+        ];
+        corpus.with_tokens(&tokens).check(20_000, |text| {
+            let address = parse(&String::from_utf8_lossy(text)).ok()?;
+            assert!(address.path.as_ref().is_none_or(|path| path.is_absolute()));
+            Some((
+                address.path.is_some(),
+                address.full_sync,
+                address.busy_timeout.is_zero(),
+                address.max_size.is_some(),
+            ))
+        });
+    }
+}

@@ -268,3 +268,66 @@ fn unusable(error: redis::RedisError) -> EngineError {
 fn wrong(reason: impl Into<String>) -> EngineError {
     EngineError::new(EngineErrorKind::InvalidInput, "read the URL of the store", reason)
 }
+
+#[cfg(test)]
+mod fuzz {
+    use streamer_fuzz::Corpus;
+
+    use super::parse;
+    use crate::engine::EngineErrorKind;
+
+    #[test]
+    fn a_url_is_understood_or_refused_without_its_password() {
+        let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else {
+            panic!("no runtime");
+        };
+        let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/redis_urls.txt"));
+        let tokens = [
+            "://",
+            "@",
+            ":",
+            ",",
+            "/",
+            "?",
+            "&",
+            "=",
+            "#insecure",
+            "%40",
+            "%",
+            "[::1]",
+            "65536",
+            "sentinel_password=",
+            "db=",
+            "unix:",
+        ];
+        corpus.with_tokens(&tokens).check(10_000, |text| {
+            let url = String::from_utf8_lossy(text);
+            // A file that a mutation names may be any, also one that never ends.
+            if ["ca=", "cert=", "key="].iter().any(|option| url.contains(option)) {
+                return None;
+            }
+            let parsed = runtime.block_on(parse(&url));
+            let password = url
+                .rsplit_once('@')
+                .and_then(|(login, _)| Some(login.split_once("://")?.1));
+            let password = password.filter(|password| password.len() > 12 && !url.contains("unix:"));
+            match parsed {
+                Ok((location, _)) => {
+                    assert!(
+                        password.is_none_or(|password| !location.contains(password)),
+                        "{location}"
+                    );
+                    Some((true, location.matches([':', ',', '/', '*']).count(), 0))
+                }
+                Err(error) => {
+                    assert_eq!(error.kind(), EngineErrorKind::InvalidInput, "{error}");
+                    assert!(
+                        password.is_none_or(|password| !error.to_string().contains(password)),
+                        "{error}"
+                    );
+                    Some((false, 0, error.to_string().len()))
+                }
+            }
+        });
+    }
+}

@@ -246,16 +246,25 @@ impl RedisEngine {
     }
 }
 
+/// The longest name or value in bytes (`proto-max-bulk-len`). Of a longer one the server ends the connection, on which
+/// others wait for their answers.
+const LONGEST_VALUE: usize = 512 << 20;
+
 fn checked(append: &Append) -> EngineResult<()> {
-    if append.fields.is_empty() {
+    let wrong = |reason: String| {
         let attempted = format!("append to stream '{}'", append.stream);
-        return Err(EngineError::new(
-            EngineErrorKind::InvalidInput,
-            attempted,
-            "an entry needs at least one field",
-        ));
+        Err(EngineError::new(EngineErrorKind::InvalidInput, attempted, reason))
+    };
+    if append.fields.is_empty() {
+        return wrong("an entry needs at least one field".to_owned());
     }
-    Ok(())
+    let all = append.fields.iter().flat_map(|(name, value)| [name.len(), value.len()]);
+    match all.chain([append.stream.as_bytes().len()]).max() {
+        Some(longest) if longest > LONGEST_VALUE => wrong(format!(
+            "a value has {longest} bytes, and Redis takes at most 512 MiB; keep it elsewhere and send where it is"
+        )),
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value>) -> EngineResult<EntryId> {
