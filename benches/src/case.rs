@@ -242,7 +242,11 @@ impl Work {
             Step::Prepare => (contender.prepare)(&job),
             Step::Run => {
                 a_service_of_its_own()?;
-                let reading = (contender.run)(&job)?.with(RESIDENT, resident_mb()?);
+                let mut reading = (contender.run)(&job)?;
+                // A peer that is a program of its own has told its own.
+                if reading.get(RESIDENT).is_none() {
+                    reading = reading.with(RESIDENT, resident_mb()?);
+                }
                 println!("{}", serde_json::to_string(&reading)?);
                 Ok(())
             }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     case::{Bound, Case, Contender, Job, RATE, RESIDENT, Reading, Target},
     message::{self, GROUP, Order, STREAM},
+    peers::{apalis_sqlite, honker},
 };
 
 /// The database and its log at the end, in bytes for each message.
@@ -34,6 +35,8 @@ const P999: &str = "p999_us";
 
 const MULTI: &str = "streamer, multi-thread";
 const CURRENT: &str = "streamer, current-thread";
+const HONKER: &str = honker::NAME;
+const APALIS: &str = apalis_sqlite::NAME;
 
 pub(crate) fn cases() -> Vec<Case> {
     vec![
@@ -45,13 +48,23 @@ pub(crate) fn cases() -> Vec<Case> {
             "embedded-wake-up-200",
             "Embedded: from emit to listener across processes, 200 a second",
             1000,
-            [raw_wake_up::<200>, multi_wake_up::<200>, current_wake_up::<200>],
+            [
+                raw_wake_up::<200>,
+                multi_wake_up::<200>,
+                current_wake_up::<200>,
+                |job| honker::run(job, "listen", &["200"]),
+            ],
         ),
         wake_up(
             "embedded-wake-up-1000",
             "Embedded: from emit to listener across processes, 1,000 a second",
             5000,
-            [raw_wake_up::<1000>, multi_wake_up::<1000>, current_wake_up::<1000>],
+            [
+                raw_wake_up::<1000>,
+                multi_wake_up::<1000>,
+                current_wake_up::<1000>,
+                |job| honker::run(job, "listen", &["1000"]),
+            ],
         ),
         idle(),
     ]
@@ -147,15 +160,24 @@ fn emit_one() -> Case {
     Case {
         name: "embedded-emit-one",
         title: "Embedded: emit one at a time",
-        about: "Each emit is awaited before the next. Raw is SQLite itself with the same settings, one row a commit.",
+        about: "Each emit is awaited before the next. Raw is SQLite itself with the same settings, one row a commit. \
+                honker publishes to a stream, apalis pushes jobs to a table, both of the same length.",
         metrics: EMITTING,
         amount: 30_000,
         contenders: vec![
             Contender::new("raw", |job| raw_emit(job, 1)),
             Contender::new(MULTI, |job| job.on_two_threads(emitted(job, emit::ours_one))),
             Contender::new(CURRENT, |job| job.on_one_thread(emitted(job, emit::ours_one))),
+            Contender::new(HONKER, |job| honker::run(job, "emit", &[])).prepared(honker::built),
+            Contender::new(APALIS, apalis_sqlite::emit_one).share(0.1),
         ],
         targets: vec![
+            Target::at_least(0.55, MULTI, "raw"),
+            Target::at_least(0.55, CURRENT, "raw"),
+            Target::at_least(1.0, MULTI, HONKER),
+            Target::at_least(1.0, CURRENT, HONKER),
+            Target::at_least(1.0, MULTI, APALIS),
+            Target::at_least(1.0, CURRENT, APALIS),
             Target::resident_below(50.0, MULTI),
             Target::resident_below(50.0, CURRENT),
         ],
@@ -167,13 +189,17 @@ fn emit_tasks() -> Case {
         name: "embedded-emit-tasks",
         title: "Embedded: emit from 64 tasks",
         about: "64 tasks emit at once, each awaiting every emit. Raw is SQLite itself with the same settings, 100 rows \
-                a commit.",
+                a commit. honker has no tasks: 64 threads share its connection.",
         metrics: EMITTING,
         amount: 200_000,
         contenders: vec![
             Contender::new("raw", |job| raw_emit(job, 100)),
             Contender::new(MULTI, |job| job.on_two_threads(emitted(job, emit::ours_from_tasks))),
             Contender::new(CURRENT, |job| job.on_one_thread(emitted(job, emit::ours_from_tasks))),
+            Contender::new(HONKER, |job| honker::run(job, "tasks", &[]))
+                .prepared(honker::built)
+                .share(0.25),
+            Contender::new(APALIS, apalis_sqlite::emit_from_tasks).share(0.05),
         ],
         targets: vec![
             Target::at_least(0.50, MULTI, "raw"),
@@ -227,7 +253,8 @@ fn drain() -> Case {
         title: "Embedded: drain 200,000 with a group and acknowledgements, one worker in order",
         about: "The handler does nothing. Raw is SQLite itself with the same settings: it reads 500 rows and updates a \
                 cursor in the same transaction, which is less than a group does, that keeps each message until it is \
-                acknowledged. Raw emit writes 100 rows a commit.",
+                acknowledged. Raw emit writes 100 rows a commit. honker reads 100 events at a time, and saves its position every \
+                500; apalis locks 500 jobs at a time, and marks each as done.",
         metrics: &[RATE, RESIDENT],
         amount: 200_000,
         contenders: vec![
@@ -243,8 +270,16 @@ fn drain() -> Case {
                 job.on_one_thread(drain::ours(url, amount, Workers::InOrder, drain::nothing))
             })
             .prepared(backlog),
+            Contender::new(HONKER, |job| honker::run(job, "drain", &[])).prepared(honker::backlog),
+            Contender::new(APALIS, apalis_sqlite::drain)
+                .prepared(apalis_sqlite::backlog)
+                .share(0.1),
         ],
         targets: vec![
+            Target::at_least(1.0, MULTI, HONKER),
+            Target::at_least(1.0, CURRENT, HONKER),
+            Target::at_least(1.0, MULTI, APALIS),
+            Target::at_least(1.0, CURRENT, APALIS),
             absolute(MULTI, RATE, Bound::AtLeast(100_000.0)),
             absolute(CURRENT, RATE, Bound::AtLeast(100_000.0)),
             Target::resident_below(50.0, MULTI),
@@ -303,21 +338,25 @@ fn raw_drain(job: &Job) -> Result<Reading> {
 /// How often a reader of plain SQLite looks for new rows.
 const POLL: Duration = Duration::from_micros(200);
 
-fn wake_up(name: &'static str, title: &'static str, amount: u64, runs: [fn(&Job) -> Result<Reading>; 3]) -> Case {
-    let [raw, multi, current] = runs;
+fn wake_up(name: &'static str, title: &'static str, amount: u64, runs: [fn(&Job) -> Result<Reading>; 4]) -> Case {
+    let [raw, multi, current, peer] = runs;
     Case {
         name,
         title,
         about: "One process emits; another listens in a group and compares the time in the payload with its clock. Raw \
-                is SQLite itself with the same settings, one row a commit, and looks for new rows every 200 µs.",
+                is SQLite itself with the same settings, one row a commit, and looks for new rows every 200 µs. honker looks every millisecond, \
+                as by default.",
         metrics: &[P50, P99, P999, RESIDENT],
         amount,
         contenders: vec![
             Contender::new("raw", raw),
             Contender::new(MULTI, multi),
             Contender::new(CURRENT, current),
+            Contender::new(HONKER, peer).prepared(honker::built),
         ],
         targets: vec![
+            Target::at_most(1.0, P50, MULTI, "raw"),
+            Target::at_most(1.0, P50, CURRENT, "raw"),
             absolute(MULTI, P99, Bound::AtMost(20_000.0)),
             absolute(CURRENT, P99, Bound::AtMost(20_000.0)),
         ],
@@ -482,8 +521,8 @@ fn idle() -> Case {
             .prepared(handled),
         ],
         targets: vec![
-            absolute(MULTI, CPU, Bound::AtMost(1.0)),
-            absolute(CURRENT, CPU, Bound::AtMost(1.0)),
+            absolute(MULTI, CPU, Bound::AtMost(0.1)),
+            absolute(CURRENT, CPU, Bound::AtMost(0.1)),
         ],
     }
 }

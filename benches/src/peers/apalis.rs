@@ -23,13 +23,13 @@ const BULK: usize = 100;
 
 /// The job, as long as the others' payloads.
 #[derive(Clone, Debug, Serialize, Deserialize)]
-struct Order {
+pub(super) struct Order {
     at: u64,
     body: String,
 }
 
 impl Order {
-    fn emitted(at: u64) -> Self {
+    pub(super) fn emitted(at: u64) -> Self {
         let body = BODY.to_owned();
         Self { at, body }
     }
@@ -110,10 +110,10 @@ pub(crate) fn backlog(job: &Job) -> Result<()> {
 
 /// Wakes the worker every millisecond. apalis's own interval does not: once a fetch takes longer than the interval,
 /// nothing wakes the worker before its next heartbeat, 30 seconds later.
-struct EveryMillisecond(Interval);
+pub(super) struct EveryMillisecond(Interval);
 
 impl EveryMillisecond {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         let mut interval = interval(Duration::from_millis(1));
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self(interval)

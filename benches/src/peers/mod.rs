@@ -3,6 +3,8 @@
 //! Their messages have one payload, and are no longer on the wire than ours.
 
 pub(crate) mod apalis;
+pub(crate) mod apalis_sqlite;
+pub(crate) mod honker;
 pub(crate) mod ruststream;
 pub(crate) mod sea_streamer;
 
