@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context as _, Result};
 use rustix::process::{Pid, Signal, kill_process};
+use streamer_test_servers::FailingDevice;
 
 use crate::{
     child::{Assignment, GROUPS, Role, assign},
@@ -40,8 +41,8 @@ pub(crate) struct Crew {
     url: String,
     folder: PathBuf,
     members: Vec<Member>,
-    /// Libraries that are loaded before others, by processes that open the store.
-    preload: Option<PathBuf>,
+    /// What the file of the store lies on, where that can fail.
+    device: Option<FailingDevice>,
     started: u64,
     replicas: u32,
     /// The file that says how far off the clock of all processes is, where they share one.
@@ -51,17 +52,21 @@ pub(crate) struct Crew {
 }
 
 impl Crew {
-    pub(crate) fn new(url: String, folder: &Path, preload: Option<PathBuf>, replicas: u32) -> Self {
+    pub(crate) fn new(url: String, folder: &Path, device: Option<FailingDevice>, replicas: u32) -> Self {
         Self {
             url,
             folder: folder.to_owned(),
             members: Vec::new(),
-            preload,
+            device,
             started: 0,
             replicas,
             clock: None,
             misbehaviour: Vec::new(),
         }
+    }
+
+    pub(crate) fn device(&self) -> Option<&FailingDevice> {
+        self.device.as_ref()
     }
 
     /// Gives all processes one clock that can be set; without libfaketime they keep the machine's.
@@ -151,7 +156,11 @@ impl Crew {
                 replicas: self.replicas,
             },
         )?;
-        let mut preload = self.preload.iter().cloned().collect::<Vec<_>>();
+        let mut preload = Vec::new();
+        if let Some(device) = &self.device {
+            device.apply(&mut command);
+            preload.push(device.library().to_owned());
+        }
         if member.clock.is_some() || self.clock.is_some() {
             preload.push(faketime().context("libfaketime is not installed (Debian: apt-get install faketime)")?);
             command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
@@ -169,7 +178,6 @@ impl Crew {
             let paths = preload.iter().map(|path| path.display().to_string());
             command.env("LD_PRELOAD", paths.collect::<Vec<_>>().join(":"));
         }
-        command.env("STREAMER_CHAOS_FOLDER", &self.folder);
         let errors = File::options()
             .append(true)
             .create(true)

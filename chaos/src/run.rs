@@ -13,12 +13,13 @@ use streamer::{
     archive::{ArchiveStorage, SqliteArchive},
     stream::Range,
 };
+use streamer_test_servers::FailingDevice;
 
 use crate::{
     child::{GROUPS, RECLAIM, STREAMS, archive_url},
     clock,
     crew::Crew,
-    faults::{World, build_preload},
+    faults::World,
     ledger::Written,
     options::Options,
     place::{Place, Topology},
@@ -37,13 +38,13 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
     let mut schedule = Schedule::new(options, topology)?;
     let directory = tempfile::Builder::new().prefix("chaos-").tempdir()?;
     let folder = directory.path().to_owned();
-    let preload = match topology {
-        Topology::Embedded => build_preload(&folder)?,
+    let device = match topology {
+        Topology::Embedded => FailingDevice::new(&folder),
         _ => None,
     };
     let place = Place::new(topology, &folder);
     let replicas = u32::from(matches!(topology, Topology::Cluster | Topology::Sentinel));
-    let mut crew = Crew::new(place.url.clone(), &folder, preload, replicas);
+    let mut crew = Crew::new(place.url.clone(), &folder, device, replicas);
     if topology == Topology::Embedded {
         crew.share_clock()?;
     }

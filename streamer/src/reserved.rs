@@ -46,6 +46,9 @@ fn reserved_for(name: &str) -> Option<&'static str> {
     {
         return Some("what is kept beside the failed list");
     }
+    if name == keys::NAME_USERS {
+        return Some("which processes use a consumer's name");
+    }
     if name.starts_with("streamer:progress:") {
         return Some("what earlier attempts achieved");
     }
@@ -61,6 +64,7 @@ fn reserved_for(name: &str) -> Option<&'static str> {
         "restored" | "original_ids" => Some("the IDs that restored messages had before"),
         "handled" => Some("messages that wait for other groups"),
         "retry" if what.contains(':') => Some("what earlier attempts achieved"),
+        "name" if what.matches(':').count() >= 2 => Some("which processes use a consumer's name"),
         _ => None,
     }
 }
@@ -81,6 +85,8 @@ mod tests {
             keys::handled(&stream, Some("g")),
             keys::retry_states(&stream, "g"),
             keys::old_retry_states(&stream, "g"),
+            keys::name_users(&stream, "g:h", "c"),
+            keys::NAME_USERS.to_owned(),
             keys::restored(&"{shop}order".into()),
             keys::handled(&"{shop}order".into(), Some("g")),
             String::new(),

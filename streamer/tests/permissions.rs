@@ -9,7 +9,7 @@ use streamer::{
     archive::{ArchiveStorage, MemoryArchive, OlderThan, Restore, Sweep},
     engine::{
         Append, AppendOptions, Deferral, DueEntries, EngineResult, EntryEnd, EntrySettlement, FailureChange,
-        FailureRecord, GroupStart, Member, Scan, TakeRequest, open,
+        FailureRecord, GroupStart, Member, NameUser, Scan, TakeRequest, open,
     },
     failed::FailedFilter,
 };
@@ -80,6 +80,13 @@ async fn the_permissions_of_the_guide_are_enough_for_each_verb_of_a_delivery() {
     assert_eq!(fine(engine.last_ids(streams).await), ids[5]);
     assert!(fine(engine.consumer_idle(&me, streams).await).is_some());
     fine(engine.heartbeat(&me, streams, Duration::ZERO).await);
+    for (token, lease) in [("one", 60), ("two", 60), ("one", 0), ("two", 60)] {
+        let user = NameUser {
+            since_ms: 0,
+            token: token.to_owned(),
+        };
+        fine(engine.use_name(&me, &user, streams, Duration::from_secs(lease)).await);
+    }
     assert!(engine.begin(&me, &stream, ids[0], 2).await.unwrap());
 
     let change = FailureChange {

@@ -11,6 +11,7 @@
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
 //! - `object_server`: [`ObjectServer`], with the protocol of S3 or of Azure.
+//! - `device`: [`FailingDevice`], under the file of an embedded store.
 //! - `certificates`: for TLS.
 //! - `client`: the few lines of protocol that starting and steering servers needs.
 //!
@@ -22,6 +23,7 @@ mod certificates;
 mod client;
 mod cluster;
 mod database;
+mod device;
 mod narrow;
 mod object_server;
 mod proxy;
@@ -32,6 +34,7 @@ mod store;
 pub use self::{
     cluster::RedisCluster,
     database::DatabaseServer,
+    device::{DeviceMode, FailingDevice},
     narrow::NarrowLink,
     object_server::ObjectServer,
     proxy::Proxy,

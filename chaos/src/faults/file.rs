@@ -1,13 +1,9 @@
 //! The database file is locked, replaced, and on a device that fails or is full.
 
-use std::{
-    path::{Path, PathBuf},
-    process::Command,
-};
-
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use rand::{RngExt as _, rngs::StdRng};
 use rusqlite::Connection;
+use streamer_test_servers::DeviceMode;
 
 use super::{Cost, Fault, Happened, World, one_of, pause};
 use crate::place::Topology;
@@ -28,33 +24,10 @@ macro_rules! faults {
 faults! {
     "file-lock" 3 "another program holds the write lock for up to four seconds" lock;
     "file-replaced" 1 "the file is deleted while all have it open" replaced;
-    "device-error" 2 "writes and flushes of the file fail (EIO) for a while" |world, chance| device(world, chance, "error");
-    "device-full" 2 "the device has no room (ENOSPC) for a while" |world, chance| device(world, chance, "full");
+    "device-error" 2 "writes and flushes of the file fail (EIO) for a while" |world, chance| device(world, chance, DeviceMode::Writes);
+    "device-full" 2 "the device has no room (ENOSPC) for a while" |world, chance| device(world, chance, DeviceMode::Full);
     "clock-jump" 1 "the clock of the machine jumps, back or forth by a minute" clock_jump;
     "writers-kill" 2 "all processes that write are killed at once" writers_kill;
-}
-
-/// What [`build_preload`] looks at.
-const MODE: &str = "device-mode";
-
-/// Builds the library through which the processes write, so that it can fail. `None` where there is no compiler.
-pub(crate) fn build_preload(folder: &Path) -> Result<Option<PathBuf>> {
-    let (source, library) = (folder.join("preload.c"), folder.join("preload.so"));
-    std::fs::write(&source, include_str!("preload.c"))?;
-    let built = Command::new("cc")
-        .args(["-shared", "-fPIC", "-O1", "-o"])
-        .args([&library, &source])
-        .arg("-ldl")
-        .output();
-    match built {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        built => {
-            let built = built.context("could not start cc")?;
-            let errors = String::from_utf8_lossy(&built.stderr);
-            ensure!(built.status.success(), "cc could not build preload.c: {errors}");
-            Ok(Some(library))
-        }
-    }
 }
 
 fn lock(world: &mut World, chance: &mut StdRng) -> Result<Happened> {
@@ -79,12 +52,15 @@ fn replaced(world: &mut World, _: &mut StdRng) -> Result<Happened> {
     Ok(Happened::to_all("").at_the_cost_of(Cost::Everything))
 }
 
-fn device(world: &mut World, chance: &mut StdRng, mode: &str) -> Result<Happened> {
+fn device(world: &mut World, chance: &mut StdRng, mode: DeviceMode) -> Result<Happened> {
     let time = chance.random_range(200..2500);
-    let path = world.place.file()?.with_file_name(MODE);
-    std::fs::write(&path, mode)?;
+    let device = world
+        .crew
+        .device()
+        .context("there is no C compiler to build a failing device with")?;
+    device.fails(mode);
     pause(time);
-    std::fs::remove_file(&path)?;
+    device.works();
     Ok(Happened::to_all(format!("for {time} ms")))
 }
 

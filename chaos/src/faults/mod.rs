@@ -17,7 +17,6 @@ use std::{
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 
-pub(crate) use self::file::build_preload;
 use crate::{
     crew::Crew,
     place::{Place, Topology},

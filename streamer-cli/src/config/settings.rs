@@ -192,7 +192,7 @@ pub(crate) struct SettingFlags {
     /// [default: 5]
     #[arg(long, value_name = "N", value_parser = flag::<Number>)]
     poison: Option<Number>,
-    /// When another process uses the same consumer name: `warn`, or `refuse` to start [default: warn]
+    /// When another process uses the same consumer name: `warn`, or `refuse` to start or go on [default: warn]
     #[arg(long, value_name = "CHOICE", value_parser = flag::<NameInUse>, alias = "name_in_use")]
     name_in_use: Option<NameInUse>,
 }

@@ -132,11 +132,15 @@ impl Bench {
 
     /// Runs a command as a user who may read the folder of the store and change nothing in it.
     pub(crate) fn run_without_the_right_to_write(&self, arguments: &[&str]) -> Ended {
-        use std::os::unix::{
-            fs::{MetadataExt as _, PermissionsExt as _},
-            process::CommandExt as _,
-        };
-        let may = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+        let (command, _programs) = self.command_without_the_right_to_write(arguments);
+        let ended = end(command);
+        self.give_the_right_to_write();
+        ended
+    }
+
+    /// Such a command, and where its program lies. The folder is closed until somebody gives the right to write back.
+    pub(crate) fn command_without_the_right_to_write(&self, arguments: &[&str]) -> (Command, TempDir) {
+        use std::os::unix::{fs::MetadataExt as _, process::CommandExt as _};
         // Where anybody can run it.
         let programs = TempDir::new().unwrap();
         may(programs.path(), 0o755);
@@ -163,9 +167,11 @@ impl Bench {
         if fs::metadata("/proc/self").unwrap().uid() == 0 {
             command.uid(65_534).gid(65_534);
         }
-        let ended = end(command);
+        (command, programs)
+    }
+
+    pub(crate) fn give_the_right_to_write(&self) {
         may(self.folder.path(), 0o755);
-        ended
     }
 
     /// Runs a command that must succeed, and gives what it printed.
@@ -206,6 +212,11 @@ impl Bench {
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(arguments))
     }
+}
+
+fn may(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
 fn end(mut command: Command) -> Ended {

@@ -25,7 +25,7 @@ fn every_form_of_payload_arrives() {
             .code,
         Some(0)
     );
-    bench.ok(&["emit", "order.placed"]);
+    bench.ok(&["emit", "order.placed", "{}"]);
     let messages = stored(&bench, "order.placed", 4);
     let from: Vec<_> = messages.iter().map(|message| message["data"]["from"].clone()).collect();
     assert_eq!(
@@ -62,7 +62,10 @@ fn type_domain_and_id_are_what_was_asked_for() {
         "emit", "a", "{}", "--type", "command", "--domain", "shop", "--id", "5-1",
     ]);
     assert_eq!(printed, "5-1\n");
-    assert_eq!(bench.ok(&["emit", "a", "--json", "--id", "6"]), "{\"id\":\"6-0\"}\n");
+    assert_eq!(
+        bench.ok(&["emit", "a", "{}", "--json", "--id", "6"]),
+        "{\"id\":\"6-0\"}\n"
+    );
     let message = &stored(&bench, "a", 1)[0];
     assert_eq!(
         (&message["type"], &message["domain"], &message["id"]),
@@ -151,6 +154,26 @@ fn standard_input_is_read_where_it_is_one_and_never_taken_for_nothing() {
     let empty = bench.run_with_input(&["emit", "a"], "  \n");
     assert_eq!(empty.code, Some(2), "{empty:?}");
     assert!(empty.stderr.contains("standard input is empty"), "{empty:?}");
+    // As in a timer or a service; and `-` reads it.
+    let nothing = bench.run(&["emit", "a"]);
+    assert_eq!((nothing.code, &*nothing.stdout), (Some(2), ""), "{nothing:?}");
+    assert!(nothing.stderr.contains("'{}' for an empty one"), "{nothing:?}");
+    let nothing = bench.run(&["emit", "a", "-"]);
+    assert_eq!(nothing.code, Some(2), "{nothing:?}");
+    let closed = std::process::Command::new("sh")
+        .args(["-c", &format!("{} emit a <&-", env!("CARGO_BIN_EXE_streamer"))])
+        .env("STREAMER_URL", &bench.url)
+        .output()
+        .unwrap();
+    assert_eq!(closed.status.code(), Some(2), "{closed:?}");
+    let pipe = std::process::Command::new("sh")
+        .args(["-c", &format!("true | {} emit a", env!("CARGO_BIN_EXE_streamer"))])
+        .env("STREAMER_URL", &bench.url)
+        .output()
+        .unwrap();
+    assert_eq!(pipe.status.code(), Some(2), "{pipe:?}");
+    let last = bench.emit("a", "{}");
+    assert_eq!(stored(&bench, "a", 2)[1]["id"], last, "nothing was emitted in between");
     std::fs::write(bench.path("latin"), b"{\"n\":\"\xe9\"}").unwrap();
     let latin = bench.run(&["emit", "a", "@latin"]);
     assert_eq!(

@@ -67,7 +67,7 @@ fn a_command_line_that_makes_no_sense_exits_2() {
             "{ended:?}"
         );
     }
-    let ended = bench.run(&["emit", "a", "--url", "http://example.com"]);
+    let ended = bench.run(&["emit", "a", "{}", "--url", "http://example.com"]);
     assert_eq!(ended.code, Some(2), "{ended:?}");
 }
 
@@ -75,7 +75,7 @@ fn a_command_line_that_makes_no_sense_exits_2() {
 fn a_store_that_cannot_be_reached_exits_3_and_hides_the_password() {
     let bench = Bench::new();
     // Nobody listens on port 1.
-    let ended = bench.run(&["emit", "a", "--url", "redis://bob:hunter2@127.0.0.1:1"]);
+    let ended = bench.run(&["emit", "a", "{}", "--url", "redis://bob:hunter2@127.0.0.1:1"]);
     assert_eq!(ended.code, Some(3), "{ended:?}");
     assert!(ended.stderr.starts_with("error: could not "), "{ended:?}");
     assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");

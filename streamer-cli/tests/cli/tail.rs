@@ -1,6 +1,6 @@
 use rustix::process::Signal;
 
-use crate::bench::{Bench, wait_until};
+use crate::bench::{Bench, Running, wait_until};
 
 #[test]
 fn messages_are_watched_and_left_to_those_who_listen() {
@@ -40,4 +40,40 @@ fn without_a_start_only_what_comes_is_shown() {
     let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
     assert_ne!(shown["id"], old.as_str());
     assert!(emitted.iter().any(|id| shown["id"] == id.as_str()));
+}
+
+/// Without the right to write nothing can be made beside the file, so it is read as one that nobody changes, until somebody
+/// does.
+#[test]
+fn a_file_that_may_only_be_read_is_watched_on_when_somebody_writes_it() {
+    let bench = Bench::new();
+    let first = bench.emit("a", r#"{"n":1}"#);
+    let (command, _programs) = bench.command_without_the_right_to_write(&["tail", "a", "--last-id", "0", "--json"]);
+    let mut tail = Running::start(command);
+    tail.wait_for(&first);
+    bench.give_the_right_to_write();
+    // Each of these opens the file, writes, and closes it.
+    for n in 2..5 {
+        let next = bench.emit("a", &format!("{{\"n\":{n}}}"));
+        tail.wait_for(&next);
+    }
+    // This one keeps it open.
+    bench.script("ok.sh", "while read -r line; do echo '{\"ok\":true}'; done");
+    bench.write(
+        "streamer.toml",
+        "[listen_and_fire]\na = [\"ok\"]\n[listeners.ok]\nprogram = [\"./ok.sh\"]\n",
+    );
+    let mut listening = bench.start(&["listen", "a", "--group", "g", "--json"]);
+    listening.wait_for("started");
+    let last = bench.emit("a", "{}");
+    tail.wait_for(&last);
+    listening.signal(Signal::TERM);
+    assert_eq!(listening.end().code, Some(0));
+    let after = bench.emit("a", "{}");
+    tail.wait_for(&after);
+    tail.signal(Signal::TERM);
+    let ended = tail.end();
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.stdout.lines().count(), 6, "each once: {ended:?}");
+    assert!(!ended.stderr.contains("error"), "{ended:?}");
 }

@@ -131,6 +131,39 @@ fn two_processes_with_one_consumer_name_are_warned_of() {
     });
 }
 
+/// The server does not show who acknowledged, so the log names both causes.
+#[test]
+fn an_operator_who_acknowledges_what_is_in_flight_is_named_as_a_cause() {
+    let bench = Bench::on_redis();
+    fifo(&bench.path("gate"));
+    bench.script(
+        "gated.sh",
+        "while read -r line; do echo \"$line\" >> begun; read -r x < gate; echo '{\"ok\":true}'; done",
+    );
+    bench.write(
+        "streamer.toml",
+        "consumer = 'billing-1'\nreclaim = 'off'\n[listen_and_fire]\na = ['it']\n[listeners.it]\nprogram = ['./gated.sh']\n",
+    );
+    let id = bench.emit("a", "{}");
+    let mut listening = bench.start(&["listen", "a", "--group", "g", "--json"]);
+    wait_until(|| (!bench.read("begun").is_empty()).then_some(()));
+    let server = bench.redis.as_ref().unwrap();
+    assert_eq!(server.command(&["XACK", "a", "g", &id]).trim(), "1");
+    let open = std::thread::spawn({
+        let gate = bench.path("gate");
+        move || std::fs::write(gate, "go\n").unwrap()
+    });
+    listening.wait_for("processed");
+    open.join().unwrap();
+    listening.signal(Signal::TERM);
+    let told = listening.end();
+    assert_eq!(told.code, Some(0));
+    for part in ["WARN", "billing-1", "XACK", "another name"] {
+        assert!(told.stderr.contains(part), "{part}: {}", told.stderr);
+    }
+    assert!(!told.stdout.contains("name_in_use"), "{}", told.stdout);
+}
+
 /// Ends long before the grace period, and loses nothing.
 #[test]
 fn a_signal_ends_a_listening_whose_store_is_full_or_gone() {

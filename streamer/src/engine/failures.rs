@@ -27,6 +27,9 @@ pub trait Failures {
     /// How many members there are.
     async fn count_failures(&self) -> EngineResult<u64>;
 
+    /// How many details and marks there are.
+    async fn count_details(&self) -> EngineResult<u64>;
+
     /// A page of about `count` members and the cursor of the next page. Begin with cursor 0; cursor 0 in the answer ends
     /// the list. A member that is there throughout comes at least once, maybe more often.
     async fn page_of_failures(&self, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)>;

@@ -20,7 +20,7 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{EngineResult, GroupStart, ReadMode, Reader};
+use super::{EngineResult, GroupStart, NameUsers, ReadMode, Reader};
 use crate::entry::{Entry, EntryId, StreamName};
 
 /// The idle time of a released entry: longer than anybody waits before claiming.
@@ -41,7 +41,7 @@ pub(crate) const RELEASED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 ///
 /// Not to be implemented outside this crate: it grows as the stores do.
 #[async_trait]
-pub trait GroupStore: Send + Sync + fmt::Debug + 'static {
+pub trait GroupStore: NameUsers + Send + Sync + fmt::Debug + 'static {
     /// Divides streams into shards: each inner list holds indexes of streams that one blocking read can take together.
     /// One shard for one server or one file; on a Redis Cluster one for each slot.
     fn shards(&self, streams: &[StreamName]) -> Vec<Vec<usize>>;

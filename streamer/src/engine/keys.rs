@@ -66,6 +66,20 @@ pub(crate) fn old_retry_states(stream: &StreamName, group: &str) -> String {
     format!("streamer:progress:{group}:{stream}")
 }
 
+/// The hash of processes that use a consumer's name which somebody chose, by a random token of each.
+///
+/// Written by listenings with such a name, every 5 s or more often, and read by them; a mark is removed by a listening that
+/// ends, or when it has expired. On Redis the hash expires with its last mark, half a minute after it was renewed at the
+/// latest. The embedded engine keeps all of them in the hash [`NAME_USERS`].
+pub(crate) fn name_users(stream: &StreamName, group: &str, consumer: &str) -> String {
+    // So that no two pairs of names give one key.
+    let group = group.replace('%', "%25").replace(':', "%3A");
+    beside(stream, &format!("name:{group}:{consumer}"))
+}
+
+/// See [`name_users`].
+pub(crate) const NAME_USERS: &str = "streamer:names";
+
 /// The set of entries that were handled and stay until other groups have acknowledged them. Without a group the last part
 /// is missing.
 ///
@@ -162,6 +176,7 @@ mod tests {
             snapshots("EVENT", "IDENTIFIER").to_string(),
             retry_states(&stream, "GROUP"),
             old_retry_states(&stream, "GROUP"),
+            name_users(&stream, "GROUP", "CONSUMER"),
             handled(&stream, Some("GROUP")),
             handled(&stream, None),
             restored(&stream),

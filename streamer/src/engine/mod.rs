@@ -4,6 +4,7 @@
 //!
 //! - [`Engine`], here: the contract of storing streams and looking at them. `append`, `reader`, `info`: its data.
 //! - `group_store`: deliveries, the lower half of a subscription. `subscription/`: the upper half, written once.
+//!   `name_users`: which processes use a consumer's name.
 //! - `failures`, `retry_states`, `retry_claims`, `handled`, `origins`, `snapshots`: what is kept beside the streams, each a
 //!   small trait. `keys`: the names of all keys that are written.
 //! - `group_admin`: groups by single commands, for operators and plain handles. `inspection`: what views of the store look
@@ -28,6 +29,7 @@ mod handled;
 mod info;
 mod inspection;
 pub(crate) mod keys;
+mod name_users;
 mod open;
 mod origins;
 mod reader;
@@ -63,6 +65,7 @@ pub use self::{
         ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingFilter, PendingSummary, StreamInfo,
     },
     inspection::{COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, StoreHealth, StreamState},
+    name_users::{NameUse, NameUser, NameUsers},
     open::{open, open_to_read},
     origins::{Origin, Origins},
     reader::{Interrupter, ReadMode, Reader, StreamEntries},

@@ -21,6 +21,10 @@ pub struct Details {
     /// When it failed for the first time, as [`FailedMessage::date`](super::FailedMessage::date); `None` when that is
     /// the record's own date.
     pub first_failure: Option<String>,
+    /// The group in which the listener failed and the message was acknowledged. `None` without a group, where the message
+    /// stays pending (`groups`), and where another program or an earlier version recorded the failure.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<String>,
     /// The groups in which the message is pending because of this failure
     /// ([`always_acknowledge`](crate::Listening::always_acknowledge) off).
     pub groups: Vec<String>,
@@ -36,12 +40,19 @@ impl Default for Details {
             fields: Fields::new(),
             attempts: 1,
             first_failure: None,
+            group: None,
             groups: Vec::new(),
         }
     }
 }
 
 impl Details {
+    /// The groups in which the listener failed, as far as they are known, whatever became of the message there.
+    pub fn all_groups(&self) -> impl Iterator<Item = &str> {
+        let acknowledged = self.group.iter().filter(|group| !self.groups.contains(group));
+        self.groups.iter().chain(acknowledged).map(String::as_str)
+    }
+
     /// Whether there is nothing to keep.
     pub(super) fn says_nothing(&self) -> bool {
         *self == Self::default()
@@ -63,6 +74,9 @@ impl Details {
         if let Some(date) = &self.first_failure {
             object.insert("first_failure".to_owned(), json!(date));
         }
+        if let Some(group) = &self.group {
+            object.insert("group".to_owned(), json!(group));
+        }
         if !self.groups.is_empty() {
             object.insert("groups".to_owned(), json!(self.groups));
         }
@@ -81,6 +95,9 @@ impl Details {
         }
         if let Some(date) = object.get("first_failure") {
             details.first_failure = Some(date.as_str()?.to_owned());
+        }
+        if let Some(group) = object.get("group") {
+            details.group = Some(group.as_str()?.to_owned());
         }
         if let Some(groups) = object.get("groups") {
             details.groups = serde_json::from_value(groups.clone()).ok()?;

@@ -50,7 +50,7 @@ pub const FAILED_KEY: &str = keys::FAILED;
 
 /// The hash with what a record itself has no room for ([`Details`]). Field: the lower-case hex SHA-256 of the set's
 /// member. Value: a JSON object with those of `fields` (`[[name,value],…]`, what is not UTF-8 as `{"base64":"…"}`),
-/// `attempts`, `first_failure` and `groups` that say something. Most records need none.
+/// `attempts`, `first_failure`, `group` and `groups` that say something. Records of PHP have none.
 pub const DETAILS_KEY: &str = keys::FAILED_DETAILS;
 
 /// The failed list of a store. Cheap to clone.

@@ -73,7 +73,7 @@ pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<u64>
     engine.remove_failures(members).await
 }
 
-/// What is kept beside a record; `None` for nearly all.
+/// What is kept beside a record; `None` where another program recorded it, or there is nothing to keep.
 ///
 /// # Errors
 ///

@@ -25,12 +25,17 @@ impl Failed {
     /// many. Those that are found without a record for the first time are only marked; they go when that is still so
     /// `age` later. [`Failed::flush`] and [`Retry::run`](super::Retry::run) do this with an age of one hour.
     ///
-    /// Reads the list once for every 100,000 details, which take about 10 MB then.
+    /// Reads the list once for every 100,000 details, which take about 10 MB then. Those two read it once, and go on only
+    /// where there are more details than records.
     ///
     /// # Errors
     ///
     /// The engine's.
     pub async fn tidy(&self, age: Duration) -> EngineResult<u64> {
+        self.tidy_some(age, true).await
+    }
+
+    async fn tidy_some(&self, age: Duration, all: bool) -> EngineResult<u64> {
         let engine = self.streamer.engine().as_ref();
         let now = unix_ms() / 1000;
         let (mut removed, mut cursor) = (0, None);
@@ -52,12 +57,16 @@ impl Failed {
             if cursor.is_none() {
                 return Ok(removed);
             }
+            // Each further pass would read the whole list for what may be nothing.
+            if !all && engine.count_details().await? <= engine.count_failures().await? {
+                return Ok(removed);
+            }
         }
     }
 
     /// The same at the end of something else, which has been done whatever comes of this.
     pub(super) async fn tidy_at_the_end(&self) {
-        if let Err(error) = self.tidy(AGE).await {
+        if let Err(error) = self.tidy_some(AGE, false).await {
             tracing::warn!("details of failures that are not listed any more stay: {error}");
         }
     }

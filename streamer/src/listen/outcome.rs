@@ -153,6 +153,8 @@ impl Attempt<RetryState> {
             Err(_) => self.message.fields().clone(),
             Ok(_) => Vec::new(),
         };
+        let member = plan.member.as_ref().filter(|_| pending_in.is_none());
+        let acknowledged_in = member.map(|member| member.group.as_str());
         let (mut listed, mut waiting) = (FailureChange::default(), FailureChange::default());
         for Failure { listener, error, delay } in &failures {
             let listener = stream.listeners[*listener].name();
@@ -162,6 +164,7 @@ impl Attempt<RetryState> {
                 fields: fields.clone(),
                 attempts: self.message.attempt(),
                 first_failure: (first != failure.date).then(|| first.to_owned()),
+                group: acknowledged_in.map(str::to_owned),
                 groups: pending_in.map(str::to_owned).into_iter().collect(),
             };
             let record = FailureRecord {

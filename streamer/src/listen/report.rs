@@ -112,14 +112,14 @@ pub enum Report<'a> {
         /// Their IDs.
         ids: &'a [EntryId],
     },
-    /// Another process uses this consumer's name: it has taken or acknowledged messages that this process was delivered, or
+    /// Another process uses this consumer's name: it shows so itself, has taken messages that this process was delivered, or
     /// messages are pending under the name that this process was not delivered. Both may handle the same messages.
     NameInUse {
         /// The stream.
         stream: &'a StreamName,
         /// The consumer.
         consumer: &'a str,
-        /// Their IDs; empty where only their number is known.
+        /// Their IDs; empty where the other process shows by itself that it uses the name.
         ids: &'a [EntryId],
     },
     /// Consumers with a generated name that had nothing pending and did not read for long were removed from the group:
@@ -302,13 +302,12 @@ impl fmt::Display for Report<'_> {
             Self::NameInUse { stream, consumer, ids } => {
                 write!(
                     f,
-                    "Another process uses the consumer name {consumer}: it has taken or acknowledged "
+                    "Another process uses the consumer name {consumer} on '{stream}' stream"
                 )?;
-                match ids {
-                    [] => write!(f, "messages on '{stream}' stream that were handled here")?,
-                    ids => write!(f, "{} on '{stream}' stream: {}", messages(ids.len()), list(ids))?,
+                if !ids.is_empty() {
+                    write!(f, ": it has taken {}: {}", messages(ids.len()), list(ids))?;
                 }
-                f.write_str(". Give each process a name of its own, or none.")
+                f.write_str(". Both may handle the same messages: give each process a name of its own, or none.")
             }
             Self::ConsumersRemoved {
                 stream,

@@ -18,7 +18,7 @@ use super::ListenerError;
 /// use std::time::Duration;
 /// use streamer::RetryPolicy;
 ///
-/// // Tried up to five times, about 1 s, 2 s, 4 s and 8 s apart.
+/// // Tried up to five times, at most 1 s, 2 s, 4 s and 8 s apart, and at least half of that.
 /// let policy = RetryPolicy::exponential(5, Duration::from_secs(1), Duration::from_secs(60))
 ///     .permanent_if(|error| error.to_string().contains("card declined"));
 /// ```
@@ -76,7 +76,7 @@ impl RetryPolicy {
         self
     }
 
-    /// Which errors another attempt would not mend, beside those made with [`ListenerError::permanent`] and payloads
+    /// Which errors another attempt would not fix, beside those made with [`ListenerError::permanent`] and payloads
     /// that do not parse: they are recorded at once.
     #[must_use]
     pub fn permanent_if(mut self, permanent: impl Fn(&ListenerError) -> bool + Send + Sync + 'static) -> Self {

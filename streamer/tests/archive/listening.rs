@@ -1,12 +1,15 @@
 //! Listening that archives or purges what was handled.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use streamer::{
-    AfterSuccess, EntryId, ListenerError, Listeners, ReceivedMessage, Report, When,
+    AfterSuccess, EntryId, KeepAlive, ListenerError, Listeners, ReceivedMessage, Report, Scope, When,
     archive::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, Stored},
     engine::GroupStart,
 };
@@ -21,6 +24,7 @@ on_each_engine! {
     a_message_waits_for_all_groups_that_were_asked_for,
     what_waits_survives_the_end_of_the_listening,
     an_archive_that_fails_leaves_messages_pending,
+    an_archive_that_fails_again_and_again_is_told_once,
 }
 
 async fn nothing() {}
@@ -207,6 +211,91 @@ async fn an_archive_that_fails_leaves_messages_pending(place: Place) {
     assert!(error.to_string().contains("the disk is full"), "{error}");
     assert_eq!(place.ids_on_stream("e").await, ids);
     assert_eq!(place.streamer.stream("e").pending_summary("g").await.unwrap().count, 5);
+}
+
+/// An archive that is away until it was asked so often to store something.
+#[derive(Debug)]
+struct Away {
+    left: AtomicU32,
+    archive: Arc<dyn ArchiveStorage>,
+}
+
+#[async_trait::async_trait]
+impl ArchiveStorage for Away {
+    fn location(&self) -> &str {
+        "away"
+    }
+    async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>> {
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match left {
+            Ok(_) => Err(ArchiveError::new(
+                ArchiveErrorKind::Unavailable,
+                "store messages",
+                "it is away",
+            )),
+            Err(_) => self.archive.create(messages).await,
+        }
+    }
+    async fn find(&self, stream: &streamer::StreamName, id: EntryId) -> ArchiveResult<Option<ArchivedMessage>> {
+        self.archive.find(stream, id).await
+    }
+    async fn page(
+        &self,
+        stream: Option<&streamer::StreamName>,
+        after: Option<(&streamer::StreamName, EntryId)>,
+        count: usize,
+    ) -> ArchiveResult<Vec<ArchivedMessage>> {
+        self.archive.page(stream, after, count).await
+    }
+    async fn delete(&self, stream: &streamer::StreamName, id: EntryId) -> ArchiveResult<bool> {
+        self.archive.delete(stream, id).await
+    }
+    async fn delete_stream(&self, stream: &streamer::StreamName) -> ArchiveResult<u64> {
+        self.archive.delete_stream(stream).await
+    }
+}
+
+async fn an_archive_that_fails_again_and_again_is_told_once(place: Place) {
+    for when in [When::AtOnce, When::AllGroupsAcknowledged] {
+        let ids = place.emit("e", 20).await;
+        let away = Arc::new(Away {
+            left: AtomicU32::new(10),
+            archive: place.archive.clone(),
+        });
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let telling = Arc::clone(&told);
+        let after = AfterSuccess::archive(away.clone()).when(when);
+        let listening = listening(&place, succeeding(), after).group("g").keep_alive(KeepAlive {
+            max_attempts: None,
+            first_delay: Duration::from_millis(1),
+            longest_delay: Duration::from_millis(20),
+        });
+        listening
+            .on_report(move |report| {
+                let what = match report {
+                    Report::Interrupted { scope, error, .. } if **scope == Scope::Retention => {
+                        format!("interrupted: {error}")
+                    }
+                    Report::Resumed { scope } if **scope == Scope::Retention => "resumed".to_owned(),
+                    _ => return,
+                };
+                telling.lock().unwrap().push(what);
+            })
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(away.left.load(Ordering::SeqCst), 0, "it was asked again and again");
+        let told = told.lock().unwrap().clone();
+        let [interrupted, resumed] = &told[..] else {
+            panic!("{when:?}: {told:?}")
+        };
+        assert!(interrupted.contains("it is away"), "{interrupted}");
+        assert_eq!(resumed, "resumed");
+        assert_eq!(place.ids_in_archive().await, ids);
+        place.archive.delete_stream(&name("e")).await.unwrap();
+    }
 }
 
 async fn until<F: Future<Output = bool>>(what: &str, mut so: impl FnMut() -> F) {

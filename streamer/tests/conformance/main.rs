@@ -14,6 +14,7 @@ mod groups;
 mod idempotent;
 mod info;
 mod leases;
+mod name_users;
 mod pending;
 mod range;
 mod readers;
@@ -56,6 +57,12 @@ macro_rules! suite {
                     a_batch_tells_each_ones_lot
                     an_append_can_trim_in_the_same_step
                     deleting_tells_how_many_were_there
+                }
+                name_users {
+                    two_that_use_a_name_see_each_other_and_who_came_first
+                    other_names_groups_and_streams_have_marks_of_their_own
+                    a_mark_goes_when_it_is_given_up_or_expires
+                    hundreds_may_have_one_name
                 }
                 retry_claims {
                     one_owner_at_a_time_has_a_claim_and_may_renew_it

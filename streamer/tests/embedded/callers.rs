@@ -5,7 +5,6 @@ use std::{
     sync::mpsc,
     task::{Context, Waker},
     thread,
-    time::Duration,
 };
 
 use futures_util::future::join_all;
@@ -132,12 +131,13 @@ async fn who_comes_while_the_file_is_held_is_served_with_those_who_wait() {
     engine.append(an_append(10)).await.unwrap();
     let holder = rusqlite::Connection::open(place.file()).unwrap();
     holder.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let first = engine.clone();
-    let first = tokio::spawn(async move { first.append(an_append(10)).await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    let mut first = pin!(engine.append(an_append(10)));
+    // It is asked for before the others.
+    let asked = first.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+    assert!(asked.is_pending(), "the file is held");
     let before = engine.commits();
     let others = appends(&engine, || holder.execute_batch("ROLLBACK").unwrap()).await;
     assert!(others.iter().all(Result::is_ok), "{others:?}");
-    first.await.unwrap().unwrap();
+    first.await.unwrap();
     assert!(engine.commits() - before <= 2, "{}", engine.commits() - before);
 }

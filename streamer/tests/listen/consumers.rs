@@ -2,12 +2,18 @@
 
 use std::time::Duration;
 
-use crate::{Running, Seen, Told, assert_each_once, emit, on_each_engine, pending::gate, quick, store::Store, until};
+use streamer::{ListenError, OnNameInUse};
+
+use crate::{
+    Running, Seen, Told, all_there, assert_each_once, emit, on_each_engine, pending::gate, quick, store::Store, until,
+};
 
 on_each_engine!(
     consumers_of_dead_processes_are_removed_when_nothing_is_pending_with_them,
     a_consumer_with_a_name_and_a_quiet_live_one_stay,
     two_processes_with_one_name_are_noticed,
+    of_two_that_start_at_once_with_one_name_the_later_one_ends_where_that_is_asked_for,
+    an_operator_who_acknowledges_what_is_in_flight_is_not_taken_for_a_second_process,
 );
 
 const RECLAIM: Option<Duration> = Some(Duration::from_millis(100));
@@ -103,4 +109,63 @@ async fn two_processes_with_one_name_are_noticed(store: Store) {
     for running in running {
         running.stop().await;
     }
+}
+
+/// Neither can see the other one before it has joined the group.
+async fn of_two_that_start_at_once_with_one_name_the_later_one_ends_where_that_is_asked_for(store: Store) {
+    let seen = Seen::default();
+    let mut listenings = Vec::new();
+    for _ in 0..2 {
+        let streamer = store.connect().await;
+        let listening = streamer.listen(seen.listener("e")).group("g").consumer("billing-1");
+        let listening = listening.reclaim(Some(Duration::from_secs(1))).keep_alive(quick());
+        listenings.push(listening.on_name_in_use(OnNameInUse::Refuse));
+    }
+    let mut running = listenings.into_iter().map(Running::start).collect::<Vec<_>>();
+    let streamer = store.connect().await;
+    let mut emitted = 0;
+    until("one ends", async || {
+        emit(&streamer, "e", emitted..emitted + 5).await;
+        emitted += 5;
+        running.iter().any(|one| !one.is_running())
+    })
+    .await;
+    let ended = running.iter().position(|one| !one.is_running()).unwrap();
+    let error = running.remove(ended).task.await.unwrap().unwrap_err();
+    assert!(
+        matches!(&error, ListenError::NameInUse { consumer, .. } if consumer == "billing-1"),
+        "{error}"
+    );
+    until("the other one handles the rest", async || {
+        all_there(seen.numbers(), 0..emitted) && store.pending("e", "g").is_empty()
+    })
+    .await;
+    assert!(running[0].is_running());
+    running.remove(0).stop().await;
+}
+
+async fn an_operator_who_acknowledges_what_is_in_flight_is_not_taken_for_a_second_process(store: Store) {
+    let streamer = store.connect().await;
+    let (listeners, seen, gate) = gate("e");
+    let told = Told::default();
+    // With a reclaim time, a renewal that comes first makes the message pending again.
+    let listening = streamer
+        .listen(listeners)
+        .group("g")
+        .consumer("billing-1")
+        .reclaim(None);
+    let running = Running::start(told.by(listening));
+    let ids = emit(&streamer, "e", 0..1).await;
+    until("it has begun", async || seen.len() == 1).await;
+    let acknowledged = streamer.engine().acknowledge(&"e".into(), "g", &ids).await.unwrap();
+    assert_eq!(acknowledged, 1);
+    gate.add_permits(100);
+    emit(&streamer, "e", 1..2).await;
+    until("it goes on", async || {
+        seen.len() == 2 && store.pending("e", "g").is_empty()
+    })
+    .await;
+    let summary = running.stop().await;
+    assert_eq!(summary.processed, 2);
+    assert!(!told.has("NameInUse"));
 }

@@ -28,6 +28,7 @@ on_each_engine!(
     a_message_is_purged_with_its_last_failure_only,
     a_message_is_archived_with_its_last_failure,
     what_could_not_be_decoded_is_retried_from_what_is_kept_beside_it,
+    a_failure_tells_its_group_also_where_its_message_was_acknowledged,
 );
 
 /// Everything that is listed.
@@ -378,4 +379,42 @@ async fn what_could_not_be_decoded_is_retried_from_what_is_kept_beside_it(store:
     let listed = list(&streamer, FailedFilter::all()).await;
     assert_eq!((listed.len(), &listed[0].details.fields), (1, &fields));
     assert_eq!(listed[0].details.attempts, 2);
+}
+
+async fn a_failure_tells_its_group_also_where_its_message_was_acknowledged(store: Store) {
+    let streamer = store.connect().await;
+    let engine = streamer.engine();
+    emit(&streamer, "e", 0..20).await;
+    for group in ["mail", "sh\"op/1"] {
+        let listening = streamer.listen(Listeners::new().on("e", group, refuses)).group(group);
+        let listening = listening.listen_timeout(std::time::Duration::from_millis(200));
+        assert_eq!(listening.run().await.unwrap().failed, 20);
+    }
+    let listed = list(&streamer, FailedFilter::all()).await;
+    assert_eq!(listed.len(), 40);
+    for one in &listed {
+        let receiver = &one.record.as_ref().unwrap().receiver;
+        assert_eq!(
+            one.details.group.as_ref(),
+            Some(receiver),
+            "the listener has the name of its group"
+        );
+        assert_eq!(one.details.all_groups().collect::<Vec<_>>(), [receiver]);
+        assert_eq!((one.details.attempts, &one.details.first_failure), (1, &None));
+        assert_eq!(one.details.groups, [""; 0], "it is not pending");
+    }
+    // A retry that fails again knows it, too.
+    retry(&streamer, Listeners::new().on("e", "mail", refuses)).await;
+    let again = list(&streamer, FailedFilter::all().receiver("mail")).await;
+    assert_eq!(again.len(), 20);
+    for one in &again {
+        assert_eq!(one.details.group.as_deref(), Some("mail"));
+        assert_eq!(one.details.attempts, 2);
+    }
+    // What is removed leaves nothing.
+    let (summary, _) = retry(&streamer, Listeners::new().on("e", "mail", works)).await;
+    assert_eq!(summary.retried, 20);
+    assert_eq!(engine.count_details().await.unwrap(), 20);
+    assert_eq!(streamer.failed().flush(FailedFilter::all()).await.unwrap(), 20);
+    assert_eq!(engine.count_details().await.unwrap(), 0);
 }

@@ -6,6 +6,7 @@ mod consumers;
 mod costs;
 mod counts;
 mod database_file;
+mod device;
 mod ending;
 mod fail_over;
 mod failed_list;

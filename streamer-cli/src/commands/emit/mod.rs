@@ -9,7 +9,7 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use streamer::{
     DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, StreamName, Trim,
     message::payload_from_text,
@@ -43,7 +43,7 @@ const LONGEST_PAYLOAD: u64 = 512 << 20;
 pub(crate) struct Emit {
     /// The event's name: the stream it goes to
     name: String,
-    /// The payload: a JSON object or list, `@FILE`, or `-` for stdin [default: stdin; with /dev/null there an empty one]
+    /// The payload: a JSON object or list, `@FILE`, or `-` for stdin [default: stdin, if it is a pipe or a file]
     #[arg(value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
     payload: Option<String>,
     /// Its type: event, notification, command or any other text
@@ -123,8 +123,7 @@ impl Emit {
 
     fn payload(&self) -> Result<Value, Failure> {
         let (text, from) = match self.payload.as_deref() {
-            None if is_nothing() => return Ok(Value::Object(Map::new())),
-            None if io::stdin().is_terminal() => {
+            None if io::stdin().is_terminal() || is_nothing() => {
                 return Err(Failure::usage(
                     "an event needs a payload: JSON, @FILE, `-` to type it here, or '{}' for an empty one",
                 ));
@@ -167,7 +166,8 @@ fn read(from: &str, input: impl io::Read) -> Result<String, Failure> {
     String::from_utf8(bytes).map_err(|_| Failure::usage(format!("the payload from {from} is not UTF-8")))
 }
 
-/// Whether standard input is /dev/null, as in a timer or a service: whoever runs the command there gives nothing.
+/// Whether standard input is /dev/null, as in a timer or a service: whoever runs the command there gives no input, and
+/// learns what is missing in words that do not speak of one.
 fn is_nothing() -> bool {
     #[cfg(unix)]
     {

@@ -159,7 +159,8 @@ impl List {
             Some(first) => format!("{}, first {first}", details.attempts),
             None => details.attempts.to_string(),
         };
-        vec![id, stream, receiver, error, date, attempts, details.groups.join(", ")]
+        let groups = details.all_groups().collect::<Vec<_>>().join(", ");
+        vec![id, stream, receiver, error, date, attempts, groups]
     }
 
     fn json(&self, listed: &Listed) -> Value {

@@ -80,6 +80,9 @@ fn show(
     if let Some(first) = &details.first_failure {
         output::line(format!("  failed first at {first} UTC"))?;
     }
+    if let Some(group) = &details.group {
+        output::line(format!("  in group: {group}"))?;
+    }
     if !details.groups.is_empty() {
         output::line(format!("  pending in: {}", details.groups.join(", ")))?;
     }

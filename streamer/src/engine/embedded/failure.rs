@@ -31,6 +31,8 @@ enum Cause {
     Device,
     /// What was read makes no sense. Whether the file or only this connection is damaged shows a second look.
     Damage,
+    /// The log of a file that may only be read has appeared or gone: what was read without it, or with another, may be old.
+    LogChanged,
     /// The tables of the streams are not in the file any more.
     TablesGone,
     /// Something else that ended the transaction.
@@ -73,6 +75,19 @@ impl Failure {
             path.display()
         );
         Self::new(EngineErrorKind::Moved, Cause::Transaction, reason)
+    }
+
+    /// What was read of a file that may only be read may not be what it holds now.
+    pub(super) fn log_changed(path: &Path) -> Self {
+        let reason = format!(
+            "the log of {} appears and goes again and again: other processes open and close the file all the time; try again",
+            path.display()
+        );
+        Self::new(EngineErrorKind::Unavailable, Cause::LogChanged, reason)
+    }
+
+    pub(super) fn is_log_changed(&self) -> bool {
+        self.cause == Cause::LogChanged
     }
 
     /// Whether somebody has removed the tables of the streams from the file.

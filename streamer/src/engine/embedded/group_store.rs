@@ -371,7 +371,7 @@ const FEW: usize = 8;
 
 /// Runs a step for each stream, all in one transaction. What is refused for one leaves the others as they are; where
 /// the transaction fails, it fails for all. `attempted` is completed by the stream's name.
-async fn each<I: Send + Sync + 'static, T: Send + 'static>(
+pub(super) async fn each<I: Send + Sync + 'static, T: Send + 'static>(
     worker: &Worker,
     attempted: &str,
     items: Vec<I>,

@@ -12,7 +12,8 @@
 //! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`,
 //!   `lag`, `info`, `records`, `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
-//! - `inspection`: what views of the store look at.
+//! - `name_users`: who uses a consumer's name. `retry_claims`: who retries a failed message. `inspection`: what views of the
+//!   store look at.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another
 //!   process or of the application; `notices`: what the file system tells of.
@@ -40,6 +41,7 @@ mod inspection;
 mod lag;
 mod layout;
 mod lists;
+mod name_users;
 mod notices;
 mod once;
 mod operations;

@@ -1,4 +1,5 @@
-//! Opens a file that this user may not write. A log that appears later ends the session, and the next one reads it too.
+//! Opens a file that this user may not write. A log that appears later ends the session: the next one reads with it, and
+//! readers go on where they are.
 
 use std::{path::Path, time::Duration};
 

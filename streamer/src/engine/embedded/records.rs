@@ -93,6 +93,16 @@ pub(super) fn set_scan(
     Ok((next, members))
 }
 
+pub(super) fn hash_len(transaction: &Transaction<'_>, name: &str) -> Step<u64> {
+    let Some(key) = transaction.key(name.as_bytes(), Kind::Hash)? else {
+        return Ok(0);
+    };
+    let fields: i64 = transaction
+        .sql("SELECT count(*) FROM streamer_hash_fields WHERE key = ?")?
+        .query_row([key], |row| row.get(0))?;
+    Ok(fields as u64)
+}
+
 pub(super) fn hash_put(transaction: &Transaction<'_>, name: &str, fields: &[(Bytes, Bytes)]) -> Step<()> {
     let key = key_or_create(transaction, name, Kind::Hash)?;
     for (field, value) in fields {

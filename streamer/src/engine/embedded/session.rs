@@ -165,8 +165,10 @@ impl Session {
         if !address.read_only {
             files.log = files.log.or(log);
         }
-        if FileId::at(path) == Some(files.file) && log == files.log {
-            return Ok(());
+        match (FileId::at(path) == Some(files.file), log == files.log) {
+            (true, true) => return Ok(()),
+            (true, false) if address.read_only => return Err(Failure::log_changed(path)),
+            _ => {}
         }
         replacements.noticed(self.replacements);
         Err(Failure::replaced(path))

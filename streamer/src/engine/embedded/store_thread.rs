@@ -22,6 +22,8 @@ use super::{
 
 /// How many operations share a commit at most: the last of them waits for the first.
 const BATCH: usize = 512;
+/// How often a file that may only be read is opened again for one read, because its log has appeared or gone.
+const OPENED_AGAIN: usize = 100;
 /// How long a commit waits at most for most of one half of those that the two before it answered: while it is written,
 /// the other half asks again. A single caller waits for nobody.
 const GATHERING: Duration = Duration::from_micros(100);
@@ -94,13 +96,20 @@ impl StoreThread {
 
     /// Runs jobs until each of them is answered.
     fn see_to(&mut self, mut jobs: Jobs) {
-        let (mut looked_again, mut log_copied) = (false, false);
+        let (mut looked_again, mut log_copied, mut opened) = (false, false, 0);
         while !jobs.is_empty() {
             let Err(Failed { failure, at }) = self.transaction(&mut jobs) else {
                 self.held = None;
                 return self.unanswered.answer(jobs, &Ok(()));
             };
-            if failure.is_busy() {
+            if failure.is_log_changed() && opened < OPENED_AGAIN {
+                // Nothing was changed, so it is read again, with the log that is there now.
+                opened += 1;
+                continue;
+            }
+            // A log is there a moment before it can be read.
+            let is_being_opened = self.address.read_only && at == Stage::Begin && failure.is_permission();
+            if failure.is_busy() || is_being_opened {
                 self.wait_for_the_file(&mut jobs, &failure);
                 continue;
             }

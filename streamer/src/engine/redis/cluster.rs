@@ -261,9 +261,11 @@ impl Cluster {
         let mut nodes: Vec<_> = map.nodes().collect();
         nodes.sort_by_key(|(_, node)| !node.is_connected());
         let known = nodes.into_iter().take(MOST_ASKED).map(|(address, _)| address);
+        let known = known.collect::<Vec<_>>();
         let seeds = self.seeds.iter().map(|seed| &seed.address);
-        let seeds = seeds.filter(|seed| !map.nodes().any(|(node, _)| node == *seed));
+        let seeds = seeds.filter(|seed| !known.contains(seed)).collect::<Vec<_>>();
         let mut asked: FuturesUnordered<_> = known
+            .into_iter()
             .chain(seeds)
             .map(|address| async {
                 let node = map.node(address, seed);
@@ -305,4 +307,142 @@ async fn run_asking(node: &Arc<Reconnecting>, command: &Cmd) -> RedisResult<Valu
     pipeline.cmd("ASKING").add_command(command.clone());
     let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());
     node.run_all(&pipeline).await?.pop().unwrap_or_else(lost)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    use super::*;
+
+    /// How many nodes were asked for the map that do not answer.
+    #[derive(Debug, Default)]
+    struct Asked(AtomicUsize);
+
+    impl Asked {
+        fn count(&self) -> usize {
+            self.0.load(Ordering::SeqCst)
+        }
+    }
+
+    async fn listener() -> (TcpListener, u16) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        (listener, port)
+    }
+
+    /// Serves a connection; `answer` says what follows a question for the map, and when. Nothing: there is no answer.
+    async fn serve(mut socket: TcpStream, answer: impl AsyncFn() -> String) {
+        let mut received = vec![0; 4096];
+        while let Ok(length @ 1..) = socket.read(&mut received).await {
+            let text = String::from_utf8_lossy(&received[..length]).into_owned();
+            let reply = match text.contains("SLOTS") {
+                true => answer().await,
+                false => "+PONG\r\n".to_owned(),
+            };
+            if socket.write_all(reply.as_bytes()).await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A node that lets itself be asked, and does not answer.
+    async fn silent(asked: &Arc<Asked>) -> u16 {
+        let (listener, port) = listener().await;
+        let asked = Arc::clone(asked);
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let asked = Arc::clone(&asked);
+                tokio::spawn(serve(socket, async move || {
+                    asked.0.fetch_add(1, Ordering::SeqCst);
+                    String::new()
+                }));
+            }
+        });
+        port
+    }
+
+    /// A node that tells these nodes, once so many others were asked.
+    async fn telling(asked: &Arc<Asked>, wanted: &Arc<AtomicUsize>, others: &[u16]) -> u16 {
+        let (listener, port) = listener().await;
+        let nodes = others.iter().chain([&port]);
+        let slots = nodes.zip(0..).map(|(port, slot)| {
+            let last = if slot == others.len() { 16_383 } else { slot };
+            format!("*3\r\n:{slot}\r\n:{last}\r\n*2\r\n$9\r\n127.0.0.1\r\n:{port}\r\n")
+        });
+        let map = format!("*{}\r\n{}", others.len() + 1, slots.collect::<String>());
+        let (asked, wanted) = (Arc::clone(asked), Arc::clone(wanted));
+        tokio::spawn(async move {
+            while let Ok((socket, _)) = listener.accept().await {
+                let (asked, wanted, map) = (Arc::clone(&asked), Arc::clone(&wanted), map.clone());
+                tokio::spawn(serve(socket, async move || {
+                    while asked.count() < wanted.load(Ordering::SeqCst) {
+                        tokio::time::sleep(Duration::from_millis(1)).await;
+                    }
+                    map.clone()
+                }));
+            }
+        });
+        port
+    }
+
+    fn endpoint(port: u16) -> Endpoint {
+        Endpoint {
+            address: Address::Tcp("127.0.0.1".to_owned(), port),
+            tls: None,
+            user: None,
+            password: None,
+            db: 0,
+        }
+    }
+
+    /// Asked one after the other, the node that answers would not answer before its time is over: it waits for the others.
+    #[tokio::test]
+    async fn nodes_that_do_not_answer_are_asked_at_once_and_not_all_of_them() {
+        let (asked, wanted) = (Arc::new(Asked::default()), Arc::new(AtomicUsize::new(0)));
+        let (mut seeds, mut others) = (Vec::new(), Vec::new());
+        for _ in 0..20 {
+            seeds.push(silent(&asked).await);
+        }
+        for _ in 0..60 {
+            others.push(silent(&asked).await);
+        }
+        let answers = telling(&asked, &wanted, &others).await;
+        let cluster = Cluster::new(
+            std::iter::once(&answers)
+                .chain(&seeds)
+                .map(|port| endpoint(*port))
+                .collect(),
+        );
+        // Of the nodes that are known after the first time only some; and those of the URL, which are not kept for that. The
+        // node that answers is one of either.
+        for others in [0, MOST_ASKED, MOST_ASKED] {
+            let (most, expected) = (seeds.len() + others, seeds.len() + others.saturating_sub(1));
+            let before = asked.count();
+            let mut attempts = 0;
+            loop {
+                attempts += 1;
+                assert!(attempts < 20, "it is not found that a node answers");
+                wanted.store(asked.count() + expected, Ordering::SeqCst);
+                cluster.state.store(WRONG, Ordering::SeqCst);
+                match cluster.refresh().await {
+                    Ok(()) => break,
+                    // On a machine that has other things to do it may take too long.
+                    Err(error) => assert!(error.is_io_error(), "{error}"),
+                }
+            }
+            let count = asked.count() - before;
+            assert!(
+                (expected..=attempts * most).contains(&count),
+                "{count} in {attempts} attempts"
+            );
+            assert_eq!(cluster.map().nodes().count(), 61);
+        }
+    }
 }

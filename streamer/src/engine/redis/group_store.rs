@@ -246,7 +246,7 @@ impl GroupStore for RedisEngine {
 impl RedisEngine {
     /// Runs one command for each stream, in one pipeline for each server, and decodes each answer by itself. A stream
     /// without a command has nothing to ask, and gets the answer that says nothing.
-    async fn ask_each<T: Default>(
+    pub(super) async fn ask_each<T: Default>(
         &self,
         commands: impl Iterator<Item = Option<(StreamName, Cmd)>>,
         decode: impl Fn(Value) -> Decoded<T>,

@@ -15,7 +15,8 @@
 //! - `reader`: blocking reads on connections of their own; `read_scheduler`: of which streams, where many are backlogged;
 //!   `cluster_reader`: several readers as one.
 //! - `own_certificate`: a server whose certificate is its own authority.
-//! - `retry_claims`: who retries a failed message. `inspection`: what views of the store look at.
+//! - `name_users`: who uses a consumer's name. `retry_claims`: who retries a failed message. `inspection`: what views of
+//!   the store look at.
 //! - `error`: what went wrong, as kinds.
 
 mod address;
@@ -28,6 +29,7 @@ mod error;
 mod group_admin;
 mod group_store;
 mod inspection;
+mod name_users;
 mod node_map;
 mod operations;
 mod own_certificate;

@@ -47,6 +47,8 @@ pub(super) static RECORD_DETAILS: LazyLock<String> = files!("details", "record_d
 pub(super) static SWEEP: LazyLock<String> = files!("group", "sweep");
 /// One that removes a consumer that has nothing pending.
 pub(super) static LEAVE: LazyLock<String> = files!("group", "leave");
+/// One that marks who uses a consumer's name, and tells who else does.
+pub(super) static USE_NAME: LazyLock<String> = files!("use_name");
 /// One that appends the entry of a message that comes back from the archive, once.
 pub(super) static APPEND_RESTORED: LazyLock<Hashed> = LazyLock::new(|| {
     Hashed::new(sent(concat!(

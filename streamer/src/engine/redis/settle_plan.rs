@@ -226,7 +226,7 @@ struct Failures<'a> {
 
 struct Details {
     field: Bytes,
-    text: Vec<u8>,
+    text: Bytes,
     groups: String,
 }
 

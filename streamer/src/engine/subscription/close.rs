@@ -50,9 +50,10 @@ impl Core {
             return self.list_kept().await;
         };
         let mut failure = self.release_all(member, how).await.err();
-        if how == Close::Failed && (self.parked.load(Ordering::Acquire) < self.shards.len())
-            || self.lost_reply.load(Ordering::Acquire)
-        {
+        let may_miss_some = how == Close::Failed && (self.parked.load(Ordering::Acquire) < self.shards.len())
+            || self.lost_reply.load(Ordering::Acquire);
+        // What another process has in flight under the name is left to it.
+        if may_miss_some && !self.users.is_refused() {
             failure = self.release_unknown(member).await.err().or(failure);
         }
         for streams in self.names.chunks(STREAMS_AT_ONCE) {
@@ -60,6 +61,7 @@ impl Core {
                 failure = left.err().or(failure);
             }
         }
+        self.unmark_name(member).await;
         if let (Close::Orderly, Some(reclaim), None) = (how, self.spec.reclaim, &failure) {
             // Programs that always end before the first sweep would leave those that were killed for ever.
             self.sweep_once(member, dead_after(reclaim)).await;

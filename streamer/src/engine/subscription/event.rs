@@ -30,8 +30,7 @@ pub(crate) enum Event<'a> {
     Detached { stream: u32, ids: &'a [EntryId] },
     /// A group had vanished and was created again, after this ID.
     GroupRecreated { stream: u32, after: EntryId },
-    /// Another process uses this consumer's name: it took or acknowledged these, or was delivered them. Empty where only
-    /// their number is known.
+    /// Another process uses this consumer's name: it took these, or was delivered them. Empty where its mark shows it.
     NameInUse { stream: u32, ids: &'a [EntryId] },
     /// Consumers of processes that died were removed from the group.
     ConsumersRemoved { stream: u32, names: &'a [String] },

@@ -50,6 +50,9 @@ const DEAD_AFTER: u32 = 2;
 /// The least time after which a consumer is removed, where the reclaim time is very short.
 const DEAD_AFTER_AT_LEAST: Duration = Duration::from_secs(3);
 
+/// How soon after it has joined the group a process marks the name that somebody chose for it.
+const FIRST_SIGN: Duration = Duration::from_millis(100);
+
 /// How long a consumer shows no sign of life before it is removed.
 pub(super) fn dead_after(reclaim: Duration) -> Duration {
     (reclaim * DEAD_AFTER).max(DEAD_AFTER_AT_LEAST)
@@ -156,13 +159,22 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
             return Ok(());
         }
     };
+    let is_named = core.spec.consumer_is_named;
     let sweeps = async {
         let mut last_sweep = Instant::now();
+        let mut pause = match is_named {
+            true => heartbeat.min(FIRST_SIGN),
+            false => heartbeat,
+        };
         loop {
-            tokio::time::sleep(heartbeat).await;
+            tokio::time::sleep(pause).await;
             if !core.has_joined.load(Ordering::Acquire) {
                 // The same.
                 continue;
+            }
+            pause = heartbeat;
+            if is_named {
+                core.mark_name(member, heartbeat).await?;
             }
             for streams in core.names.chunks(STREAMS_AT_ONCE) {
                 for failed in core
@@ -185,10 +197,9 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
     };
     tokio::select! {
         biased;
-        () = sweeps => {}
-        () = core.closed.cancelled() => {}
+        ended = sweeps => ended,
+        () = core.closed.cancelled() => Ok(()),
     }
-    Ok(())
 }
 
 impl Core {
@@ -440,7 +451,7 @@ impl Core {
             .strangers
             .found(stream, self.shard(stream), strangers.copied().collect());
         found.extend(raised);
-        if !found.is_empty() && !self.closing.load(Ordering::Acquire) && self.strangers.may_tell() {
+        if !found.is_empty() && !self.closing() && self.strangers.may_tell() {
             (self.events)(Event::NameInUse { stream, ids: &found });
         }
     }

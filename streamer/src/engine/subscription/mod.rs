@@ -23,7 +23,8 @@
 //! - `lease`: renews what is in flight, and decides what became of what the store does not know any more.
 //! - `delayed_retries`: what waits for its next attempt. `settle`: ends deliveries. `close`: gives the rest back.
 //! - `trouble`: what failed, and when to try again (`keep_alive`: how patiently). `quiet`: whether nothing comes any more.
-//!   `strangers`: whether another process uses the consumer's name. `event`: what is told.
+//!   `users`, `strangers`: whether another process uses the consumer's name, by its marks and by what it does. `event`:
+//!   what is told.
 //! - `state`: what these share.
 //! - `simulation` (tests): a store in memory on the test's clock, each rule by itself, and long runs of random misfortune.
 //!
@@ -59,6 +60,7 @@ mod state;
 mod strangers;
 mod take_up;
 mod trouble;
+mod users;
 
 use std::{sync::Arc, time::Duration};
 
@@ -115,7 +117,9 @@ pub enum OnNameInUse {
     /// Tell it ([`Report::NameInUse`](crate::Report)), at most once a minute.
     #[default]
     Warn,
-    /// At the start look whether the consumer is being used, and end with an error if it is.
+    /// End with an error: at the start where the consumer is being used, which takes some seconds to find out; and while
+    /// running, where another process uses the name that came earlier by the store's clock. Of two processes that start at
+    /// the same time the later one ends, and what it had not handled is handled by the other one.
     Refuse,
 }
 

@@ -14,7 +14,7 @@ use super::{
     trouble::{Told, is_missing, may_pass},
 };
 use crate::{
-    engine::{Deferral, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement},
+    engine::{Deferral, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, Member},
     entry::{EntryId, StreamName},
 };
 
@@ -131,16 +131,26 @@ impl Core {
         })
     }
 
-    /// Tells of a second user of the name, unless the group or this consumer was removed.
+    /// Somebody else acknowledged what was in flight here, unless the group or this consumer was removed. Another process
+    /// that uses the name is told of where its mark is found; without one the server does not show who it was.
     async fn look_for_second_user(&self, stream: u32, ids: &[EntryId]) {
-        let Some(member) = self.spec.member.as_ref().filter(|_| self.strangers.is_due()) else {
+        let is_due = self.strangers.is_doubt_due() && !self.users.may_be_others(stream);
+        let Some(member) = self.spec.member.as_ref().filter(|_| is_due) else {
             return;
         };
         let name = [self.name(stream).clone()];
         let idle = self.store.consumer_idle(member, &name).await.into_iter().next();
-        if matches!(idle, Some(Ok(Some(_)))) && self.strangers.may_tell() {
-            (self.events)(Event::NameInUse { stream, ids });
+        if !matches!(idle, Some(Ok(Some(_)))) || !self.strangers.may_doubt() {
+            return;
         }
+        let Member { group, consumer } = member;
+        tracing::warn!(
+            stream = %self.name(stream), count = ids.len(),
+            "messages that consumer '{consumer}' of group '{group}' handled on '{}' stream were acknowledged by somebody else: an \
+             operator (XACK), or a program that uses the same consumer name and shows no mark of it, as laravel-streamer or an \
+             earlier version; such a program needs another name",
+            self.name(stream)
+        );
     }
 
     /// Takes the settlements apart by stream.

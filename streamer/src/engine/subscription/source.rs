@@ -189,6 +189,11 @@ impl Source {
             self.take_up.idle(streams.map(|standing| standing.stream));
             self.next_claim = Instant::now() + interval;
         }
+        if takes_what_others_left(&self.core, self.shard) {
+            let streams = self.standings.iter().filter(|standing| standing.is_resolved);
+            let streams = streams.map(|standing| standing.stream).collect::<Vec<_>>();
+            self.take_up.own(&self.core, &streams);
+        }
         if !self.take_up.is_empty() {
             // Taking may take long, and nobody would renew a reply that nobody receives.
             self.drain().await?;
@@ -535,6 +540,11 @@ impl Source {
         }
         Ok(deliveries)
     }
+}
+
+/// Whether another process that used the consumer's name has gone, and nobody claims what it left pending under the name.
+fn takes_what_others_left(core: &Core, shard: usize) -> bool {
+    core.spec.reclaim.is_none() && core.users.has_gone(shard)
 }
 
 /// Reads, and ends the wait when the end is asked for, or when something is due earlier than was known.

@@ -21,6 +21,7 @@ use super::{
     quiet::Quiet,
     strangers::Strangers,
     trouble::{SettlingTrouble, Trouble},
+    users::Users,
 };
 use crate::{
     engine::{GroupStore, ReadMode},
@@ -46,6 +47,7 @@ pub(super) struct Core {
     /// What waits for a retry, by shard.
     pub(super) delayed: Vec<DelayedRetries>,
     pub(super) strangers: Strangers,
+    pub(super) users: Users,
     pub(super) trouble: Trouble,
     /// Trouble with storing outcomes, shared by all calls that settle.
     pub(super) settling: SettlingTrouble,
@@ -99,6 +101,7 @@ impl Core {
             in_flight: InFlight::new(names.len(), lease),
             delayed: shards.iter().map(|_| DelayedRetries::default()).collect(),
             strangers: Strangers::new(names.len(), shards.len()),
+            users: Users::new(shards.len()),
             trouble: Trouble::new(names.len()),
             settling: SettlingTrouble::new(names.len()),
             quiet: Quiet::new(shards.len()),
@@ -227,6 +230,11 @@ impl Core {
         }
     }
 
+    /// Whether nothing begins any more.
+    pub(super) fn closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
     /// Sleeps, at most until reading is to end.
     pub(super) async fn sleep(&self, time: Duration) {
         tokio::select! {
@@ -247,7 +255,7 @@ impl Core {
     /// See [`Settler::begin`](super::Settler::begin).
     pub(super) async fn begin(&self, at: DeliveryRef) -> Begin {
         loop {
-            if self.closing.load(Ordering::Acquire) {
+            if self.closing() {
                 return Begin::Skip;
             }
             let done = match self.in_flight.begin(at) {

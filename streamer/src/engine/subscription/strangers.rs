@@ -1,14 +1,13 @@
-//! Notices that another process uses this consumer's name. Only where somebody chose the name: two generated ones are
-//! never the same.
+//! Notices by what it does that another program uses this consumer's name. Only where somebody chose the name: two generated
+//! ones are never the same. Processes that show by a mark that they use it are noticed by that: `users`.
 //!
-//! | sign | seen by |
-//! | --- | --- |
-//! | what is acknowledged under a valid lease is pending with nobody: the other process has acknowledged it | each settlement |
-//! | the delivery count of an entry in flight is higher than this process made it: the other process took it up | each renewal |
-//! | entries are pending with this name that nobody here was delivered | two renewals, with no reply on its way since the first |
+//! | sign | seen by | told |
+//! | --- | --- | --- |
+//! | the delivery count of an entry in flight is higher than this process made it: the other one took it up | each renewal | yes |
+//! | entries are pending with this name that nobody here was delivered | two renewals, with no reply on its way since the first | yes |
+//! | what is acknowledged under a valid lease is pending with nobody | each settlement | in the log, with both causes: an operator's acknowledgement looks the same |
 //!
-//! Where the name was chosen, renewals are at least as frequent as heartbeats. An operator who acknowledges what is in flight,
-//! or removes its group, leaves the first sign too.
+//! Where the name was chosen, renewals are at least as frequent as heartbeats.
 
 use std::{
     collections::BTreeSet,
@@ -35,6 +34,8 @@ const REMEMBERED: usize = 10_000;
 pub(super) struct Strangers {
     streams: Vec<Mutex<Known>>,
     last_told: Mutex<Option<Instant>>,
+    /// When it was written to the log last that somebody else acknowledged.
+    last_doubt: Mutex<Option<Instant>>,
     /// How many requests are under way that take pending entries: they raise counts of what is in flight here, too.
     taking: AtomicUsize,
     /// For each shard, when the oldest read was requested whose reply is on its way.
@@ -67,6 +68,7 @@ impl Strangers {
         Self {
             streams: (0..streams).map(|_| Mutex::default()).collect(),
             last_told: Mutex::default(),
+            last_doubt: Mutex::default(),
             taking: AtomicUsize::new(0),
             reading: (0..shards).map(|_| Mutex::default()).collect(),
         }
@@ -89,19 +91,19 @@ impl Strangers {
         self.taking.load(Ordering::Acquire) > 0
     }
 
-    /// Whether it is time to tell.
-    pub(super) fn is_due(&self) -> bool {
-        locked(&self.last_told).is_none_or(|last| last.elapsed() >= TOLD_EVERY)
-    }
-
     /// Whether it is time to tell; if so it is told.
     pub(super) fn may_tell(&self) -> bool {
-        let mut last = locked(&self.last_told);
-        if last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
-            return false;
-        }
-        *last = Some(Instant::now());
-        true
+        is_time(&self.last_told)
+    }
+
+    /// Whether it is time to write a doubt to the log.
+    pub(super) fn is_doubt_due(&self) -> bool {
+        locked(&self.last_doubt).is_none_or(|last| last.elapsed() >= TOLD_EVERY)
+    }
+
+    /// The same; if so it is written.
+    pub(super) fn may_doubt(&self) -> bool {
+        is_time(&self.last_doubt)
     }
 
     /// All own pending entries of a stream were taken up.
@@ -150,4 +152,14 @@ impl Strangers {
         }
         again
     }
+}
+
+/// Whether enough time has passed since the last time; if so, it is now.
+fn is_time(last: &Mutex<Option<Instant>>) -> bool {
+    let mut last = locked(last);
+    if last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
+        return false;
+    }
+    *last = Some(Instant::now());
+    true
 }

@@ -49,6 +49,14 @@ impl Failures for EmbeddedEngine {
         .await
     }
 
+    async fn count_details(&self) -> EngineResult<u64> {
+        self.look(
+            || "count failure details".to_owned(),
+            |transaction| records::hash_len(transaction, keys::FAILED_DETAILS),
+        )
+        .await
+    }
+
     async fn page_of_failures(&self, cursor: u64, count: usize) -> EngineResult<(u64, Vec<Bytes>)> {
         self.look(
             || "read the failed list".to_owned(),

@@ -17,8 +17,7 @@ local list = function(width)
   return items
 end
 
-local details = list(3)
-for i = 1, #details, 3 do write_details(KEYS[4], details[i], details[i + 1], details[i + 2]) end
+write_details(KEYS[4], list(3))
 in_chunks(list(), on_key('SADD', KEYS[3]))
 in_chunks(list(), on_key('SREM', KEYS[3]))
 in_chunks(list(), on_key('HDEL', KEYS[4]))

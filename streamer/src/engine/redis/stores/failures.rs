@@ -33,7 +33,7 @@ impl Failures for RedisEngine {
                     let (text, groups) = without_groups(details);
                     command
                         .arg(&keys::details_field(&record.member)[..])
-                        .arg(text)
+                        .arg(&text[..])
                         .arg(groups);
                 }
             }
@@ -71,6 +71,13 @@ impl Failures for RedisEngine {
         let command = with_items("SCARD", keys::FAILED, []);
         let attempted = || "count the failed messages".to_owned();
         self.ask(keys::FAILED.as_bytes(), &command, reply::number, attempted)
+            .await
+    }
+
+    async fn count_details(&self) -> EngineResult<u64> {
+        let command = with_items("HLEN", keys::FAILED_DETAILS, []);
+        let attempted = || "count failure details".to_owned();
+        self.ask(keys::FAILED_DETAILS.as_bytes(), &command, reply::number, attempted)
             .await
     }
 
@@ -148,15 +155,15 @@ impl RedisEngine {
     }
 }
 
-/// Details, and their `groups` apart, which are united with those of details that are there.
-pub(in super::super) fn without_groups(details: &Bytes) -> (Vec<u8>, String) {
-    let none = || "[]".to_owned();
-    match serde_json::from_slice::<Map<String, Value>>(details) {
-        Ok(mut object) => {
-            let groups = object.shift_remove("groups").filter(Value::is_array);
-            let groups = groups.map_or_else(none, |groups| groups.to_string());
-            (Value::Object(object).to_string().into_bytes(), groups)
-        }
-        Err(_) => (details.to_vec(), none()),
-    }
+/// Details, and their `groups` apart, which are united with those of details that are there; empty where there are none, as
+/// in nearly all.
+pub(in super::super) fn without_groups(details: &Bytes) -> (Bytes, String) {
+    let has_groups = details.windows(8).any(|part| part == b"\"groups\"");
+    let object = has_groups.then(|| serde_json::from_slice::<Map<String, Value>>(details).ok());
+    let Some(mut object) = object.flatten() else {
+        return (details.clone(), String::new());
+    };
+    let groups = object.shift_remove("groups").filter(Value::is_array);
+    let groups = groups.map_or_else(String::new, |groups| groups.to_string());
+    (Value::Object(object).to_string().into(), groups)
 }

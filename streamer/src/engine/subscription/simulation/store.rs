@@ -15,8 +15,8 @@ use super::super::in_flight::locked;
 use crate::{
     engine::{
         DueEntries, EngineError, EngineErrorKind, EngineResult, EntryEnd, EntrySettlement, GroupStart, GroupStore,
-        Interrupter, Joined, Member, Missing, ReadMode, Reader, Renewal, Scan, StreamEntries, TakeRequest, Taken,
-        TakenEntry,
+        Interrupter, Joined, Member, Missing, NameUse, NameUser, NameUsers, ReadMode, Reader, Renewal, Scan,
+        StreamEntries, TakeRequest, Taken, TakenEntry,
     },
     entry::{Entry, EntryId, StreamName},
 };
@@ -52,6 +52,8 @@ pub(crate) struct State {
     pub(crate) streams: BTreeMap<StreamName, Stream>,
     /// Members of the failed list.
     pub(crate) failed: BTreeSet<Bytes>,
+    /// Who uses the name of a consumer, by stream, group and name, and until when its mark is valid.
+    pub(crate) users: BTreeMap<(StreamName, String, String), BTreeMap<NameUser, u64>>,
     /// What each verb did, if somebody wants to know.
     pub(crate) notes: Option<Vec<String>>,
 }
@@ -220,6 +222,39 @@ impl State {
         let group = stream.groups.get_mut(group);
         let group = group.ok_or_else(|| error(EngineErrorKind::NoGroup, verb))?;
         Ok((&stream.entries, group))
+    }
+}
+
+#[async_trait]
+impl NameUsers for Arc<MemoryStore> {
+    async fn use_name(
+        &self,
+        member: &Member,
+        user: &NameUser,
+        streams: &[StreamName],
+        lease: Duration,
+    ) -> Vec<EngineResult<NameUse>> {
+        self.each(
+            "use name",
+            &member.consumer,
+            streams,
+            |name| name,
+            |state, name| {
+                let now = self.now();
+                let key = (name.clone(), member.group.clone(), member.consumer.clone());
+                let users = state.users.entry(key).or_default();
+                users.retain(|other, until| *until >= now && other.token != user.token);
+                if lease.is_zero() {
+                    return Ok(NameUse::default());
+                }
+                let others = users.iter().map(|(other, until)| (other.clone(), *until)).collect();
+                let since_ms = if user.since_ms == 0 { now } else { user.since_ms };
+                let token = user.token.clone();
+                users.insert(NameUser { since_ms, token }, now + lease.as_millis() as u64);
+                Ok(NameUse { since_ms, others })
+            },
+        )
+        .await
     }
 }
 
