@@ -108,7 +108,7 @@ impl StoreThread {
                 continue;
             }
             // A log is there a moment before it can be read.
-            let is_being_opened = self.address.read_only && at == Stage::Begin && failure.is_permission();
+            let is_being_opened = self.session.address.read_only && at == Stage::Begin && failure.is_permission();
             if failure.is_busy() || is_being_opened {
                 self.wait_for_the_file(&mut jobs, &failure);
                 continue;

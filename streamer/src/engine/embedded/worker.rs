@@ -151,7 +151,7 @@ impl Worker {
             Err(Failed {
                 failure,
                 at: Stage::Commit,
-            }) if !failure.is_busy() && !failure.is_full() => {
+            }) if !failure.is_busy() && !failure.is_full() && !failure.is_log_changed() => {
                 if failure.needs_another_look() {
                     session.close();
                 }
