@@ -9,7 +9,7 @@ export default {
   title: () => 'Archive',
   identity: (params) => JSON.stringify(params),
   async load({ get, params, state }) {
-    // What was restored meanwhile is gone from all pages, so they are read again from the first on.
+    // What was restored by then is gone from all pages, so they are read again from the first on.
     const pages = state.pages ?? 1;
     const messages = [];
     let page = { next: {} };

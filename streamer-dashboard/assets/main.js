@@ -70,7 +70,7 @@ async function go() {
   await refresh();
 }
 
-/** Loads what the page shows, and shows it. Only one load at a time; one that is asked for meanwhile comes after. */
+/** Loads what the page shows, and shows it. Only one load at a time; one that is asked for during a load comes after it. */
 async function refresh() {
   const shown = app.shown;
   if (shown.loading) {

@@ -62,7 +62,7 @@ async fn run(site: Arc<Site>, stream: StreamName, mut last: EntryId, sender: bro
             () = site.stop.stopped() => {}
         }
         let mut tails = site.tails.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Under the lock: whoever comes after this finds no sender, and follows anew.
+        // Under the lock: whoever comes after this finds no sender, and begins to follow.
         if sender.receiver_count() == 0 || site.stop.is_stopped() {
             tails.remove(&stream);
             return;

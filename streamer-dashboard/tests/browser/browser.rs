@@ -172,7 +172,7 @@ impl Browser {
         .await;
     }
 
-    /// Does something with an element, and again when the page was brought up to date meanwhile.
+    /// Does something with an element, and again when the page was brought up to date in between.
     async fn with(&self, path: &str, does: impl AsyncFn(fantoccini::elements::Element) -> Result<(), CmdError>) {
         let began = Instant::now();
         loop {

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::{
     entry::Fields,
@@ -32,6 +32,21 @@ pub struct Details {
 
 fn as_pairs<S: Serializer>(fields: &Fields, serializer: S) -> Result<S::Ok, S::Error> {
     fields_as_json(fields).serialize(serializer)
+}
+
+/// The keys that are stored, in their order; only those that say something.
+#[derive(Serialize)]
+struct Stored<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    fields: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    attempts: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_failure: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    group: Option<&'a str>,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    groups: &'a [String],
 }
 
 impl Default for Details {
@@ -64,23 +79,14 @@ impl Details {
     }
 
     pub(super) fn to_text(&self) -> Bytes {
-        let mut object = Map::new();
-        if !self.fields.is_empty() {
-            object.insert("fields".to_owned(), fields_as_json(&self.fields));
-        }
-        if self.attempts != 1 {
-            object.insert("attempts".to_owned(), json!(self.attempts));
-        }
-        if let Some(date) = &self.first_failure {
-            object.insert("first_failure".to_owned(), json!(date));
-        }
-        if let Some(group) = &self.group {
-            object.insert("group".to_owned(), json!(group));
-        }
-        if !self.groups.is_empty() {
-            object.insert("groups".to_owned(), json!(self.groups));
-        }
-        Value::Object(object).to_string().into()
+        let stored = Stored {
+            fields: (!self.fields.is_empty()).then(|| fields_as_json(&self.fields)),
+            attempts: (self.attempts != 1).then_some(self.attempts),
+            first_failure: self.first_failure.as_deref(),
+            group: self.group.as_deref(),
+            groups: &self.groups,
+        };
+        serde_json::to_vec(&stored).unwrap_or_default().into()
     }
 
     /// Reads what [`Details::to_text`] wrote; `None` for anything else. Unknown keys are ignored.

@@ -41,7 +41,7 @@ pub(super) struct Checkpoints {
     since: i32,
     /// How many pages the log may have before somebody looks after it again.
     next_look: i32,
-    /// Whether all of the log was copied: SQLite then lets it begin anew with the next commit, and flushes its header.
+    /// Whether all of the log was copied: SQLite then lets it start again with the next commit, and flushes its header.
     all_copied: bool,
 }
 
@@ -89,7 +89,7 @@ impl Checkpoints {
         }
     }
 
-    pub(super) fn log_begins_anew(&self) -> bool {
+    pub(super) fn log_restarts(&self) -> bool {
         self.all_copied
     }
 

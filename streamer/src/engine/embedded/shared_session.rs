@@ -117,10 +117,10 @@ impl Held<'_> {
         session.is_some_and(|session| !session.is_outdated(&self.shared.replacements))
     }
 
-    /// Whether the next commit waits for the device, though others do not: the first of a log that begins anew does.
+    /// Whether the next commit waits for the device, though others do not: the first of a log that starts again does.
     pub(super) fn waits_for_device(&self) -> bool {
         let checkpoints = self.session.as_ref().and_then(|session| session.checkpoints.as_ref());
-        checkpoints.is_some_and(Checkpoints::log_begins_anew)
+        checkpoints.is_some_and(Checkpoints::log_restarts)
     }
 
     /// Runs operations in one transaction: all of them happen, or none.
