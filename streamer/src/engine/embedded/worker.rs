@@ -464,11 +464,12 @@ mod tests {
         let store = Store::new(Purpose::Write).await;
         store.until_a_caller_runs_its_operation().await;
         assert_eq!(store.worker.run(by_whom).await.unwrap().as_deref(), BY_THREAD);
-        // Two who ask at once are not alone.
+        // Two who ask at once are not alone. When the thread is done with the one, the other may be.
         let (one, other) = tokio::join!(store.worker.run_at_once(by_whom), store.worker.run_at_once(by_whom));
-        assert_eq!(
-            (one.unwrap().as_deref(), other.unwrap().as_deref()),
-            (BY_THREAD, BY_THREAD)
+        let (one, other) = (one.unwrap(), other.unwrap());
+        assert!(
+            [one.as_deref(), other.as_deref()].contains(&BY_THREAD),
+            "{one:?}, {other:?}"
         );
         store.until_a_caller_runs_its_operation().await;
         // They come in their order.
@@ -521,7 +522,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_commit_of_a_log_that_begins_anew_is_left_to_the_thread() {
+    async fn the_first_commit_of_a_new_log_is_left_to_the_thread() {
         let store = Store::new(Purpose::Write).await;
         let write = |transaction: &mut Transaction<'_>| {
             let connection = transaction.connection();
