@@ -7,7 +7,7 @@
 //! - `config/`: flags over environment over `streamer.toml` over defaults.
 //! - `confirm`: the step before anything is deleted. `names`: what is not there, and what comes near.
 //! - `listeners`: from the configuration to listeners. `program/` and `webhook`: the two sorts that it can define.
-//! - `metrics`: for Prometheus.
+//! - `metrics`: for Prometheus. `health`: for an orchestrator. `systemd`: what systemd is told.
 //! - `output`, `logging`, `exit`: stdout, stderr, and the exit code. `terminal`: text that a terminal may get. `table`:
 //!   tables that fit it.
 
@@ -19,12 +19,15 @@ mod confirm;
 #[cfg(test)]
 mod documents;
 mod exit;
+mod health;
 mod listeners;
 mod logging;
 mod metrics;
 mod names;
 mod output;
 mod program;
+#[cfg(unix)]
+mod systemd;
 mod table;
 mod terminal;
 mod webhook;

@@ -51,8 +51,8 @@ pub use self::{
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
-        AfterSuccess, Ended, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report, RunningListening, Scope,
-        Start, Summary, When, Workers,
+        AfterSuccess, Condition, Ended, Health, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report,
+        RunningListening, Scope, Start, Summary, When, Workers,
     },
     listener::{
         ArgumentsOfEvent, Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners,

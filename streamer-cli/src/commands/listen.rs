@@ -6,6 +6,7 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
+    time::Duration,
 };
 
 use clap::{Args, ValueEnum};
@@ -17,11 +18,13 @@ use streamer::{
 };
 
 use super::start::{Start, start};
+#[cfg(unix)]
+use crate::systemd;
 use crate::{
     app::Session,
-    config::{Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, suspicious_times},
+    config::{Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, flag, suspicious_times},
     exit::{Exit, Failure, Outcome},
-    listeners, metrics, names, output,
+    health, listeners, metrics, names, output,
 };
 
 const EXAMPLES: &str = "\
@@ -74,6 +77,14 @@ pub(crate) struct Listen {
     /// reaches it reads the names of streams, groups and listeners
     #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
     metrics: Option<SocketAddr>,
+    /// Serve http://ADDR/live and http://ADDR/ready for health checks: a port on this machine only, or an address and a port.
+    /// Ready means connected, reading, and handling
+    #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
+    health: Option<SocketAddr>,
+    /// After so long without an answer to a read, or without a message that ended while some are in flight, it is not
+    /// ready; longer than the slowest listener takes
+    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>, default_value = "60s")]
+    stalled_after: Duration,
     /// POST each message to this URL; 2xx means handled. No configuration is needed. Other users of this machine see the
     /// URL in the process list: one with a secret belongs into the file
     #[arg(long, value_name = "URL", requires = "events")]
@@ -112,6 +123,10 @@ impl Listen {
         if let Some(address) = self.metrics {
             metrics::serve(address)?;
         }
+        let watched = health::Watched::default();
+        if let Some(address) = self.health {
+            health::serve(address, Arc::clone(&watched)).await?;
+        }
         let streamer = session.connect_patiently().await?;
         programs.reap_orphans();
         for warning in streamer.engine().warnings().await.unwrap_or_default() {
@@ -133,14 +148,22 @@ impl Listen {
             Some(after) => listening.after_success(after),
             None => listening,
         };
+        let health = listening.health().stalled_after(self.stalled_after);
+        let _ = watched.set(health.clone());
+        #[cfg(unix)]
+        systemd::watch(health);
         let stop = listening.stop_handle();
         stop.on_signals()
             .map_err(|error| Failure::failed(format!("could not listen to signals: {error}")))?;
         let printing = printer.clone();
         // The printer logs what it does not print.
-        let listening = listening
-            .log_reports(false)
-            .on_report(move |report| printing.tell(report));
+        let listening = listening.log_reports(false).on_report(move |report| {
+            printing.tell(report);
+            #[cfg(unix)]
+            if matches!(report, Report::Stopping) {
+                systemd::stopping();
+            }
+        });
         let ended = listening.run().await;
         finish(ended, &stop, &programs, &printer).await
     }

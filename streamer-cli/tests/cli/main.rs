@@ -9,6 +9,7 @@ mod demo;
 mod documents;
 mod emit;
 mod failed;
+mod health;
 mod hostile;
 mod list;
 mod listen;

@@ -17,12 +17,13 @@
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
 //! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
 //!
-//! What an application touches: `options`, `report`, `error`. `log`: reports in the log. Listeners themselves are in [`listener`](crate::Listener),
+//! What an application touches: `options`, `report`, `error`, `health`. `log`: reports in the log. Listeners themselves are in [`listener`](crate::Listener),
 //! below this.
 
 mod dispatch;
 mod error;
 mod guarded;
+mod health;
 mod log;
 mod options;
 mod outcome;
@@ -42,6 +43,7 @@ use std::time::Duration;
 
 pub use self::{
     error::ListenError,
+    health::{Condition, Health},
     options::{KeepAlive, Key, OnNameInUse, Start, Workers},
     report::{Ended, Report, Scope, Summary},
     retention::{AfterSuccess, When},
@@ -85,6 +87,7 @@ pub struct Listening {
     stop: StopHandle,
     ends: running::Ends,
     reporter: Reporter,
+    health: Health,
 }
 
 impl Streamer {
@@ -98,6 +101,7 @@ impl Streamer {
             stop: StopHandle::new(),
             ends: running::Ends::default(),
             reporter: Reporter::default(),
+            health: Health::new(),
         }
     }
 }
@@ -237,6 +241,13 @@ impl Listening {
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
+    }
+
+    /// What tells whether this listening works: for the health checks of an orchestrator, or a page of the application. To be
+    /// asked for before the listening runs.
+    #[must_use]
+    pub fn health(&self) -> Health {
+        self.health.watched()
     }
 
     /// Listens until it is stopped, until it was quiet for long enough or has had enough, or until it cannot go on.

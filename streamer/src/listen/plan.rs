@@ -2,7 +2,7 @@
 
 use rand::{RngExt, distr::Alphanumeric};
 
-use super::{ListenError, Listening, Start, options::Options, report::Reporter};
+use super::{Health, ListenError, Listening, Start, options::Options, report::Reporter};
 use crate::{
     engine::{DeferredBound, GroupStart, Member, Spec, StreamSpec},
     entry::{EntryId, StreamName},
@@ -21,6 +21,8 @@ pub(super) struct Plan {
     pub(super) member: Option<Member>,
     pub(super) options: Options,
     pub(super) reporter: Reporter,
+    /// Counts what was settled.
+    pub(super) health: Health,
     /// `None` while metrics are not enabled.
     pub(super) metrics: Option<ListenMetrics>,
 }
@@ -43,7 +45,8 @@ impl Plan {
             options,
             stop,
             ends: _,
-            reporter,
+            mut reporter,
+            health,
         } = listening;
         if let Some(mistake) = listeners.mistakes().first() {
             return Err(ListenError::Mistake(mistake.clone()));
@@ -85,7 +88,12 @@ impl Plan {
             let listeners = stream.listeners.iter().map(RegisteredListener::name);
             (stream.name.to_string(), listeners)
         });
+        if health.is_watched() {
+            let health = health.clone();
+            reporter.add(move |report| health.observe(report));
+        }
         Ok(Self {
+            health,
             metrics: ListenMetrics::new(group, measured),
             context: Context { streamer, stop },
             streams,

@@ -24,6 +24,8 @@ use crate::engine::{self, Close, End, Event, EventSink, Settlement, Settler, Sub
 
 /// See [`Listening::run`].
 pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
+    // However this ends, also when the future is dropped.
+    let _ends = listening.health.ends();
     let plan = Arc::new(Plan::new(listening)?);
     let trouble = Arc::new(Notify::new());
     let store: Arc<dyn engine::GroupStore> = plan.context.streamer.engine().clone();
@@ -40,6 +42,13 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
     for task in tasks {
         supervisor.spawn(Stage::Beside(task.name), async {
             task.future.await?;
+            Ok(Finished::Other)
+        });
+    }
+    if plan.health.is_watched() {
+        let sampling = plan.health.clone().sample(settler.clone());
+        supervisor.spawn(Stage::Beside("the health check"), async {
+            sampling.await;
             Ok(Finished::Other)
         });
     }

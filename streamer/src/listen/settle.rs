@@ -64,6 +64,7 @@ impl Settling {
         let outcomes = batch.len() as u64;
         let settlements = batch.into_iter().map(|outcome| outcome.settlement).collect();
         let settled = self.settler.settle(settlements).await;
+        self.plan.health.settled(outcomes);
         if let Some(metrics) = &self.plan.metrics {
             let (in_flight, waiting) = self.settler.load();
             metrics.settled(outcomes, in_flight, waiting);

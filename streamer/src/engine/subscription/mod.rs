@@ -62,7 +62,10 @@ mod take_up;
 mod trouble;
 mod users;
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
@@ -286,6 +289,16 @@ impl Settler {
     /// How many messages are in flight, and how many wait for their next attempt.
     pub(crate) fn load(&self) -> (usize, usize) {
         self.core.load()
+    }
+
+    /// How many reads were answered, and other steps done to get deliveries. It grows as long as reading works.
+    pub(crate) fn reads(&self) -> u64 {
+        self.core.reads.load(Ordering::Relaxed)
+    }
+
+    /// Waits until it is closed: background tasks end then.
+    pub(crate) async fn closed(&self) {
+        self.core.closed.cancelled().await;
     }
 
     /// An attempt begins. To be called right before the first listener is.

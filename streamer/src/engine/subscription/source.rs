@@ -135,6 +135,9 @@ impl Source {
             Some(error) => Err(Failure::Store(error)),
             None => self.attempt().await,
         };
+        if attempt.is_ok() {
+            self.core.reads.fetch_add(1, Ordering::Relaxed);
+        }
         match attempt {
             Ok(deliveries) if deliveries.is_empty() => Ok(Step::Idle),
             Ok(deliveries) => Ok(Step::Batch(deliveries)),

@@ -4,7 +4,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -73,6 +73,8 @@ pub(super) struct Core {
     pub(super) parked: AtomicUsize,
     /// Whether a reply may have been lost that nobody has looked for since.
     pub(super) lost_reply: AtomicBool,
+    /// Steps of the sources that succeeded, reads above all.
+    pub(super) reads: AtomicU64,
 }
 
 /// Which shards were looked at first.
@@ -126,6 +128,7 @@ impl Core {
             has_joined: AtomicBool::new(false),
             parked: AtomicUsize::new(0),
             lost_reply: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
             store,
             spec,
             events,
