@@ -15,6 +15,7 @@ use streamer::{
 
 use crate::{
     args::{Cli, Command, Global},
+    beside::{Commands, Options},
     config::{Config, Defaults, Flags, Source},
     exit::{Exit, Failure, Outcome},
     logging, output,
@@ -41,6 +42,9 @@ use crate::{
 ///     streamer_cli::App::new(listeners).name("shop").main()
 /// }
 /// ```
+///
+/// An application that has commands of its own puts [`Commands`](crate::Commands) beside them and gives what was asked for to
+/// [`App::execute`].
 #[derive(Debug)]
 pub struct App {
     listeners: Listeners,
@@ -49,6 +53,10 @@ pub struct App {
     version: &'static str,
     defaults: Defaults,
     archives: ArchiveManager,
+    /// Whether we set up the log.
+    logs: bool,
+    /// The whole command line, for completions, where it is not ours.
+    command: Option<clap::Command>,
 }
 
 impl App {
@@ -61,6 +69,8 @@ impl App {
             version: env!("CARGO_PKG_VERSION"),
             defaults: Defaults::default(),
             archives: ArchiveManager::new(),
+            logs: true,
+            command: None,
         }
     }
 
@@ -106,6 +116,32 @@ impl App {
         self
     }
 
+    /// Whether this sets up the log, on stderr, by `--log-format`, `-v` and `-q`. `false` leaves that to the application. Default:
+    /// yes; a log that was set up before stays.
+    #[must_use]
+    pub fn logs(mut self, logs: bool) -> Self {
+        self.logs = logs;
+        self
+    }
+
+    /// The command line of this application, as [`App::run`] reads it: for manual pages, or to look into it.
+    #[must_use]
+    pub fn command(&self) -> clap::Command {
+        let command = Cli::command().name(self.name).bin_name(self.name).version(self.version);
+        match self.about {
+            Some(about) => command.about(about),
+            None => command,
+        }
+    }
+
+    /// The whole command line of an application that has commands of its own beside ours: `completions` completes it.
+    /// Default: ours alone.
+    #[must_use]
+    pub fn completed(mut self, command: clap::Command) -> Self {
+        self.command = Some(command);
+        self
+    }
+
     /// Does what the command line says, and gives the exit code: 0 done, 1 failed, 2 usage or configuration, 3 the
     /// store could not be used, 4 the archive could not be used, 130 ended at once by a second signal. It makes its own Tokio runtime and sets up the log.
     #[must_use = "return it from `main`"]
@@ -116,48 +152,70 @@ impl App {
     /// The same with given arguments, of which the first is the program's name.
     #[must_use = "return it from `main`"]
     pub fn run(self, arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
-        let mut command = Cli::command().name(self.name).bin_name(self.name).version(self.version);
-        if let Some(about) = self.about {
-            command = command.about(about);
-        }
-        let parsed = command
-            .try_get_matches_from(arguments)
-            .and_then(|matches| Cli::from_arg_matches(&matches));
-        let cli = match parsed {
+        let cli = match self.parse(arguments) {
             Ok(cli) => cli,
-            Err(error) => {
-                // Help that was asked for goes to stdout and is no failure; a closed pipe is nobody's.
-                if !error.use_stderr() {
-                    let _ = error.print();
-                    return Exit::Done.into();
-                }
-                // It quotes arguments, which may come from elsewhere.
-                let text = Shown::text(error.render().to_string());
-                let _ = write!(io::stderr(), "{}", text.as_str());
-                return Exit::Usage.into();
-            }
+            Err(exit) => return exit.into(),
         };
-        let outcome = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
             Ok(runtime) => {
-                let outcome = runtime.block_on(self.execute(cli));
+                let outcome = runtime.block_on(self.perform(cli));
                 // A blocking call that still runs must not hold up the end.
                 runtime.shutdown_background();
-                outcome
+                ended(outcome)
             }
-            Err(error) => Err(Failure::failed(format!("could not start the async runtime: {error}"))),
-        };
-        match outcome {
-            Ok(exit) => exit.into(),
-            Err(Failure { exit, text }) => {
-                if let Some(text) = text {
-                    complain(&text);
-                }
-                exit.into()
-            }
+            Err(error) => ended(Err(Failure::failed(format!(
+                "could not start the async runtime: {error}"
+            )))),
         }
     }
 
-    async fn execute(self, cli: Cli) -> Outcome {
+    /// The same inside of the application's own Tokio runtime, where listeners may have been made that need it.
+    ///
+    /// ```no_run
+    /// use std::process::ExitCode;
+    /// use streamer::{Listeners, Streamer};
+    ///
+    /// #[tokio::main]
+    /// async fn main() -> ExitCode {
+    ///     let listeners = Listeners::new().on("order.placed", "receipt", async || println!("an order"));
+    ///     streamer_cli::App::new(listeners).name("shop").run_async(std::env::args_os()).await
+    /// }
+    /// ```
+    #[must_use = "return it from `main`"]
+    pub async fn run_async(self, arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> ExitCode {
+        match self.parse(arguments) {
+            Ok(cli) => ended(self.perform(cli).await),
+            Err(exit) => exit.into(),
+        }
+    }
+
+    /// Runs one of our commands, which the application's own command line contains. What `main` gives, inside of the
+    /// application's runtime; [`Commands`](crate::Commands) shows how.
+    #[must_use = "return it from `main`"]
+    pub async fn execute(self, options: Options, command: Commands) -> ExitCode {
+        let (global, command) = (options.0, *command.0);
+        ended(self.perform(Cli { global, command }).await)
+    }
+
+    fn parse(&self, arguments: impl IntoIterator<Item = impl Into<OsString> + Clone>) -> Result<Cli, Exit> {
+        let parsed = self
+            .command()
+            .try_get_matches_from(arguments)
+            .and_then(|matches| Cli::from_arg_matches(&matches));
+        parsed.map_err(|error| {
+            // Help that was asked for goes to stdout and is no failure; a closed pipe is nobody's.
+            if !error.use_stderr() {
+                let _ = error.print();
+                return Exit::Done;
+            }
+            // It quotes arguments, which may come from elsewhere.
+            let text = Shown::text(error.render().to_string());
+            let _ = write!(io::stderr(), "{}", text.as_str());
+            Exit::Usage
+        })
+    }
+
+    async fn perform(self, cli: Cli) -> Outcome {
         let Cli { global, command } = cli;
         if global.ansi || global.no_ansi {
             output::ask_for_colour(global.ansi);
@@ -189,17 +247,20 @@ impl App {
             Command::Group(group) => group.run(&session(&|_| {})?).await,
             Command::Consumer(consumer) => consumer.run(&session(&|_| {})?).await,
             Command::Demo(demo) => {
-                logging::init(
-                    global.log_format.unwrap_or(crate::config::LogFormat::Text),
-                    global.verbosity(),
-                );
+                self.log(&global, global.log_format.unwrap_or(crate::config::LogFormat::Text));
                 demo.run(&global).await
             }
             Command::DemoListen(listen) => listen.run().await,
             Command::Completions(completions) => {
-                let command = Cli::command().name(self.name).bin_name(self.name);
+                let command = self.command.clone().unwrap_or_else(|| self.command());
                 completions.run(command)
             }
+        }
+    }
+
+    fn log(&self, global: &Global, format: crate::config::LogFormat) {
+        if self.logs {
+            logging::init(format, global.verbosity());
         }
     }
 
@@ -214,7 +275,7 @@ impl App {
             .map(streamer::RegisteredListener::name)
             .collect();
         let config = Config::load(global.config.as_deref(), &flags, &self.defaults, &known)?;
-        logging::init(config.settings.log_format.value, global.verbosity());
+        self.log(global, config.settings.log_format.value);
         for name in &config.definitions.unused {
             tracing::warn!("the listener `{name}` is defined, but `listen_and_fire` gives it no event");
         }
@@ -379,6 +440,18 @@ impl Session {
             }
             failure
         })
+    }
+}
+
+fn ended(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Ok(exit) => exit.into(),
+        Err(Failure { exit, text }) => {
+            if let Some(text) = text {
+                complain(&text);
+            }
+            exit.into()
+        }
     }
 }
 

@@ -2,7 +2,8 @@
 //!
 //! # Layout
 //!
-//! - [`App`] (`app`): an application's listeners under a command line. `args`: what the command line takes.
+//! - [`App`] (`app`): an application's listeners under a command line. `args`: what the command line takes. `beside`: our
+//!   commands beside those of an application.
 //! - `commands/`: one file a command.
 //! - `config/`: flags over environment over `streamer.toml` over defaults.
 //! - `confirm`: the step before anything is deleted. `names`: what is not there, and what comes near.
@@ -13,6 +14,7 @@
 
 mod app;
 mod args;
+mod beside;
 mod commands;
 mod config;
 mod confirm;
@@ -32,4 +34,7 @@ mod table;
 mod terminal;
 mod webhook;
 
-pub use app::App;
+pub use self::{
+    app::App,
+    beside::{Commands, Options},
+};

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use streamer::{Context, Listener, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
+use streamer::{Listener, ListenerContext, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
 
 use crate::{
     config::{self, Definition, Definitions, HeaderValue, Mode, What, shown_variable},
@@ -234,7 +234,7 @@ struct Shared(Arc<dyn Listener>);
 
 #[async_trait]
 impl Listener for Shared {
-    async fn handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError> {
+    async fn handle(&self, message: &ReceivedMessage, context: &ListenerContext) -> Result<(), ListenerError> {
         self.0.handle(message, context).await
     }
 

@@ -12,7 +12,7 @@ use reqwest::{
     redirect::Policy,
 };
 use sha2::Sha256;
-use streamer::{Context, Listener, ListenerError, ReceivedMessage, async_trait};
+use streamer::{Listener, ListenerContext, ListenerError, ReceivedMessage, async_trait};
 
 use crate::{config::Redirects, terminal};
 
@@ -139,7 +139,7 @@ impl Webhook {
 
 #[async_trait]
 impl Listener for Webhook {
-    async fn handle(&self, message: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+    async fn handle(&self, message: &ReceivedMessage, _: &ListenerContext) -> Result<(), ListenerError> {
         let Some(limit) = self.timeout else {
             return self.post(message).await;
         };

@@ -267,14 +267,15 @@ impl From<EntryId> for NewId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Trim {
     /// What remains.
-    pub keep: Keep,
+    pub keep: TrimLimit,
     /// Whether exactly that remains. `false` (`~`, the default) lets the engine keep somewhat more, which is much cheaper.
     pub exact: bool,
 }
 
 /// What remains after a [`Trim`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Keep {
+#[non_exhaustive]
+pub enum TrimLimit {
     /// This many entries, the newest (`MAXLEN`).
     Newest(u64),
     /// Every entry with this ID or a greater one (`MINID`).
@@ -286,7 +287,7 @@ impl Trim {
     #[must_use]
     pub const fn max_len(entries: u64) -> Self {
         Self {
-            keep: Keep::Newest(entries),
+            keep: TrimLimit::Newest(entries),
             exact: false,
         }
     }
@@ -295,7 +296,7 @@ impl Trim {
     #[must_use]
     pub const fn min_id(id: EntryId) -> Self {
         Self {
-            keep: Keep::From(id),
+            keep: TrimLimit::From(id),
             exact: false,
         }
     }

@@ -1,5 +1,60 @@
 //! Events between applications over Redis Streams, or over one SQLite file with no server at all.
 //!
+//! One application emits, others listen in groups, and each group handles every message at least once. What a listener
+//! cannot handle is listed for it, and can be retried. The bytes on the wire are those of the PHP package laravel-streamer.
+//!
+//! ```no_run
+//! use streamer::prelude::*;
+//!
+//! #[derive(serde::Serialize, serde::Deserialize, Event)]
+//! #[event(name = "order.placed")]
+//! struct OrderPlaced { id: u64, total: f64 }
+//!
+//! async fn receipt(Payload(order): Payload<OrderPlaced>) -> Result<(), std::io::Error> {
+//!     println!("order {}: {:.2}", order.id, order.total);
+//!     Ok(())
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> Result<(), Box<dyn std::error::Error>> {
+//!     let streamer = Streamer::connect("sqlite://shop.db").await?; // or redis://127.0.0.1:6379
+//!     streamer.emit(&OrderPlaced { id: 1, total: 9.99 }).await?;
+//!     let listening = streamer.listen(Listeners::new().on_event("receipt", receipt)).group("billing");
+//!     listening.stop_handle().on_signals()?; // Ctrl-C finishes what runs, then ends
+//!     listening.run().await?;
+//!     Ok(())
+//! }
+//! ```
+//!
+//! | to | begin at |
+//! | --- | --- |
+//! | emit | [`Streamer::emit`], [`emit_all`](Streamer::emit_all), [`EmitOptions`]; [`outbox`] for an event in a transaction |
+//! | listen | [`Listeners`], [`Streamer::listen`], [`Listening`], [`RetryPolicy`] |
+//! | see and retry what failed | [`Streamer::failed`] |
+//! | look at a store | [`Streamer::inspect`], [`Streamer::stream`] |
+//! | archive, restore, replay | [`archive`], [`Streamer::replay`] |
+//! | test | `testing` |
+//!
+//! # Cargo features
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `redis` (default) | the engine on Redis and Valkey, with TLS |
+//! | `embedded` (default) | the engine on one SQLite file or in memory, and `testing`, which needs it |
+//! | `archive-sqlite` (default) | archives in SQLite files |
+//! | `archive-postgres`, `archive-mysql`, `archive-object`, `archive-s3`, `archive-gcs`, `archive-azure` | archives elsewhere |
+//! | `outbox-postgres`, `outbox-mysql`, `outbox-sqlite` | the outbox's relay, and `emit_in` for sqlx's transactions |
+//! | `outbox-rusqlite` | `emit_in` for rusqlite's transactions |
+//!
+//! At least one engine is needed. With `redis` alone no SQLite is compiled; with `embedded` alone no Redis client and no TLS.
+//!
+//! # What an application gets with this crate
+//!
+//! Cargo features of shared dependencies hold for the whole program. Two of `serde_json` change what it does elsewhere:
+//! `preserve_order`, because PHP keeps the order of keys (a `serde_json::Map` keeps it, too, instead of sorting, everywhere in the
+//! program), and `float_roundtrip` (numbers are parsed exactly, and a little slower). `unbounded_depth` and the features of `tokio`
+//! only add functions.
+//!
 //! # Layout
 //!
 //! An event takes this road: event → message → emit → engine → listen → failed.
@@ -21,6 +76,12 @@
 //! - `moment`: [`Moment`], a date or an age as people write it.
 //! - `entry`: entries, their IDs and the names of streams. [`shown_url`]: URLs without their secrets.
 
+#[cfg(not(any(feature = "redis", feature = "embedded")))]
+compile_error!(
+    "streamer-events has no engine: give it the feature \"redis\" (Redis, Valkey), \"embedded\" (one SQLite file), or both, \
+     or leave out `default-features = false`"
+);
+
 pub mod archive;
 mod client;
 mod emit;
@@ -37,32 +98,50 @@ pub mod metrics;
 pub mod model;
 mod moment;
 pub mod outbox;
+#[cfg(any(feature = "embedded", feature = "archive-sqlite"))]
 mod read_only_file;
 mod reserved;
 mod shown_url;
 pub mod stream;
+#[cfg(feature = "embedded")]
 pub mod testing;
 pub mod trace;
 
 pub use self::{
     client::{Streamer, StreamerBuilder},
     emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
-    entry::{Entry, EntryId, Fields, InvalidEntryId, Keep, NewId, RangeBound, StreamName, Trim},
+    entry::{Entry, EntryId, Fields, InvalidEntryId, NewId, RangeBound, StreamName, Trim, TrimLimit},
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
-        AfterSuccess, Condition, Ended, Health, KeepAlive, Key, ListenError, Listening, OnNameInUse, Report,
-        RunningListening, Scope, Start, Summary, When, Workers,
+        AfterSuccess, Condition, EndReason, Health, KeepAlive, LeaveWhen, ListenError, Listening, OnNameInUse,
+        OrderKey, Report, RunningListening, Scope, StartAt, Summary, Workers,
     },
     listener::{
-        ArgumentsOfEvent, Context, FromMessage, FromRef, Handler, IntoOutcome, Listener, ListenerError, Listeners,
-        Payload, RegisteredListener, RetryPolicy, State, StopHandle,
+        ArgumentsOfEvent, Gather, Handler, IntoOutcome, IntoOutcomes, Listener, ListenerContext, ListenerError,
+        Listeners, Payload, RegisteredListener, RetryPolicy, StopHandle,
     },
     message::{DecodeError, ReceivedMessage},
     moment::{InvalidMoment, Moment},
     shown_url::shown_url,
 };
 pub use async_trait::async_trait;
+
+/// What the arguments of a listener are made of: [`State`](extract::State) and [`Payload`], and the traits for an
+/// application's own.
+///
+/// `State` is here alone because web frameworks have one, too.
+pub mod extract {
+    pub use crate::listener::{FromMessage, FromRef, Payload, State};
+}
+
+/// What most programs use: `use streamer::prelude::*;`.
+pub mod prelude {
+    pub use crate::{
+        DynamicEvent, EmitOptions, Event, KeepAlive, ListenerError, Listeners, NamedEvent, Payload, ReceivedMessage,
+        RetryPolicy, StopHandle, Streamer, Workers,
+    };
+}
 pub use streamer_macros::{Event, listener};
 
 #[doc(hidden)]
@@ -76,6 +155,7 @@ pub mod __private {
 #[cfg(doctest)]
 #[doc = include_str!("../../README.md")]
 #[doc = include_str!("../../docs/emit.md")]
+#[doc = include_str!("../../docs/getting-started.md")]
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
 #[doc = include_str!("../../docs/observability.md")]

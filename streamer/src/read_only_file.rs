@@ -4,10 +4,7 @@
 //! open, or has left it without closing it, they are there and are read with it. Where there is no log, no process has the
 //! file open: it is read as a file that nobody changes (`immutable`), and nothing is made beside it.
 
-use std::{
-    fs::OpenOptions,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -19,8 +16,9 @@ pub(crate) fn log_of(path: &Path) -> PathBuf {
 }
 
 /// Whether this user may write the file.
+#[cfg(feature = "archive-sqlite")]
 pub(crate) fn is_writable(path: &Path) -> bool {
-    OpenOptions::new().write(true).open(path).is_ok()
+    std::fs::OpenOptions::new().write(true).open(path).is_ok()
 }
 
 /// A connection that reads the file as it is now, with its log.

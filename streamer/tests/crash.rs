@@ -12,7 +12,7 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use streamer::{DynamicEvent, Listeners, ReceivedMessage, State, Streamer, Workers};
+use streamer::{DynamicEvent, Listeners, ReceivedMessage, Streamer, Workers, extract::State};
 use streamer_test_servers::RedisServer;
 use tempfile::TempDir;
 

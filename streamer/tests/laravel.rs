@@ -14,9 +14,10 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, ReceivedMessage, Report, Start, State,
-    StopHandle, StreamName, Streamer, Summary,
+    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, ReceivedMessage, Report, StartAt, StopHandle,
+    StreamName, Streamer, Summary,
     engine::{EngineErrorKind, GroupStart},
+    extract::State,
     failed::{FAILED_KEY, FailedFilter},
 };
 use streamer_test_servers::RedisServer;
@@ -370,7 +371,7 @@ async fn after_an_interruption_listening_goes_on_where_it_was_and_not_at_its_sta
     php_emits(&server, "*", r#"{"n":1}"#);
     let listening = streamer
         .listen(notes(&seen))
-        .start(Start::Beginning)
+        .start(StartAt::Beginning)
         .keep_alive(streamer::KeepAlive::default());
     let stop: StopHandle = listening.stop_handle();
     let (happened, mut happens) = tokio::sync::mpsc::unbounded_channel();
@@ -415,7 +416,7 @@ async fn last_id_0_is_the_beginning() {
     let server = RedisServer::start();
     php_emits(&server, "*", r#"{"n":1}"#);
     let (streamer, seen) = (connect(&server).await, Seen::default());
-    let start = Start::After("0".parse().unwrap());
+    let start = StartAt::After("0".parse().unwrap());
     let listening = streamer.listen(notes(&seen)).start(start);
     listening
         .listen_timeout(Duration::from_millis(200))

@@ -13,7 +13,8 @@ use std::{
 };
 
 use streamer::{
-    DynamicEvent, EntryId, Listeners, ReceivedMessage, RetryPolicy, State, Streamer,
+    DynamicEvent, EntryId, Listeners, ReceivedMessage, RetryPolicy, Streamer,
+    extract::State,
     failed::{self, FailedFilter, FailedMessage},
 };
 use streamer_test_servers::RedisServer;

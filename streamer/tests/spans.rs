@@ -13,7 +13,8 @@ use std::{
 
 use serde_json::json;
 use streamer::{
-    DynamicEvent, EmitOptions, Listeners, ReceivedMessage, State, Streamer,
+    DynamicEvent, EmitOptions, Listeners, ReceivedMessage, Streamer,
+    extract::State,
     message::{TRACEPARENT, TRACESTATE},
     outbox::OutboxRow,
     trace::{self, Propagator},

@@ -13,7 +13,7 @@ use std::{
 use futures_util::FutureExt as _;
 use serde::{Deserialize, Serialize};
 use streamer::{
-    DynamicEvent, Event, Listeners, NamedEvent as _, Payload, RetryPolicy, State, StopHandle, Streamer,
+    DynamicEvent, Event, Listeners, NamedEvent as _, Payload, RetryPolicy, StopHandle, Streamer, extract::State,
     failed::FailedMessage, testing,
 };
 
@@ -183,4 +183,100 @@ async fn a_listener_that_is_tried_again_is_waited_for() {
         (delivery.outcome("second_time"), tries.load(Ordering::Relaxed)),
         (Ok(()), 2)
     );
+}
+
+#[tokio::test]
+async fn events_of_one_store_are_delivered_one_after_the_other_and_what_each_led_to_is_told_apart() {
+    let streamer = testing::streamer().await;
+    let listeners = Listeners::new().on_event("receipt", receipt);
+    // What was on the stream before is not delivered with it.
+    streamer.emit(&OrderPlaced { id: 99 }).await.unwrap();
+    streamer.emit(&ReceiptSent { order: 98 }).await.unwrap();
+    for id in 1..=3 {
+        let delivery = testing::deliver_on(&streamer, &listeners, &OrderPlaced { id }).await;
+        assert_eq!(delivery.outcomes().len(), 1, "each event is delivered once");
+        delivery.assert_emitted(&[ReceiptSent { order: id }]).await;
+        let sent = delivery.emitted::<ReceiptSent>().await;
+        assert_eq!(sent.iter().map(|sent| sent.order).collect::<Vec<_>>(), [id]);
+        assert!(
+            delivery.messages(OrderPlaced::NAME).await.is_empty(),
+            "the event itself is not what listeners emitted"
+        );
+    }
+    let all = testing::emitted::<ReceiptSent>(&streamer).await;
+    assert_eq!(all.iter().map(|sent| sent.order).collect::<Vec<_>>(), [98, 1, 2, 3]);
+}
+
+#[tokio::test]
+async fn a_listener_that_knows_an_event_by_what_an_earlier_one_left_can_be_tested() {
+    async fn once(Payload(order): Payload<OrderPlaced>, streamer: Streamer) -> Result<(), String> {
+        let sent = testing::emitted::<ReceiptSent>(&streamer).await;
+        match sent.iter().any(|sent| sent.order == order.id) {
+            true => Err(format!("order {} has its receipt", order.id)),
+            false => streamer
+                .emit(&ReceiptSent { order: order.id })
+                .await
+                .map(drop)
+                .map_err(|error| error.to_string()),
+        }
+    }
+    let streamer = testing::streamer().await;
+    let listeners = Listeners::new().on_event("once", once);
+    let order = OrderPlaced { id: 7 };
+    testing::deliver_on(&streamer, &listeners, &order)
+        .await
+        .assert_handled();
+    let again = testing::deliver_on(&streamer, &listeners, &order).await;
+    again.assert_failed("once", "order 7 has its receipt");
+    again.assert_emitted::<ReceiptSent>(&[]).await;
+    let text = panic_text(async { again.assert_failed("once", "out of stock") }).await;
+    assert!(
+        text.contains("should have failed with 'out of stock':\n  once: failed: order 7 has its receipt"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_failed_assertion_shows_field_by_field_what_was_emitted_otherwise() {
+    #[derive(Serialize, Deserialize, Event)]
+    #[event(name = "invoice.sent")]
+    struct Invoice {
+        order: u64,
+        lines: Vec<String>,
+    }
+    async fn invoice(Payload(order): Payload<OrderPlaced>, streamer: Streamer) -> Result<(), streamer::EmitError> {
+        for lines in [vec!["tea".to_owned()], Vec::new()] {
+            streamer.emit(&Invoice { order: order.id, lines }).await?;
+        }
+        Ok(())
+    }
+    let listeners = Listeners::new().on_event("invoice", invoice);
+    let delivery = testing::deliver(&listeners, &OrderPlaced { id: 7 }).await;
+    let expected = |order, line: &str| Invoice {
+        order,
+        lines: vec![line.to_owned()],
+    };
+    let text = panic_text(delivery.assert_emitted(&[expected(8, "cup")])).await;
+    for difference in [
+        "'invoice.sent' was not emitted as expected:",
+        "\n  event 1, order: expected 8, and it is 7",
+        "\n  event 1, lines[0]: expected \"cup\", and it is \"tea\"",
+        "\n  event 2: none was expected, and there is {\"order\":7,\"lines\":[]}",
+    ] {
+        assert!(text.contains(difference), "{text}");
+    }
+    let three = [
+        expected(7, "tea"),
+        Invoice {
+            order: 7,
+            lines: vec![],
+        },
+        expected(9, "pot"),
+    ];
+    let text = panic_text(delivery.assert_emitted(&three)).await;
+    assert!(
+        text.contains("\n  event 3: expected {\"order\":9,\"lines\":[\"pot\"]}, and there is none"),
+        "{text}"
+    );
+    delivery.assert_emitted(&three[..2]).await;
 }

@@ -14,6 +14,9 @@ const CLIENTS: [&str; 4] = [
     "archive-postgres,archive-mysql,archive-s3,archive-gcs,archive-azure,outbox-postgres,outbox-mysql,outbox-sqlite,outbox-rusqlite",
 ];
 
+/// Each engine without the other one, as `--features` has it.
+const ENGINES: [&str; 2] = ["redis", "embedded"];
+
 /// Formatting and lints, of the benchmark too, and documentation.
 pub(crate) fn check() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
@@ -30,6 +33,18 @@ pub(crate) fn check() -> Result<()> {
         .concat(),
         &[],
     )?;
+    for engine in ENGINES {
+        let alone = [
+            "clippy",
+            "-p",
+            "streamer-events",
+            "--lib",
+            "--no-default-features",
+            "--features",
+            engine,
+        ];
+        cargo(&[&alone[..], &["--", "--deny", "warnings"]].concat(), &[])?;
+    }
     cargo(&["fmt", "--manifest-path", bench::MANIFEST, "--check"], &[])?;
     cargo(
         &[

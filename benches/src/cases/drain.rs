@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use redis::{AsyncConnectionConfig, streams::StreamReadReply};
-use streamer::{Key, Listeners, Listening, Payload, ReceivedMessage, Start, Streamer, Workers};
+use streamer::{OrderKey, Listeners, Listening, Payload, ReceivedMessage, StartAt, Streamer, Workers};
 use tokio::sync::Notify;
 
 use crate::{
@@ -156,7 +156,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 })
                 .prepared(backlog),
                 Contender::new("streamer, 8 keyed workers", |job| {
-                    let keyed = Workers::PerKey(8, Key::new(ReceivedMessage::id));
+                    let keyed = Workers::PerKey(8, OrderKey::new(ReceivedMessage::id));
                     job.on_two_threads(ours(job.url.clone(), job.amount, keyed, nothing))
                 })
                 .prepared(backlog),
@@ -363,7 +363,7 @@ pub(crate) async fn ours_in_order(url: String, amount: u64) -> Result<Reading> {
 async fn ours_without_group(url: String, amount: u64) -> Result<Reading> {
     let streamer = Streamer::connect(&url).await?;
     let countdown = Countdown::from(amount);
-    let listening = streamer.listen(nothing(countdown.clone())).start(Start::Beginning);
+    let listening = streamer.listen(nothing(countdown.clone())).start(StartAt::Beginning);
     timed(listening, countdown, amount).await
 }
 

@@ -4,7 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use streamer::{
-    Ended, KeepAlive, Key, ListenerError, Listeners, ReceivedMessage, Report, RetryPolicy, State, StopHandle, Workers,
+    EndReason, KeepAlive, ListenerError, Listeners, OrderKey, ReceivedMessage, Report, RetryPolicy, StopHandle,
+    Workers, extract::State,
 };
 
 use super::{Assignment, RECLAIM, STREAMS, checked, connect, fails_always, fails_first};
@@ -47,7 +48,7 @@ pub(super) async fn run(assignment: &Assignment, ledger: Ledger, options: Option
     let listeners = listeners.retry(&RetryPolicy::fixed(3, Duration::from_millis(200)));
     let workers = match options.at_once {
         0 => Workers::InOrder,
-        2 => Workers::PerKey(2, Key::new(|message: &ReceivedMessage| message.stream().clone())),
+        2 => Workers::PerKey(2, OrderKey::new(|message: &ReceivedMessage| message.stream().clone())),
         many => Workers::AtOnce(many),
     };
     let report = desk.clone();
@@ -72,7 +73,7 @@ pub(super) async fn run(assignment: &Assignment, ledger: Ledger, options: Option
         stop.stop();
     }
     let summary = listening.run().await?;
-    if summary.ended == Ended::Aborted {
+    if summary.ended == EndReason::Aborted {
         desk.0.ledger.remark(&format!("{} was aborted", assignment.who));
     }
     Ok(())

@@ -4,8 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::Result;
 use streamer::{
-    ListenerError, Listeners, ReceivedMessage, State, StopHandle,
+    ListenerError, Listeners, ReceivedMessage, StopHandle,
     archive::{ArchiveStorage, SqliteArchive},
+    extract::State,
     failed::FailedFilter,
 };
 

@@ -5,7 +5,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use streamer::{EmitError, Listeners, NamedEvent as _, Payload, State, Streamer};
+use streamer::{EmitError, Listeners, NamedEvent as _, Payload, Streamer, extract::State};
 
 use crate::events::{OrderPlaced, ReceiptWanted};
 

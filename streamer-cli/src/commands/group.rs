@@ -7,7 +7,7 @@ use streamer::{
     engine::{GroupInfo, GroupStart},
 };
 
-use super::start::{Start, start};
+use super::start::{StartAt, start};
 use crate::{
     app::Session,
     confirm::Confirm,
@@ -188,7 +188,7 @@ struct Reset {
     group: String,
     /// Where it goes on: after an entry ID, at a date or an age, at the `start`, or with what comes from `now` on
     #[arg(long, value_name = "PLACE", value_parser = start)]
-    to: Start,
+    to: StartAt,
     /// Only tell what would happen
     #[arg(long)]
     dry_run: bool,
@@ -204,9 +204,9 @@ impl Reset {
         let name = StreamName::from(stream);
         let last = streamer.engine().last_id(&name).await?;
         let to = match self.to {
-            Start::Beginning => EntryId::MIN,
-            Start::Now => last,
-            Start::After(id) => id,
+            StartAt::Beginning => EntryId::MIN,
+            StartAt::Now => last,
+            StartAt::After(id) => id,
         };
         if to > last {
             tracing::warn!("{to} comes after the last entry of '{stream}', {last}");
@@ -216,7 +216,7 @@ impl Reset {
         if !dry_run {
             let place = match self.to {
                 // What is appended at this moment belongs to "from now on".
-                Start::Now => GroupStart::Now,
+                StartAt::Now => GroupStart::Now,
                 _ => GroupStart::After(to),
             };
             streamer.engine().set_group_position(&name, group, place).await?;

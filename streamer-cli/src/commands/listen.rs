@@ -13,11 +13,11 @@ use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use streamer::{
-    AfterSuccess, Ended, KeepAlive, Key, Listeners, OnNameInUse, Report, Scope, StopHandle, StreamName, Streamer,
-    Summary, When, Workers,
+    AfterSuccess, EndReason, KeepAlive, LeaveWhen, Listeners, OnNameInUse, OrderKey, Report, Scope, StopHandle,
+    StreamName, Streamer, Summary, Workers,
 };
 
-use super::start::{Start, start};
+use super::start::{StartAt, start};
 #[cfg(unix)]
 use crate::systemd;
 use crate::{
@@ -59,7 +59,7 @@ pub(crate) struct Listen {
     /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now`; for a group, only when
     /// it is made [default: now; a new group: 0]
     #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
-    last_id: Option<Start>,
+    last_id: Option<StartAt>,
     /// Move messages to the archive when all their listeners have handled them
     #[arg(long)]
     archive: bool,
@@ -132,7 +132,7 @@ impl Listen {
         for warning in streamer.engine().warnings().await.unwrap_or_default() {
             tracing::warn!("{warning}");
         }
-        if let Some(Start::After(id)) = self.last_id {
+        if let Some(StartAt::After(id)) = self.last_id {
             for event in &events {
                 let last = streamer.engine().last_id(event).await?;
                 if id > last {
@@ -176,8 +176,8 @@ impl Listen {
             _ => return Ok(None),
         };
         Ok(Some(after.when(match self.when.unwrap_or(WhenArg::AtOnce) {
-            WhenArg::AtOnce => When::AtOnce,
-            WhenArg::AllGroupsAcked => When::AllGroupsAcknowledged,
+            WhenArg::AtOnce => LeaveWhen::AtOnce,
+            WhenArg::AllGroupsAcked => LeaveWhen::AllGroupsAcknowledged,
         })))
     }
 
@@ -331,7 +331,7 @@ async fn finish(
     // Programs that are still at work belong to listeners that were given up, and nobody else would end them.
     programs.kill();
     let summary = ended?;
-    if summary.ended == Ended::Aborted {
+    if summary.ended == EndReason::Aborted {
         tracing::warn!("the grace period ran out; what was not finished stays pending");
     }
     tracing::info!(
@@ -360,7 +360,7 @@ fn listening(streamer: &Streamer, listeners: Listeners, settings: &Settings) -> 
         .workers(match (settings.workers.value.0 as usize, &settings.key.value) {
             (1, _) => Workers::InOrder,
             (count, None) => Workers::AtOnce(count),
-            (count, Some(path)) => Workers::PerKey(count, Key::path(path)),
+            (count, Some(path)) => Workers::PerKey(count, OrderKey::path(path)),
         });
     if let Some(group) = &settings.group.value {
         listening = listening.group(group);

@@ -129,6 +129,7 @@ fn show_steps(changes: &[Change], json: bool) -> Result<(), Failure> {
         field,
         from,
         to,
+        ..
     } in changes
     {
         let when = Timestamp::try_from(*when).unwrap_or_default();

@@ -8,7 +8,7 @@ use streamer::{
     engine::{EngineResult, ReadMode, Reader, StreamEntries},
 };
 
-use super::start::{Start, start};
+use super::start::{StartAt, start};
 use crate::{
     app::Session,
     exit::{Exit, Failure, Outcome},
@@ -40,7 +40,7 @@ pub(crate) struct Tail {
     events: Vec<String>,
     /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now` [default: now]
     #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
-    last_id: Option<Start>,
+    last_id: Option<StartAt>,
 }
 
 impl Tail {
@@ -98,11 +98,11 @@ impl Tail {
                 let hint = names::hint(event, known.iter().map(String::as_str));
                 tracing::warn!("there is no stream '{event}' yet{hint}");
             }
-            let after = match self.last_id.unwrap_or(Start::Now) {
+            let after = match self.last_id.unwrap_or(StartAt::Now) {
                 // Settled once: what comes between two reads is not missed.
-                Start::Now => streamer.engine().last_id(&stream).await?,
-                Start::Beginning => EntryId::MIN,
-                Start::After(id) => id,
+                StartAt::Now => streamer.engine().last_id(&stream).await?,
+                StartAt::Beginning => EntryId::MIN,
+                StartAt::After(id) => id,
             };
             streams.push((stream, after));
         }

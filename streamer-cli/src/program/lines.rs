@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use streamer::{Context, Listener, ListenerError, ReceivedMessage, async_trait};
+use streamer::{Listener, ListenerContext, ListenerError, ReceivedMessage, async_trait};
 use tokio::{
     sync::Semaphore,
     time::{Instant, sleep_until, timeout},
@@ -90,7 +90,7 @@ impl Lines {
 
 #[async_trait]
 impl Listener for Lines {
-    async fn handle(&self, message: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+    async fn handle(&self, message: &ReceivedMessage, _: &ListenerContext) -> Result<(), ListenerError> {
         let mut line = message.to_json();
         line.push('\n');
         let _permit = self.permits.acquire().await?;

@@ -1,6 +1,6 @@
 //! `mode = "message"`: one process for each message; its exit code is the answer.
 
-use streamer::{Context, Listener, ListenerError, ReceivedMessage, async_trait};
+use streamer::{Listener, ListenerContext, ListenerError, ReceivedMessage, async_trait};
 use tokio::{io::AsyncWriteExt as _, time::timeout};
 
 use super::{command::Program, last_words::LastWords, too_late};
@@ -10,7 +10,7 @@ pub(crate) struct OnePerMessage(pub(crate) Program);
 
 #[async_trait]
 impl Listener for OnePerMessage {
-    async fn handle(&self, message: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+    async fn handle(&self, message: &ReceivedMessage, _: &ListenerContext) -> Result<(), ListenerError> {
         let Self(program) = self;
         let mut line = message.to_json();
         line.push('\n');

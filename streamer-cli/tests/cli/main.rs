@@ -17,6 +17,7 @@ mod metrics;
 mod operators;
 #[cfg(all(feature = "outbox-postgres", feature = "outbox-mysql", feature = "outbox-sqlite"))]
 mod outbox;
+mod picture;
 mod program;
 mod replay;
 mod secrets;

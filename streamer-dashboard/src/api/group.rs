@@ -6,7 +6,7 @@ use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use streamer::{
-    EntryId, Moment, RangeBound, Start, StreamName,
+    EntryId, Moment, RangeBound, StartAt, StreamName,
     engine::{GroupInfo, GroupStart, PendingFilter},
 };
 
@@ -114,18 +114,18 @@ pub(super) struct Reset {
     dry_run: bool,
 }
 
-fn place(text: &str) -> Result<Start, Problem> {
+fn place(text: &str) -> Result<StartAt, Problem> {
     let text = text.trim();
     match text {
-        "now" => return Ok(Start::Now),
-        "start" => return Ok(Start::Beginning),
+        "now" => return Ok(StartAt::Now),
+        "start" => return Ok(StartAt::Beginning),
         _ => {}
     }
     if let Ok(id) = text.parse::<EntryId>() {
-        return Ok(Start::After(id));
+        return Ok(StartAt::After(id));
     }
     match text.parse::<Moment>() {
-        Ok(moment) => Ok(moment.first_id().previous().map_or(Start::Beginning, Start::After)),
+        Ok(moment) => Ok(moment.first_id().previous().map_or(StartAt::Beginning, StartAt::After)),
         Err(error) => Err(Problem::bad_request(format!(
             "{error}; or an entry ID, such as 1795407980936-0, `start` or `now`"
         ))),
@@ -152,15 +152,15 @@ pub(super) async fn reset(State(site): State<Arc<Site>>, actor: Actor, Body(rese
     } = *info;
     let last = engine.last_id(&stream).await?;
     let to = match start {
-        Start::Beginning => EntryId::MIN,
-        Start::Now => last,
-        Start::After(id) => id,
+        StartAt::Beginning => EntryId::MIN,
+        StartAt::Now => last,
+        StartAt::After(id) => id,
     };
     let (between, exact) = count(&site, &stream, from.min(to), from.max(to)).await?;
     if !reset.dry_run {
         let place = match start {
             // What is appended at this moment belongs to "from now on".
-            Start::Now => GroupStart::Now,
+            StartAt::Now => GroupStart::Now,
             _ => GroupStart::After(to),
         };
         let about = format!("group '{}' of '{}' from {from} to {to}", reset.group, reset.stream);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, future::Future, pin::Pin, sync::Arc};
 
-use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, MemoryArchive, NullArchive, SqliteArchive};
+use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, MemoryArchive, NullArchive};
 
 type Opening = Pin<Box<dyn Future<Output = ArchiveResult<Arc<dyn ArchiveStorage>>> + Send>>;
 type Driver = Arc<dyn Fn(String) -> Opening + Send + Sync>;
@@ -25,7 +25,7 @@ type Driver = Arc<dyn Fn(String) -> Opening + Send + Sync>;
 pub struct ArchiveManager(BTreeMap<String, Driver>);
 
 impl ArchiveManager {
-    /// The drivers of this crate: `null`, `memory`, `sqlite`, and those that cargo features add.
+    /// The drivers of this crate: `null`, `memory`, and those that cargo features add: `sqlite` by default.
     #[must_use]
     #[allow(clippy::let_and_return, reason = "features add to them")]
     pub fn new() -> Self {
@@ -35,10 +35,11 @@ impl ArchiveManager {
             })
             .driver("memory", |_| async {
                 Ok(Arc::new(MemoryArchive::default()) as Arc<dyn ArchiveStorage>)
-            })
-            .driver("sqlite", |url| async move {
-                Ok(Arc::new(SqliteArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
             });
+        #[cfg(feature = "archive-sqlite")]
+        let drivers = drivers.driver("sqlite", |url| async move {
+            Ok(Arc::new(super::SqliteArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)
+        });
         #[cfg(feature = "archive-postgres")]
         let drivers = drivers.driver("postgres", |url| async move {
             Ok(Arc::new(super::PostgresArchive::open(&url).await?) as Arc<dyn ArchiveStorage>)

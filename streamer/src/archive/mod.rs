@@ -5,7 +5,7 @@
 //! - [`ArchiveStorage`], here: the contract of what keeps archived messages. `error`: what can go wrong.
 //! - `message`: [`ArchivedMessage`], and its JSON text.
 //! - `manager`: [`ArchiveManager`], drivers by name.
-//! - `null`, `memory`, `sqlite`, and behind cargo features `postgres`, `mysql`, `object`: the drivers. `sql`:
+//! - `null`, `memory`, and behind cargo features `sqlite`, `postgres`, `mysql`, `object`: the drivers. `sql`:
 //!   what the drivers for database servers have in common.
 //! - `sweep`: [`Sweep`], which archives or purges what is old enough. `age`: what that means. `needed`: which messages
 //!   some group still needs. `holding`: which groups those are.
@@ -39,7 +39,15 @@ mod postgres;
 mod restore;
 #[cfg(any(feature = "archive-postgres", feature = "archive-mysql"))]
 mod sql;
+#[cfg(feature = "archive-sqlite")]
 mod sqlite;
+#[cfg(any(
+    feature = "archive-sqlite",
+    feature = "archive-postgres",
+    feature = "archive-mysql",
+    feature = "archive-object"
+))]
+mod stored;
 mod sweep;
 mod tidy;
 
@@ -54,6 +62,8 @@ pub use self::mysql::MysqlArchive;
 pub use self::object::ObjectArchive;
 #[cfg(feature = "archive-postgres")]
 pub use self::postgres::PostgresArchive;
+#[cfg(feature = "archive-sqlite")]
+pub use self::sqlite::SqliteArchive;
 pub use self::{
     age::{InvalidOlderThan, OlderThan},
     error::{ArchiveError, ArchiveErrorKind, ArchiveResult, TransferError},
@@ -63,7 +73,6 @@ pub use self::{
     message::ArchivedMessage,
     null::NullArchive,
     restore::{Restore, RestoreSummary},
-    sqlite::SqliteArchive,
     sweep::{Fate, Kept, Sweep, SweepSummary},
 };
 pub(crate) use self::{

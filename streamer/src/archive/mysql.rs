@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{MySqlPool, QueryBuilder, mysql::MySqlPoolOptions};
 
 use super::{
-    ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored, message::stored_message, sql,
+    ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored, sql, stored::stored_message,
 };
 use crate::entry::{EntryId, StreamName};
 

@@ -26,8 +26,8 @@ use url::Url;
 
 use super::{
     ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored,
-    message::stored_message,
     object_names::{Batch, day, decode, encode},
+    stored::stored_message,
 };
 use crate::{
     entry::{EntryId, StreamName},

@@ -7,7 +7,7 @@ use futures_util::TryStreamExt as _;
 use sqlx::{PgPool, Row as _, postgres::PgPoolOptions};
 
 use super::{
-    ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored, message::stored_message, sql,
+    ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, PAGE_BYTES, Stored, sql, stored::stored_message,
 };
 use crate::entry::{EntryId, StreamName};
 

@@ -42,7 +42,7 @@ impl EmitOptions {
     /// none, and its trace ([`TRACEPARENT`], [`TRACESTATE`]) goes on, unless these headers were set before.
     ///
     /// ```
-    /// use streamer::{DynamicEvent, EmitOptions, ReceivedMessage, State, Streamer, EmitError};
+    /// use streamer::{DynamicEvent, EmitOptions, ReceivedMessage, extract::State, Streamer, EmitError};
     ///
     /// async fn invoice(message: ReceivedMessage, State(streamer): State<Streamer>) -> Result<(), EmitError> {
     ///     let event = DynamicEvent::new("invoice.sent", serde_json::json!({}));

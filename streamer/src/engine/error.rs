@@ -90,6 +90,7 @@ impl EngineError {
     }
 
     /// The same error as another kind, for a caller who knows better what it means.
+    #[cfg(feature = "redis")]
     #[must_use]
     pub(crate) fn with_kind(mut self, kind: EngineErrorKind) -> Self {
         self.kind = kind;

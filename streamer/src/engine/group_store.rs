@@ -23,9 +23,6 @@ use bytes::Bytes;
 use super::{EngineResult, GroupStart, NameUsers, ReadMode, Reader};
 use crate::entry::{Entry, EntryId, StreamName};
 
-/// The idle time of a released entry: longer than anybody waits before claiming.
-pub(crate) const RELEASED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-
 /// What a subscription asks of a store.
 ///
 /// # The contract

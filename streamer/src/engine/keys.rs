@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
-use super::redis::{SLOTS, slot};
+use super::slot::{SLOTS, slot};
 use crate::entry::{EntryId, StreamName};
 
 /// The set of failure records, shared with PHP.
@@ -116,6 +116,7 @@ pub(crate) fn original_ids(stream: &StreamName) -> String {
 ///
 /// Written in the same step as the entry; read by appends with the same key. It expires with the append's window; the
 /// embedded engine keeps a row instead, and removes it once its window is over.
+#[cfg(feature = "redis")]
 pub(crate) fn appended_once(stream: &StreamName, idempotency_key: &[u8]) -> Vec<u8> {
     let mut key = beside(stream, "once:").into_bytes();
     key.extend_from_slice(idempotency_key);

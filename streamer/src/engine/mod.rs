@@ -10,6 +10,7 @@
 //! - `group_admin`: groups by single commands, for operators and plain handles. `inspection`: what views of the store look
 //!   at.
 //! - `error`: what can go wrong, as kinds that a program can match. `open`: from a URL to an engine.
+//! - `field_codec`: fields as one blob. `slot`: the slots of a Redis Cluster.
 //! - `redis/`: the distributed engine, on a Redis or Valkey server, Sentinel or Cluster.
 //! - `embedded/`: the engine without a server, on one SQLite file (or in memory).
 //!
@@ -20,9 +21,11 @@
 
 mod append;
 mod durability;
+#[cfg(feature = "embedded")]
 mod embedded;
 mod error;
 mod failures;
+pub(crate) mod field_codec;
 mod group_admin;
 mod group_store;
 mod handled;
@@ -33,9 +36,11 @@ mod name_users;
 mod open;
 mod origins;
 mod reader;
+#[cfg(feature = "redis")]
 mod redis;
 mod retry_claims;
 mod retry_states;
+mod slot;
 mod snapshots;
 pub(crate) mod subscription;
 
@@ -43,8 +48,11 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-pub(crate) use self::embedded::{decode_fields, encode_fields};
+#[cfg(feature = "embedded")]
+pub use self::embedded::EmbeddedEngine;
 use self::reader::{names, some_stream};
+#[cfg(feature = "redis")]
+pub use self::redis::RedisEngine;
 pub(crate) use self::subscription::{
     Begin, Close, DeferredBound, Deliveries, Delivery, DeliveryRef, End, Event, EventSink, Kept, Next, Retry, Scope,
     Settled, Settlement, Settler, Spec, StreamSpec, SubscribeError, Subscription, WhyEnded, subscribe,
@@ -52,7 +60,6 @@ pub(crate) use self::subscription::{
 pub use self::{
     append::{Append, AppendManyError, AppendOptions, Appended, Idempotency, Record},
     durability::{Durability, DurableAppend},
-    embedded::EmbeddedEngine,
     error::{EngineError, EngineErrorKind},
     failures::{DetailsField, Failures},
     group_admin::{GroupAdmin, GroupStart, RedeliveredEntry, Redelivery},
@@ -69,7 +76,6 @@ pub use self::{
     open::{open, open_to_read},
     origins::{Origin, Origins},
     reader::{Interrupter, ReadMode, Reader, StreamEntries},
-    redis::RedisEngine,
     retry_claims::RetryClaims,
     retry_states::RetryStates,
     snapshots::Snapshots,
@@ -84,7 +90,9 @@ mod sealed {
     /// Keeps other crates from implementing [`Engine`](super::Engine).
     pub trait Sealed {}
 
+    #[cfg(feature = "redis")]
     impl Sealed for super::RedisEngine {}
+    #[cfg(feature = "embedded")]
     impl Sealed for super::EmbeddedEngine {}
 }
 

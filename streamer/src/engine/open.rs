@@ -2,10 +2,15 @@
 
 use std::sync::Arc;
 
-use super::{Engine, EngineError, EngineErrorKind, EngineResult, embedded::EmbeddedEngine, redis::RedisEngine};
+#[cfg(feature = "embedded")]
+use super::EmbeddedEngine;
+#[cfg(feature = "redis")]
+use super::RedisEngine;
+use super::{Engine, EngineError, EngineErrorKind, EngineResult};
 use crate::shown_url::encoding_hint;
 
-/// Opens the engine that a URL names.
+/// Opens the engine that a URL names. Those of `redis` and `unix` need the cargo feature `redis`, those of `sqlite` and
+/// `memory` the feature `embedded`; both are on by default.
 ///
 /// | URL | engine |
 /// | --- | --- |
@@ -19,7 +24,7 @@ use crate::shown_url::encoding_hint;
 ///
 /// # Errors
 ///
-/// [`EngineErrorKind::InvalidInput`] for a URL of another form; [`EngineErrorKind::Connection`] and others when the
+/// [`EngineErrorKind::InvalidInput`] for a URL of another form, or of an engine that was not compiled in; [`EngineErrorKind::Connection`] and others when the
 /// server or file cannot be reached.
 pub async fn open(url: &str) -> EngineResult<Arc<dyn Engine>> {
     open_for(url, false).await
@@ -39,9 +44,8 @@ async fn open_for(url: &str, only_reads: bool) -> EngineResult<Arc<dyn Engine>> 
     let scheme = url.split_once(':').map_or("", |(scheme, _)| scheme);
     match scheme {
         "redis" | "rediss" | "unix" | "redis+unix" | "redis-sentinel" | "rediss-sentinel" | "redis-cluster"
-        | "rediss-cluster" => Ok(Arc::new(RedisEngine::connect(url).await?)),
-        "sqlite" if only_reads => Ok(Arc::new(EmbeddedEngine::open_to_read(url).await?)),
-        "sqlite" | "memory" => Ok(Arc::new(EmbeddedEngine::open(url).await?)),
+        | "rediss-cluster" => redis(url).await,
+        "sqlite" | "memory" => embedded(url, only_reads).await,
         // The URL is not quoted: without a scheme it may begin with a password.
         _ => Err(EngineError::new(
             EngineErrorKind::InvalidInput,
@@ -52,5 +56,58 @@ async fn open_for(url: &str, only_reads: bool) -> EngineResult<Arc<dyn Engine>> 
                 encoding_hint(url)
             ),
         )),
+    }
+}
+
+#[cfg(feature = "redis")]
+async fn redis(url: &str) -> EngineResult<Arc<dyn Engine>> {
+    Ok(Arc::new(RedisEngine::connect(url).await?))
+}
+
+#[cfg(not(feature = "redis"))]
+async fn redis(_: &str) -> EngineResult<Arc<dyn Engine>> {
+    Err(not_compiled_in("the Redis engine", "redis"))
+}
+
+#[cfg(feature = "embedded")]
+async fn embedded(url: &str, only_reads: bool) -> EngineResult<Arc<dyn Engine>> {
+    Ok(Arc::new(match only_reads && url.starts_with("sqlite:") {
+        true => EmbeddedEngine::open_to_read(url).await?,
+        false => EmbeddedEngine::open(url).await?,
+    }))
+}
+
+#[cfg(not(feature = "embedded"))]
+async fn embedded(_: &str, _: bool) -> EngineResult<Arc<dyn Engine>> {
+    Err(not_compiled_in("the embedded engine", "embedded"))
+}
+
+#[cfg(not(all(feature = "redis", feature = "embedded")))]
+fn not_compiled_in(engine: &str, feature: &str) -> EngineError {
+    EngineError::new(
+        EngineErrorKind::InvalidInput,
+        "open the store",
+        format!(
+            "its URL is for {engine}, which is not in this program: in Cargo.toml give streamer-events the feature \"{feature}\""
+        ),
+    )
+}
+
+/// With one engine alone; `cargo xtask check` compiles and runs this for both.
+#[cfg(all(test, not(all(feature = "redis", feature = "embedded"))))]
+mod tests {
+    #[tokio::test]
+    async fn a_url_of_an_engine_that_is_not_compiled_in_names_the_feature() {
+        #[cfg(not(feature = "redis"))]
+        let (urls, feature) = (["redis://:secret@127.0.0.1", "unix:///run/redis.sock"], "redis");
+        #[cfg(not(feature = "embedded"))]
+        let (urls, feature) = (["sqlite://shop.db", "memory:"], "embedded");
+        for url in urls {
+            let error = super::open(url).await.map(drop).unwrap_err();
+            assert_eq!(error.kind(), crate::engine::EngineErrorKind::InvalidInput);
+            let text = error.to_string();
+            assert!(text.contains(&format!("the feature \"{feature}\"")), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+        }
     }
 }

@@ -30,7 +30,7 @@ use crate::{
     client::Streamer,
     engine::{Engine, EngineError, EngineErrorKind, EngineResult},
     entry::{EntryId, StreamName},
-    listener::{Context, Listeners, RegisteredListener, StopHandle},
+    listener::{ListenerContext, Listeners, RegisteredListener, StopHandle},
     message::ReceivedMessage,
     trace,
 };
@@ -43,7 +43,7 @@ const LOOK_AHEAD: usize = 64;
 /// A retry that is being described; [`Retry::run`] does it.
 #[must_use = "nothing is retried before `run`"]
 pub struct Retry {
-    context: Context,
+    context: ListenerContext,
     filter: FailedFilter,
     listeners: Listeners,
     archive: Option<Arc<dyn ArchiveStorage>>,
@@ -75,7 +75,7 @@ enum Outcome {
 impl Retry {
     pub(super) fn new(streamer: Streamer, filter: FailedFilter, listeners: Listeners) -> Self {
         Self {
-            context: Context {
+            context: ListenerContext {
                 streamer,
                 stop: StopHandle::new(),
             },

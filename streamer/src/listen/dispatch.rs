@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
-use super::{Key, ListenError, Workers, guarded::guarded, plan::Plan};
+use super::{ListenError, OrderKey, Workers, guarded::guarded, plan::Plan};
 use crate::{
     engine::{Delivery, DeliveryRef},
     message::ReceivedMessage,
@@ -103,7 +103,7 @@ impl Queue {
 #[derive(Debug)]
 pub(super) struct Dispatcher {
     queues: Vec<mpsc::Sender<Vec<Job>>>,
-    key: Option<Key>,
+    key: Option<OrderKey>,
 }
 
 impl Dispatcher {
@@ -125,7 +125,7 @@ impl Dispatcher {
         let parts = self.queues.iter().map(|_| Vec::with_capacity(room));
         let mut parts = parts.collect::<Vec<_>>();
         for job in jobs {
-            let key = guarded("the function of a `Key`", || key.of(&job.message))?;
+            let key = guarded("the function of an `OrderKey`", || key.of(&job.message))?;
             let part = key % parts.len() as u64;
             parts[part as usize].push(job);
         }

@@ -44,9 +44,9 @@ use std::time::Duration;
 pub use self::{
     error::ListenError,
     health::{Condition, Health},
-    options::{KeepAlive, Key, OnNameInUse, Start, Workers},
-    report::{Ended, Report, Scope, Summary},
-    retention::{AfterSuccess, When},
+    options::{KeepAlive, OnNameInUse, OrderKey, StartAt, Workers},
+    report::{EndReason, Report, Scope, Summary},
+    retention::{AfterSuccess, LeaveWhen},
     running::RunningListening,
 };
 use self::{options::Options, report::Reporter};
@@ -127,9 +127,9 @@ impl Listening {
         self
     }
 
-    /// Where to begin. Default: [`Start::Now`] without a group; with a group, where the group stands, and
-    /// [`Start::Beginning`] for a group that is made.
-    pub fn start(mut self, start: Start) -> Self {
+    /// Where to begin. Default: [`StartAt::Now`] without a group; with a group, where the group stands, and
+    /// [`StartAt::Beginning`] for a group that is made.
+    pub fn start(mut self, start: StartAt) -> Self {
         self.options.start = Some(start);
         self
     }

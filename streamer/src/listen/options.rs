@@ -14,7 +14,7 @@ use crate::{entry::EntryId, message::ReceivedMessage};
 
 /// Where listening begins: without a group always, with a group when the group does not exist yet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum StartAt {
     /// With what arrives from now on. "Now" is resolved once, so nothing that arrives later is missed.
     Now,
     /// With the first message of each stream.
@@ -25,6 +25,7 @@ pub enum Start {
 
 /// How many messages are handled at once, and in which order.
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub enum Workers {
     /// One at a time, in order.
     #[default]
@@ -32,7 +33,7 @@ pub enum Workers {
     /// So many at once, in no order.
     AtOnce(usize),
     /// So many at once, those with the same key one at a time and in order.
-    PerKey(usize, Key),
+    PerKey(usize, OrderKey),
 }
 
 impl Workers {
@@ -46,9 +47,9 @@ impl Workers {
 
 /// What messages are kept in order by.
 #[derive(Clone)]
-pub struct Key(Arc<dyn Fn(&ReceivedMessage) -> u64 + Send + Sync>);
+pub struct OrderKey(Arc<dyn Fn(&ReceivedMessage) -> u64 + Send + Sync>);
 
-impl Key {
+impl OrderKey {
     /// By what a function makes of a message.
     pub fn new<K: Hash>(key: impl Fn(&ReceivedMessage) -> K + Send + Sync + 'static) -> Self {
         Self(Arc::new(move |message| {
@@ -69,7 +70,7 @@ impl Key {
     }
 }
 
-impl fmt::Debug for Key {
+impl fmt::Debug for OrderKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Key")
     }
@@ -80,7 +81,7 @@ impl fmt::Debug for Key {
 pub(super) struct Options {
     pub(super) group: Option<String>,
     pub(super) consumer: Option<String>,
-    pub(super) start: Option<Start>,
+    pub(super) start: Option<StartAt>,
     pub(super) workers: Workers,
     pub(super) reclaim: Option<Duration>,
     pub(super) batch: usize,

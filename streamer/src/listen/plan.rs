@@ -2,11 +2,11 @@
 
 use rand::{RngExt, distr::Alphanumeric};
 
-use super::{Health, ListenError, Listening, Start, options::Options, report::Reporter};
+use super::{Health, ListenError, Listening, StartAt, options::Options, report::Reporter};
 use crate::{
     engine::{DeferredBound, GroupStart, Member, Spec, StreamSpec},
     entry::{EntryId, StreamName},
-    listener::{Context, RegisteredListener, RetryPolicy},
+    listener::{ListenerContext, RegisteredListener, RetryPolicy},
     metrics::ListenMetrics,
 };
 
@@ -14,7 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Plan {
     /// What listeners are given.
-    pub(super) context: Context,
+    pub(super) context: ListenerContext,
     /// By the number that a delivery has for its stream.
     pub(super) streams: Vec<PlannedStream>,
     /// `None` without a group.
@@ -95,7 +95,7 @@ impl Plan {
         Ok(Self {
             health,
             metrics: ListenMetrics::new(group, measured),
-            context: Context { streamer, stop },
+            context: ListenerContext { streamer, stop },
             streams,
             member,
             options,
@@ -122,13 +122,13 @@ impl Plan {
     pub(super) fn spec(&self) -> Spec {
         let options = &self.options;
         let default = match self.member {
-            Some(_) => Start::Beginning,
-            None => Start::Now,
+            Some(_) => StartAt::Beginning,
+            None => StartAt::Now,
         };
         let start = match options.start.unwrap_or(default) {
-            Start::Now => GroupStart::Now,
-            Start::Beginning => GroupStart::After(EntryId::MIN),
-            Start::After(id) => GroupStart::After(id),
+            StartAt::Now => GroupStart::Now,
+            StartAt::Beginning => GroupStart::After(EntryId::MIN),
+            StartAt::After(id) => GroupStart::After(id),
         };
         let streams = self.streams.iter().map(|stream| StreamSpec {
             name: stream.name.clone(),

@@ -5,7 +5,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{Ended, ListenError, dispatch::Dispatcher, plan::Plan, supervisor::Finished};
+use super::{EndReason, ListenError, dispatch::Dispatcher, plan::Plan, supervisor::Finished};
 use crate::engine::{Deliveries, Delivery, Next, Settler, WhyEnded};
 
 /// Reads until the subscription ends.
@@ -21,12 +21,12 @@ pub(super) async fn read(
             settler.finish_reading();
             // What still comes is in the table, and goes back to the group at the end.
             while let Next::Batch(_) = deliveries.next().await? {}
-            return Ok(Finished::Read(Ended::Enough));
+            return Ok(Finished::Read(EndReason::Enough));
         }
         let batch = match deliveries.next().await? {
             Next::Batch(batch) => batch,
-            Next::Ended(WhyEnded::Stopped) => return Ok(Finished::Read(Ended::Stopped)),
-            Next::Ended(WhyEnded::Quiet) => return Ok(Finished::Read(Ended::Quiet)),
+            Next::Ended(WhyEnded::Stopped) => return Ok(Finished::Read(EndReason::Stopped)),
+            Next::Ended(WhyEnded::Quiet) => return Ok(Finished::Read(EndReason::Quiet)),
         };
         let (messages, began) = (batch.len(), Instant::now());
         if let Some(metrics) = &plan.metrics {

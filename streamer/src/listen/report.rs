@@ -461,12 +461,13 @@ pub struct Summary {
     /// How many times a listener failed, panicked or took too long.
     pub failed: u64,
     /// Why it ended.
-    pub ended: Ended,
+    pub ended: EndReason,
 }
 
 /// Why a listening ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+#[non_exhaustive]
+pub enum EndReason {
     /// It was stopped ([`StopHandle::stop`](crate::StopHandle::stop)).
     Stopped,
     /// No message came for as long as [`Listening::listen_timeout`](super::Listening::listen_timeout) says.

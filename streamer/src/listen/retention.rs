@@ -50,12 +50,13 @@ const ARCHIVE: &str = "an `ArchiveStorage`";
 pub struct AfterSuccess {
     /// `None`: they are deleted for good.
     archive: Option<Arc<dyn ArchiveStorage>>,
-    when: When,
+    when: LeaveWhen,
 }
 
 /// When a handled message leaves its stream.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum When {
+#[non_exhaustive]
+pub enum LeaveWhen {
     /// At once, also when other groups have not been delivered it, which then never get it. As laravel-streamer does.
     #[default]
     AtOnce,
@@ -68,7 +69,7 @@ impl AfterSuccess {
     pub fn archive(archive: Arc<dyn ArchiveStorage>) -> Self {
         Self {
             archive: Some(archive),
-            when: When::default(),
+            when: LeaveWhen::default(),
         }
     }
 
@@ -77,19 +78,19 @@ impl AfterSuccess {
     pub fn purge() -> Self {
         Self {
             archive: None,
-            when: When::default(),
+            when: LeaveWhen::default(),
         }
     }
 
     /// When that happens. Default: at once.
     #[must_use]
-    pub fn when(self, when: When) -> Self {
+    pub fn when(self, when: LeaveWhen) -> Self {
         Self { when, ..self }
     }
 
     /// Whether a message that was handled waits for other groups.
     pub(super) fn waits(&self) -> bool {
-        self.when == When::AllGroupsAcknowledged
+        self.when == LeaveWhen::AllGroupsAcknowledged
     }
 }
 

@@ -11,7 +11,7 @@ use tokio::{
 };
 
 use super::{
-    Ended, ListenError, Listening, Report, Scope, Summary,
+    EndReason, ListenError, Listening, Report, Scope, Summary,
     dispatch::{self, Queue},
     plan::Plan,
     read,
@@ -121,13 +121,13 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
         messages: sum(|counts| counts.messages.load(Ordering::Relaxed)),
         processed: sum(|counts| counts.processed.load(Ordering::Relaxed)),
         failed: sum(|counts| counts.failed.load(Ordering::Relaxed)),
-        ended: if is_unsettled { Ended::Aborted } else { ended },
+        ended: if is_unsettled { EndReason::Aborted } else { ended },
     })
 }
 
 /// How the stages ended.
 struct Supervised {
-    ended: Ended,
+    ended: EndReason,
     /// Whether outcomes could not be stored.
     is_unsettled: bool,
     error: Option<ListenError>,
@@ -145,7 +145,7 @@ async fn supervise(plan: &Plan, settler: &Settler, queues: &[Arc<Queue>], superv
     });
     let mut is_stopping = false;
     let mut supervised = Supervised {
-        ended: Ended::Stopped,
+        ended: EndReason::Stopped,
         is_unsettled: false,
         error: None,
     };
@@ -178,7 +178,7 @@ async fn supervise(plan: &Plan, settler: &Settler, queues: &[Arc<Queue>], superv
                 settler.stop_reading();
             }
             None => {
-                supervised.ended = Ended::Aborted;
+                supervised.ended = EndReason::Aborted;
                 return supervised;
             }
         }

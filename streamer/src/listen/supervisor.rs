@@ -7,7 +7,7 @@ use tokio::{
     time::timeout,
 };
 
-use super::{Ended, ListenError};
+use super::{EndReason, ListenError};
 
 /// How long a task may take to end that was aborted, or that has nothing to do any more. An aborted one takes long only
 /// when a listener blocks its thread.
@@ -70,7 +70,7 @@ impl Stage {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Finished {
     /// The read stage, and why.
-    Read(Ended),
+    Read(EndReason),
     /// The settle stage, and whether it could store every outcome.
     Settled { all: bool },
     /// Another one.
@@ -218,7 +218,7 @@ mod tests {
             drop(read);
             // The worker ends before this task has.
             tokio::time::sleep(HANDING_ON / 2).await;
-            Ok(Finished::Read(Ended::Stopped))
+            Ok(Finished::Read(EndReason::Stopped))
         });
         supervisor.spawn(Stage::Work, async move {
             while queue.recv().await.is_some() {}

@@ -4,12 +4,16 @@ use std::{any::Any, panic::AssertUnwindSafe};
 
 use futures_util::FutureExt;
 
-use super::{Context, ListenerError, RegisteredListener};
+use super::{ListenerContext, ListenerError, RegisteredListener};
 use crate::message::ReceivedMessage;
 
 impl RegisteredListener {
     /// Lets the listener handle a message. It returns whatever the listener does.
-    pub(crate) async fn try_handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError> {
+    pub(crate) async fn try_handle(
+        &self,
+        message: &ReceivedMessage,
+        context: &ListenerContext,
+    ) -> Result<(), ListenerError> {
         // All of the listener's methods are called inside, so that none can panic outside.
         let handling = AssertUnwindSafe(async {
             if !self.listener().decodes() {

@@ -4,7 +4,7 @@ use std::ops::{Deref, DerefMut};
 
 use serde::de::DeserializeOwned;
 
-use super::{Context, ListenerError, StopHandle};
+use super::{ListenerContext, ListenerError, StopHandle};
 use crate::{client::Streamer, message::ReceivedMessage};
 
 /// An argument of a listener function.
@@ -26,7 +26,7 @@ pub trait FromMessage<S>: Sized {
     /// # Errors
     ///
     /// When the message does not give it. The listener is then not called and has failed for this message.
-    fn from_message(message: &ReceivedMessage, context: &Context, state: &S) -> Result<Self, ListenerError>;
+    fn from_message(message: &ReceivedMessage, context: &ListenerContext, state: &S) -> Result<Self, ListenerError>;
 }
 
 /// The payload, parsed into `T`.
@@ -38,7 +38,7 @@ pub struct Payload<T>(pub T);
 impl<T: DeserializeOwned, S> FromMessage<S> for Payload<T> {
     const DECODES: bool = true;
 
-    fn from_message(message: &ReceivedMessage, _: &Context, _: &S) -> Result<Self, ListenerError> {
+    fn from_message(message: &ReceivedMessage, _: &ListenerContext, _: &S) -> Result<Self, ListenerError> {
         Ok(Self(message.payload()?))
     }
 }
@@ -63,7 +63,7 @@ impl<T> DerefMut for Payload<T> {
 pub struct State<T>(pub T);
 
 impl<S, T: FromRef<S>> FromMessage<S> for State<T> {
-    fn from_message(_: &ReceivedMessage, _: &Context, state: &S) -> Result<Self, ListenerError> {
+    fn from_message(_: &ReceivedMessage, _: &ListenerContext, state: &S) -> Result<Self, ListenerError> {
         Ok(Self(T::from_ref(state)))
     }
 }
@@ -93,20 +93,32 @@ impl<T: Clone> FromRef<T> for T {
     }
 }
 
+/// Two arguments as one: for functions that get many messages at once.
+impl<S, A: FromMessage<S>, B: FromMessage<S>> FromMessage<S> for (A, B) {
+    const DECODES: bool = A::DECODES || B::DECODES;
+
+    fn from_message(message: &ReceivedMessage, context: &ListenerContext, state: &S) -> Result<Self, ListenerError> {
+        Ok((
+            A::from_message(message, context, state)?,
+            B::from_message(message, context, state)?,
+        ))
+    }
+}
+
 impl<S> FromMessage<S> for ReceivedMessage {
-    fn from_message(message: &ReceivedMessage, _: &Context, _: &S) -> Result<Self, ListenerError> {
+    fn from_message(message: &ReceivedMessage, _: &ListenerContext, _: &S) -> Result<Self, ListenerError> {
         Ok(message.clone())
     }
 }
 
 impl<S> FromMessage<S> for Streamer {
-    fn from_message(_: &ReceivedMessage, context: &Context, _: &S) -> Result<Self, ListenerError> {
+    fn from_message(_: &ReceivedMessage, context: &ListenerContext, _: &S) -> Result<Self, ListenerError> {
         Ok(context.streamer.clone())
     }
 }
 
 impl<S> FromMessage<S> for StopHandle {
-    fn from_message(_: &ReceivedMessage, context: &Context, _: &S) -> Result<Self, ListenerError> {
+    fn from_message(_: &ReceivedMessage, context: &ListenerContext, _: &S) -> Result<Self, ListenerError> {
         Ok(context.stop.clone())
     }
 }

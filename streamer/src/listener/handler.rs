@@ -4,7 +4,7 @@ use std::{future::Future, marker::PhantomData};
 
 use async_trait::async_trait;
 
-use super::{Context, FromMessage, Listener, ListenerError, Payload};
+use super::{FromMessage, Listener, ListenerContext, ListenerError, Payload};
 use crate::{event::NamedEvent, message::ReceivedMessage};
 
 /// An `async fn` that handles messages.
@@ -12,7 +12,7 @@ use crate::{event::NamedEvent, message::ReceivedMessage};
 /// Up to eight arguments, each a [`FromMessage`]; it returns `()` or a `Result<(), E>` with any error type.
 ///
 /// ```
-/// use streamer::{Listeners, Payload, ReceivedMessage, State};
+/// use streamer::{Listeners, Payload, ReceivedMessage, extract::State};
 ///
 /// #[derive(serde::Deserialize)]
 /// struct Order {
@@ -48,7 +48,7 @@ pub trait Handler<Arguments, S>: Clone + Send + Sync + 'static {
     fn call(
         &self,
         message: &ReceivedMessage,
-        context: &Context,
+        context: &ListenerContext,
         state: &S,
     ) -> impl Future<Output = Result<(), ListenerError>> + Send;
 }
@@ -106,7 +106,7 @@ macro_rules! functions_of {
             fn call(
                 &self,
                 message: &ReceivedMessage,
-                context: &Context,
+                context: &ListenerContext,
                 state: &S,
             ) -> impl Future<Output = Result<(), ListenerError>> + Send {
                 // The function is called before the first await, so that arguments need not be `Send` on their own.
@@ -176,7 +176,7 @@ where
     Arguments: 'static,
     S: Send + Sync + 'static,
 {
-    async fn handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError> {
+    async fn handle(&self, message: &ReceivedMessage, context: &ListenerContext) -> Result<(), ListenerError> {
         self.function.call(message, context, &self.state).await
     }
 

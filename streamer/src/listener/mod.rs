@@ -7,6 +7,7 @@
 //!
 //! - Here: the [`Listener`] trait, for structs, and what every listener may use. `handler`, `extract`: an `async fn` is a
 //!   listener too, and its arguments say what it needs.
+//! - `batch`: a function that handles many messages at once.
 //! - `check`: what `#[listener]` calls, so that a mistake is reported where the function is written.
 //! - `registry`: which event has which listeners.
 //! - `retry`: when to try a listener again.
@@ -14,6 +15,7 @@
 //! - `stop`: ends what calls the listeners.
 
 mod attempt;
+mod batch;
 pub(crate) mod check;
 mod extract;
 mod handler;
@@ -27,6 +29,7 @@ use async_trait::async_trait;
 
 pub(crate) use self::attempt::text_of_panic;
 pub use self::{
+    batch::{Gather, IntoOutcomes},
     extract::{FromMessage, FromRef, Payload, State},
     handler::{ArgumentsOfEvent, Handler, IntoOutcome},
     registry::{Listeners, RegisteredListener},
@@ -41,7 +44,7 @@ use crate::{
 /// Handles messages.
 ///
 /// ```
-/// use streamer::{Context, Listener, ListenerError, ReceivedMessage, async_trait};
+/// use streamer::{ListenerContext, Listener, ListenerError, ReceivedMessage, async_trait};
 ///
 /// struct Audit {
 ///     path: std::path::PathBuf,
@@ -61,7 +64,7 @@ pub trait Listener: Send + Sync + 'static {
     /// recorded in the failed list for this listener alone.
     ///
     /// A message may come more than once, so handling it twice must do no harm.
-    async fn handle(&self, message: &ReceivedMessage, context: &Context) -> Result<(), ListenerError>;
+    async fn handle(&self, message: &ReceivedMessage, context: &ListenerContext) -> Result<(), ListenerError>;
 
     /// Whether [`Listener::handle`] finds out by itself that a payload cannot be decoded. When `false`, the default,
     /// messages that are not JSON never reach it: they are recorded as failed.
@@ -72,7 +75,8 @@ pub trait Listener: Send + Sync + 'static {
 
 /// What a listener may use beside the message.
 #[derive(Clone, Debug)]
-pub struct Context {
+#[non_exhaustive]
+pub struct ListenerContext {
     /// Emits events from inside a listener.
     pub streamer: Streamer,
     /// Ends the listening that called this listener.
@@ -115,6 +119,14 @@ impl ListenerError {
         Self {
             retry_after: Some(delay),
             ..self
+        }
+    }
+
+    /// The same once more, for another message of a batch.
+    fn same(&self) -> Self {
+        Self {
+            text: self.text.clone(),
+            ..*self
         }
     }
 

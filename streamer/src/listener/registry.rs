@@ -2,7 +2,10 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use super::{ArgumentsOfEvent, Handler, Listener, RetryPolicy, handler::FunctionListener};
+use super::{
+    ArgumentsOfEvent, FromMessage, Gather, Handler, IntoOutcomes, Listener, RetryPolicy, batch::BatchListener,
+    handler::FunctionListener,
+};
 use crate::{entry::StreamName, event::NamedEvent};
 
 /// The listeners of an application, event by event, in the order they were added.
@@ -128,6 +131,49 @@ impl<S: Clone + Send + Sync + 'static> Listeners<S> {
         Arguments: ArgumentsOfEvent<Event = E> + 'static,
     {
         self.on(E::NAME, name, handler)
+    }
+
+    /// Adds a function that handles many messages at once: it gets what [`Gather`] says, each as any one argument of a
+    /// listener, or as a tuple of two. It returns one outcome for all, or a `Vec` with one for each, in their order.
+    ///
+    /// Each message is retried, listed and acknowledged by itself. As many messages are gathered as are handled at once
+    /// ([`Workers::AtOnce`](crate::Workers::AtOnce)): with one worker in order a batch is one message, after its linger. A
+    /// time-out of the listener counts from when a message begins to wait.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use streamer::{Gather, Listeners, Payload, ReceivedMessage};
+    ///
+    /// #[derive(serde::Deserialize)]
+    /// struct Order {
+    ///     id: u64,
+    /// }
+    ///
+    /// async fn index(orders: Vec<(Payload<Order>, ReceivedMessage)>) -> Vec<Result<(), String>> {
+    ///     let ids: Vec<u64> = orders.iter().map(|(order, _)| order.id).collect();
+    ///     println!("one request for {ids:?}");
+    ///     ids.iter().map(|id| if *id == 13 { Err("refused".to_owned()) } else { Ok(()) }).collect()
+    /// }
+    ///
+    /// let gather = Gather::new(100, Duration::from_millis(20));
+    /// let listeners = Listeners::new().on_batch("order.placed", "index", gather, index);
+    /// # assert!(listeners.has("order.placed", "index"));
+    /// ```
+    #[must_use]
+    pub fn on_batch<T, Fut>(
+        mut self,
+        event: impl Into<StreamName>,
+        name: impl Into<String>,
+        gather: Gather,
+        function: impl Fn(Vec<T>) -> Fut + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: FromMessage<S> + Send + 'static,
+        Fut: Future<Output: IntoOutcomes> + Send,
+    {
+        let listener = BatchListener::new(gather, function, self.state.clone());
+        self.add_listener(event, name, listener, None);
+        self
     }
 
     /// Adds a function.

@@ -57,6 +57,7 @@ impl BatchTimer {
 }
 
 /// A shared connection was made again.
+#[cfg(feature = "redis")]
 pub(crate) fn reconnected() {
     if is_enabled() {
         counter!(list::RECONNECTS).increment(1);

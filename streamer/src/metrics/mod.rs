@@ -23,9 +23,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
 
+#[cfg(feature = "redis")]
+pub(crate) use self::emitting::reconnected;
 pub use self::list::{ALL, Kind, Metric};
 pub(crate) use self::{
-    emitting::{BatchTimer, EmitTimer, reconnected},
+    emitting::{BatchTimer, EmitTimer},
     listening::{ListenMetrics, Tried},
 };
 

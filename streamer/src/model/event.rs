@@ -9,6 +9,7 @@ use crate::{Event, Replayable};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum ModelAction {
     /// It was created.
     Created,

@@ -38,6 +38,7 @@ mod sqlx;
 #[cfg(feature = "outbox-relay")]
 mod wake;
 
+#[cfg(feature = "embedded")]
 pub(crate) use self::schema::SQLITE_INBOX;
 #[cfg(feature = "outbox-relay")]
 pub use self::{

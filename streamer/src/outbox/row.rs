@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Dialect, TABLE};
 use crate::{
     EmitError, Event, Replayable,
-    engine::{decode_fields, encode_fields},
+    engine::field_codec,
     entry::{Fields, StreamName, unix_ms},
     message::{Head, php_json},
     trace,
@@ -127,7 +127,7 @@ impl OutboxRow {
             ordering_key,
             shard,
             stream,
-            fields: encode_fields(&fields),
+            fields: field_codec::encode(&fields),
             identifier,
             history,
             created_ms: i64::try_from(created_ms).unwrap_or(i64::MAX),
@@ -156,7 +156,7 @@ impl OutboxRow {
     /// The fields of the entry; `None` when [`OutboxRow::fields`] was damaged.
     #[must_use]
     pub fn decode_fields(fields: &[u8]) -> Option<Fields> {
-        decode_fields(fields)
+        field_codec::decode(fields)
     }
 
     /// The statement that writes a row, with a placeholder for each of [`OutboxRow::columns`].

@@ -75,7 +75,8 @@ pub fn assert_nothing_emitted(streamer: &Streamer, name: impl Into<StreamName>) 
     }
 }
 
-fn events<E: DeserializeOwned>(messages: &[ReceivedMessage]) -> Vec<E> {
+/// Messages as events of a type.
+pub(super) fn events<E: DeserializeOwned>(messages: &[ReceivedMessage]) -> Vec<E> {
     let event = |message: &ReceivedMessage| match message.payload() {
         Ok(event) => event,
         Err(error) => panic!(
@@ -92,7 +93,12 @@ fn shown(messages: &[ReceivedMessage]) -> String {
     if messages.is_empty() {
         return "none was emitted at all".to_owned();
     }
-    let mut text = format!("{} was emitted:", messages.len());
+    let were = if messages.len() == 1 {
+        "1 was"
+    } else {
+        &format!("{} were", messages.len())
+    };
+    let mut text = format!("{were} emitted:");
     for message in messages {
         let data = message.field("data").map(|data| String::from_utf8_lossy(data));
         let _ = write!(text, "\n  {} {}", message.id(), data.unwrap_or_default());

@@ -33,13 +33,14 @@
 //!
 //! - [`streamer`], here: the store.
 //! - `emitted`: what is on its streams.
-//! - `deliver`: an event for listeners, and its outcome.
+//! - `deliver`: an event for listeners, and its outcome. `difference`: in what events differ from those expected.
 
 mod deliver;
+mod difference;
 mod emitted;
 
 pub use self::{
-    deliver::{Delivery, deliver},
+    deliver::{Delivery, deliver, deliver_on},
     emitted::{assert_emitted, assert_nothing_emitted, emitted, messages},
 };
 use crate::Streamer;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use streamer::{
-    AfterSuccess, EntryId, KeepAlive, ListenerError, Listeners, ReceivedMessage, Report, Scope, When,
+    AfterSuccess, EntryId, KeepAlive, LeaveWhen, ListenerError, Listeners, ReceivedMessage, Report, Scope,
     archive::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, ArchivedMessage, Stored},
     engine::GroupStart,
 };
@@ -40,7 +40,7 @@ fn listening(place: &Place, listeners: Listeners, after: AfterSuccess) -> stream
     let listening = place.streamer.listen(listeners).after_success(after);
     listening
         .listen_timeout(Duration::from_millis(200))
-        .start(streamer::Start::Beginning)
+        .start(streamer::StartAt::Beginning)
 }
 
 fn succeeding() -> Listeners {
@@ -124,7 +124,7 @@ async fn a_message_waits_for_all_groups_that_were_asked_for(place: Place) {
         .create_group("other", GroupStart::After(EntryId::MIN), false)
         .await
         .unwrap();
-    let after = || AfterSuccess::archive(place.archive.clone()).when(When::AllGroupsAcknowledged);
+    let after = || AfterSuccess::archive(place.archive.clone()).when(LeaveWhen::AllGroupsAcknowledged);
     listening(&place, succeeding(), after()).group("g").run().await.unwrap();
     assert_eq!(place.ids_on_stream("e").await, ids);
 
@@ -155,7 +155,7 @@ async fn what_waits_survives_the_end_of_the_listening(place: Place) {
         .create_group("other", GroupStart::After(EntryId::MIN), false)
         .await
         .unwrap();
-    let after = || AfterSuccess::purge().when(When::AllGroupsAcknowledged);
+    let after = || AfterSuccess::purge().when(LeaveWhen::AllGroupsAcknowledged);
     listening(&place, succeeding(), after()).group("g").run().await.unwrap();
     let consumer = stream.consumer("other", "c");
     consumer.read_new(20, None).await.unwrap();
@@ -258,7 +258,7 @@ impl ArchiveStorage for Away {
 }
 
 async fn an_archive_that_fails_again_and_again_is_told_once(place: Place) {
-    for when in [When::AtOnce, When::AllGroupsAcknowledged] {
+    for when in [LeaveWhen::AtOnce, LeaveWhen::AllGroupsAcknowledged] {
         let ids = place.emit("e", 20).await;
         let away = Arc::new(Away {
             left: AtomicU32::new(10),

@@ -11,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use streamer::{
-    Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim,
+    Entry, EntryId, NewId, RangeBound, StreamName, Trim, TrimLimit,
     engine::{
         Append, AppendOptions, ConsumerInfo, Deferral, DueEntries, Engine, EngineResult, EntryEnd, EntrySettlement,
         FailureChange, FailureRecord, GroupInfo, GroupStart, Member, PendingEntry, PendingFilter, ReadMode, Reader,
@@ -516,7 +516,7 @@ impl Subject {
         match cut {
             Cut::Newest(count) => Trim::max_len(count).exactly(),
             Cut::From(id) => Trim {
-                keep: Keep::From(self.resolve(stream, id)),
+                keep: TrimLimit::From(self.resolve(stream, id)),
                 exact: true,
             },
         }

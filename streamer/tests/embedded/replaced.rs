@@ -14,8 +14,9 @@ use std::{
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EntryId, KeepAlive, Listeners, ReceivedMessage, Report, State, Streamer,
+    DynamicEvent, EntryId, KeepAlive, Listeners, ReceivedMessage, Report, Streamer,
     engine::{EmbeddedEngine, Engine, EngineErrorKind, GroupAdmin, GroupStart, GroupStore, ReadMode, Reader},
+    extract::State,
 };
 
 use crate::place::{LONG, Place, an_append, assert_intact, consumer, ids, length, stream};

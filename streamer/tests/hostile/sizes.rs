@@ -111,7 +111,7 @@ async fn listen(streamer: &Streamer, listeners: Listeners, group: &str) -> strea
     let listening = streamer
         .listen(listeners)
         .group(group)
-        .start(streamer::Start::Beginning);
+        .start(streamer::StartAt::Beginning);
     listening
         .listen_timeout(Duration::from_millis(300))
         .run()

@@ -89,9 +89,15 @@ async fn headers_travel_and_tell_what_a_message_caused(subject: Subject) {
     let listeners = Listeners::with_state(subject.streamer.clone()).on(
         "a",
         "emits",
-        |message: ReceivedMessage, _: Payload<serde_json::Value>, streamer: streamer::State<streamer::Streamer>| async move {
+        |message: ReceivedMessage,
+         _: Payload<serde_json::Value>,
+         streamer: streamer::extract::State<streamer::Streamer>| async move {
             let event = DynamicEvent::new("b", json!({}));
-            streamer.0.emit_with(&event, EmitOptions::new().caused_by(&message)).await.map(drop)
+            streamer
+                .0
+                .emit_with(&event, EmitOptions::new().caused_by(&message))
+                .await
+                .map(drop)
         },
     );
     let listening = subject

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streamer::{ListenerError, Listeners, ReceivedMessage, RetryPolicy, State};
+use streamer::{ListenerError, Listeners, ReceivedMessage, RetryPolicy, extract::State};
 
 use crate::{Running, Seen, emit, on, store::Store, until};
 

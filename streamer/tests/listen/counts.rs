@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streamer::{ListenerError, Listeners, Listening, ReceivedMessage, State, failed::FailedFilter};
+use streamer::{ListenerError, Listeners, Listening, ReceivedMessage, extract::State, failed::FailedFilter};
 
 use crate::{
     Running, Seen, assert_each_once, emit, failed_list::list, on_each_engine, pending::gate, store::Store, until,

@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use streamer::{Listeners, ReceivedMessage, Report, State, Streamer};
+use streamer::{Listeners, ReceivedMessage, Report, Streamer, extract::State};
 use streamer_test_servers::{DeviceMode, FailingDevice};
 use tempfile::TempDir;
 

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use streamer::{Ended, ListenError, Listeners, ReceivedMessage, State, StopHandle, Streamer, Workers};
+use streamer::{EndReason, ListenError, Listeners, ReceivedMessage, StopHandle, Streamer, Workers, extract::State};
 use tokio::sync::Semaphore;
 
 use crate::{Seen, emit, number, numbered, on_each_engine, store::Store, until};
@@ -36,7 +36,7 @@ async fn a_listener_can_end_the_listening_and_it_can_begin_again(store: Store) {
     let listeners = Listeners::with_state(seen.clone()).on("e", "third", third);
     let listen = || streamer.listen(listeners.clone()).group("g");
     let summary = listen().run().await.unwrap();
-    assert_eq!((summary.messages, summary.ended), (3, Ended::Stopped));
+    assert_eq!((summary.messages, summary.ended), (3, EndReason::Stopped));
     assert_eq!(seen.len(), 3);
     let summary = listen().listen_timeout(Duration::from_millis(100)).run().await.unwrap();
     assert_eq!(summary.messages, 7);
@@ -84,7 +84,7 @@ async fn what_runs_is_finished_and_acknowledged_before_the_end(store: Store) {
     assert!(!running.is_finished());
     gate.add_permits(1);
     let summary = running.await.unwrap().unwrap();
-    assert_eq!((summary.processed, summary.ended), (1, Ended::Stopped));
+    assert_eq!((summary.processed, summary.ended), (1, EndReason::Stopped));
     assert_eq!(pending(&streamer).await, 0);
     assert_eq!(streamer.engine().consumers(&"e".into(), "g").await.unwrap(), []);
 }
@@ -99,7 +99,7 @@ async fn after_the_grace_period_it_ends_and_nothing_unfinished_is_acknowledged(s
     until("it is being handled", async || begun.len() == 1).await;
     stop.stop();
     let summary = running.await.unwrap().unwrap();
-    assert_eq!((summary.processed, summary.ended), (0, Ended::Aborted));
+    assert_eq!((summary.processed, summary.ended), (0, EndReason::Aborted));
     assert_eq!(pending(&streamer).await, 3);
 }
 
@@ -116,7 +116,7 @@ async fn an_abort_acknowledges_nothing_that_was_not_handled(store: Store) {
     })
     .await;
     stop.abort();
-    assert_eq!(running.await.unwrap().unwrap().ended, Ended::Aborted);
+    assert_eq!(running.await.unwrap().unwrap().ended, EndReason::Aborted);
     assert_eq!(pending(&streamer).await, 3);
 }
 
@@ -149,7 +149,7 @@ async fn it_ends_after_so_many_messages_and_the_others_go_back(store: Store) {
     for workers in [Workers::InOrder, Workers::AtOnce(4)] {
         let listening = streamer.listen(seen.listener("e")).group("g").workers(workers);
         let summary = listening.stop_after(30).run().await.unwrap();
-        assert_eq!((summary.messages, summary.ended), (30, Ended::Enough));
+        assert_eq!((summary.messages, summary.ended), (30, EndReason::Enough));
     }
     let listening = streamer.listen(seen.listener("e")).group("g");
     let summary = listening
@@ -157,7 +157,7 @@ async fn it_ends_after_so_many_messages_and_the_others_go_back(store: Store) {
         .run()
         .await
         .unwrap();
-    assert_eq!((summary.messages, summary.ended), (40, Ended::Quiet));
+    assert_eq!((summary.messages, summary.ended), (40, EndReason::Quiet));
     let mut numbers = seen.numbers();
     numbers.sort_unstable();
     assert!(numbers.into_iter().eq(0..100), "each once");
@@ -173,7 +173,7 @@ async fn it_runs_in_a_task_of_its_own_and_tells_when_it_is_ready(store: Store) {
     until("all came", async || seen.len() == 3).await;
     running.stop();
     let summary = running.join().await.unwrap();
-    assert_eq!((summary.messages, summary.ended), (3, Ended::Stopped));
+    assert_eq!((summary.messages, summary.ended), (3, EndReason::Stopped));
 
     let running = streamer.listen(Listeners::new()).spawn();
     assert!(!running.ready().await, "it has no events");
@@ -197,6 +197,6 @@ async fn it_ends_when_a_future_of_the_application_is_ready(store: Store) {
     }
     end.send(true).unwrap();
     for running in running {
-        assert_eq!(running.join().await.unwrap().ended, Ended::Stopped);
+        assert_eq!(running.join().await.unwrap().ended, EndReason::Stopped);
     }
 }

@@ -8,9 +8,10 @@ use std::sync::{
 use bytes::Bytes;
 use serde_json::Value;
 use streamer::{
-    EntryId, ListenerError, Listeners, NewId, ReceivedMessage, State, Streamer,
+    EntryId, ListenerError, Listeners, NewId, ReceivedMessage, Streamer,
     archive::{ArchiveStorage, ArchivedMessage, MemoryArchive},
     engine::{Append, AppendOptions, Engine, FailureRecord},
+    extract::State,
     failed::{self, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary},
 };
 

@@ -10,9 +10,10 @@ use std::{
 
 use bytes::Bytes;
 use streamer::{
-    Context, Ended, Listener, ListenerError, Listeners, NewId, Payload, ReceivedMessage, Report, State, Streamer,
+    EndReason, Listener, ListenerContext, ListenerError, Listeners, NewId, Payload, ReceivedMessage, Report, Streamer,
     async_trait,
     engine::{Append, AppendOptions},
+    extract::State,
     failed::FailedMessage,
 };
 
@@ -54,7 +55,7 @@ async fn each_failure_is_recorded_for_its_listener_alone_and_the_message_acknowl
     struct Hangs;
     #[async_trait]
     impl Listener for Hangs {
-        async fn handle(&self, _: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+        async fn handle(&self, _: &ReceivedMessage, _: &ListenerContext) -> Result<(), ListenerError> {
             std::future::pending().await
         }
     }
@@ -274,6 +275,6 @@ async fn what_stays_pending_is_our_own_and_does_not_prevent_the_end(store: Store
         .run()
         .await
         .unwrap();
-    assert_eq!(summary.ended, Ended::Quiet);
+    assert_eq!(summary.ended, EndReason::Quiet);
     assert_eq!(store.pending("e", "g").len(), 1);
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 use streamer::{
-    AfterSuccess, DynamicEvent, Ended, ListenerError, Listeners, ReceivedMessage, State,
+    AfterSuccess, DynamicEvent, EndReason, ListenerError, Listeners, ReceivedMessage,
     archive::{ArchiveStorage as _, MemoryArchive},
+    extract::State,
 };
 
 use crate::{Running, Seen, Told, assert_each_once, emit, numbered, on, on_each_engine, quick, store::Store, until};
@@ -150,7 +151,7 @@ async fn a_full_file_is_read_acknowledged_archived_and_takes_events_again(store:
         .run()
         .await
         .unwrap();
-    assert_eq!(summary.ended, Ended::Quiet);
+    assert_eq!(summary.ended, EndReason::Quiet);
     assert_each_once(seen.numbers(), 0..emitted);
     assert!(store.pending("e", "g").is_empty());
     assert_eq!(archive.page(None, None, 10_000).await.unwrap().len() as u64, emitted);

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use streamer::{ListenerError, Listeners, ReceivedMessage, RetryPolicy, State, Workers, failed::FailedFilter};
+use streamer::{ListenerError, Listeners, ReceivedMessage, RetryPolicy, Workers, extract::State, failed::FailedFilter};
 
 use crate::{Running, failed_list::list, number, numbered, on_each_engine, quick, store::Store, until};
 

@@ -94,7 +94,7 @@ impl Seen {
 
     /// Listeners of one event, of which the only one notes what it sees.
     fn listener(&self, event: &str) -> Listeners<Seen> {
-        async fn note(message: ReceivedMessage, streamer::State(seen): streamer::State<Seen>) {
+        async fn note(message: ReceivedMessage, streamer::extract::State(seen): streamer::extract::State<Seen>) {
             seen.add(message);
         }
         Listeners::with_state(self.clone()).on(event, "note", note)

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use streamer::{ListenError, Listeners, ReceivedMessage, State, StopHandle, Streamer};
+use streamer::{ListenError, Listeners, ReceivedMessage, StopHandle, Streamer, extract::State};
 use tokio::sync::Semaphore;
 
 use crate::{Running, Seen, assert_each_once, numbered, on_each_engine, pending::Gate, store::Store, until};

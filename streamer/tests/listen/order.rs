@@ -10,7 +10,7 @@ use std::{
 };
 
 use serde_json::json;
-use streamer::{DynamicEvent, Key, Listeners, Payload, ReceivedMessage, Start, State, Workers};
+use streamer::{DynamicEvent, Listeners, OrderKey, Payload, ReceivedMessage, StartAt, Workers, extract::State};
 use tokio::sync::Barrier;
 
 use crate::{Seen, emit, on_each_engine, store::Store, until};
@@ -105,11 +105,11 @@ async fn a_new_group_can_begin_now(store: Store) {
             .group("late")
             .listen_timeout(Duration::from_millis(50))
     };
-    listen().start(Start::Now).run().await.unwrap();
+    listen().start(StartAt::Now).run().await.unwrap();
     assert_eq!(seen.len(), 0);
     emit(&streamer, "e", 100..110).await;
     // The group exists now, and goes on where it stands.
-    listen().start(Start::Now).run().await.unwrap();
+    listen().start(StartAt::Now).run().await.unwrap();
     assert!(seen.numbers().into_iter().eq(100..110));
 }
 
@@ -167,7 +167,7 @@ async fn workers_per_key_keep_each_keys_order(store: Store) {
     let listening = streamer
         .listen(listeners)
         .group("g")
-        .workers(Workers::PerKey(4, Key::path("order")));
+        .workers(Workers::PerKey(4, OrderKey::path("order")));
     let summary = listening
         .listen_timeout(Duration::from_millis(100))
         .run()

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use streamer::{
-    AfterSuccess, EntryId, Key, Listeners, Listening, ReceivedMessage, Report, RetryPolicy, StreamName, Workers,
+    AfterSuccess, EntryId, Listeners, Listening, OrderKey, ReceivedMessage, Report, RetryPolicy, StreamName, Workers,
     archive::{ArchiveResult, ArchiveStorage, ArchivedMessage, Stored},
     async_trait,
 };
@@ -66,7 +66,7 @@ async fn a_panic_while_judging_an_error_ends_with_an_error_and_others_get_the_re
 }
 
 async fn a_panic_while_choosing_a_key_ends_with_an_error_and_others_get_the_rest(store: Store) {
-    let key = Key::new(|message: &ReceivedMessage| match crate::number(message) {
+    let key = OrderKey::new(|message: &ReceivedMessage| match crate::number(message) {
         20 => panic!("boom"),
         number => number,
     });

@@ -7,8 +7,9 @@ use std::{
 
 use serde_json::json;
 use streamer::{
-    DynamicEvent, EntryId, Listeners, ReceivedMessage, Report, State, StopHandle, Streamer,
+    DynamicEvent, EntryId, Listeners, ReceivedMessage, Report, StopHandle, Streamer,
     engine::{GroupStart, ReadMode, Reader},
+    extract::State,
 };
 use tokio::sync::Semaphore;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use streamer::{Ended, EntryId, Listeners, ReceivedMessage, Start, StopHandle};
+use streamer::{EndReason, EntryId, Listeners, ReceivedMessage, StartAt, StopHandle};
 
 use crate::{Seen, emit, number, numbered, on_each_engine, store::Store, until};
 
@@ -18,7 +18,11 @@ on_each_engine!(
 /// laravel-streamer asks for `$` at every read and loses what arrives in between.
 async fn every_message_of_100_000_arrives_in_order_while_reads_time_out(store: Store) {
     const MESSAGES: u64 = 100_000;
-    async fn check(message: ReceivedMessage, stop: StopHandle, streamer::State(seen): streamer::State<Seen>) {
+    async fn check(
+        message: ReceivedMessage,
+        stop: StopHandle,
+        streamer::extract::State(seen): streamer::extract::State<Seen>,
+    ) {
         if number(&message) == MESSAGES - 1 {
             stop.stop();
         }
@@ -57,9 +61,9 @@ async fn a_listening_from_the_beginning_sees_what_was_there(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..10).await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).start(Start::Beginning);
+    let listening = streamer.listen(seen.listener("e")).start(StartAt::Beginning);
     let summary = listening.listen_timeout(Duration::from_millis(50)).run().await.unwrap();
-    assert_eq!((summary.messages, summary.ended), (10, Ended::Quiet));
+    assert_eq!((summary.messages, summary.ended), (10, EndReason::Quiet));
     assert!(seen.numbers().into_iter().eq(0..10));
 }
 
@@ -86,13 +90,13 @@ async fn a_listening_after_an_id_goes_on_there(store: Store) {
     let streamer = store.connect().await;
     let ids = emit(&streamer, "e", 0..10).await;
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).start(Start::After(ids[6]));
+    let listening = streamer.listen(seen.listener("e")).start(StartAt::After(ids[6]));
     listening.listen_timeout(Duration::from_millis(50)).run().await.unwrap();
     assert_eq!(seen.ids(), ids[7..]);
 
     // `0` is an ID like any other.
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).start(Start::After(EntryId::MIN));
+    let listening = streamer.listen(seen.listener("e")).start(StartAt::After(EntryId::MIN));
     listening.listen_timeout(Duration::from_millis(50)).run().await.unwrap();
     assert_eq!(seen.ids(), ids);
 }
@@ -104,7 +108,7 @@ async fn a_quiet_stream_beside_a_busy_one_loses_nothing(store: Store) {
     listeners.add_many(seen.listener("quiet"));
     let listening = streamer
         .listen(listeners)
-        .start(Start::Beginning)
+        .start(StartAt::Beginning)
         .read_wait(Duration::from_millis(1));
     let stop = listening.stop_handle();
     let running = tokio::spawn(listening.run());
@@ -123,5 +127,5 @@ async fn it_ends_when_it_was_quiet_for_long_enough(store: Store) {
     let listening = streamer
         .listen(seen.listener("e"))
         .listen_timeout(Duration::from_millis(20));
-    assert_eq!(listening.run().await.unwrap().ended, Ended::Quiet);
+    assert_eq!(listening.run().await.unwrap().ended, EndReason::Quiet);
 }

@@ -13,7 +13,8 @@ use std::{
 
 use serde_json::json;
 use streamer::{
-    DynamicEvent, ListenerError, Listeners, ReceivedMessage, RetryPolicy, Start, State, StopHandle, Streamer, Workers,
+    DynamicEvent, ListenerError, Listeners, ReceivedMessage, RetryPolicy, StartAt, StopHandle, Streamer, Workers,
+    extract::State,
 };
 use tempfile::TempDir;
 
@@ -154,7 +155,7 @@ async fn child() {
     let mut listening = streamer.listen(listeners).keep_alive(quick());
     listening = match variable("GROUP") {
         Some(group) => listening.group(group),
-        None => listening.start(Start::Beginning),
+        None => listening.start(StartAt::Beginning),
     };
     if let Some(consumer) = variable("CONSUMER") {
         listening = listening.consumer(consumer);

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use streamer::{Ended, ListenerError, Listeners, ReceivedMessage, RetryPolicy, Start, State};
+use streamer::{EndReason, ListenerError, Listeners, ReceivedMessage, RetryPolicy, StartAt, extract::State};
 
 use crate::{Seen, assert_each_once, emit, on, on_each_engine, store::Store};
 
@@ -31,7 +31,7 @@ async fn slow_listeners_are_not_quiet(store: Store) {
     let listening = streamer.listen(listeners).group("g").batch(2).listen_timeout(ms(10));
     let summary = listening.run().await.unwrap();
     assert_each_once(seen.numbers(), 0..40);
-    assert_eq!((summary.messages, summary.ended), (40, Ended::Quiet));
+    assert_eq!((summary.messages, summary.ended), (40, EndReason::Quiet));
     assert!(store.pending("e", "g").is_empty());
 }
 
@@ -64,7 +64,7 @@ async fn without_a_group_a_retry_that_waits_is_not_quiet(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..3).await;
     let seen = Seen::default();
-    let listening = streamer.listen(fails_once(&seen)).start(Start::Beginning);
+    let listening = streamer.listen(fails_once(&seen)).start(StartAt::Beginning);
     listening.listen_timeout(ms(50)).run().await.unwrap();
     assert_eq!(seen.attempts(), [1, 1, 1, 2, 2, 2]);
     assert_eq!(streamer.failed().count().await.unwrap(), 0);
@@ -77,7 +77,7 @@ async fn a_slow_network_is_not_quiet(store: Store) {
     store.network().unwrap().set_round_trip(ms(400));
     let seen = Seen::default();
     let listening = streamer.listen(seen.listener("e")).group("g").listen_timeout(ms(50));
-    assert_eq!(listening.run().await.unwrap().ended, Ended::Quiet);
+    assert_eq!(listening.run().await.unwrap().ended, EndReason::Quiet);
     assert_each_once(seen.numbers(), 0..20);
 }
 
@@ -86,8 +86,8 @@ async fn a_slow_network_is_not_quiet_without_a_group(store: Store) {
     emit(&streamer, "e", 0..20).await;
     store.network().unwrap().set_round_trip(ms(400));
     let seen = Seen::default();
-    let listening = streamer.listen(seen.listener("e")).start(Start::Beginning);
+    let listening = streamer.listen(seen.listener("e")).start(StartAt::Beginning);
     let ended = listening.listen_timeout(ms(50)).run().await.unwrap().ended;
-    assert_eq!(ended, Ended::Quiet);
+    assert_eq!(ended, EndReason::Quiet);
     assert_each_once(seen.numbers(), 0..20);
 }

@@ -9,9 +9,10 @@ use std::{
 };
 
 use streamer::{
-    Ended, EntryId, ListenerError, Listeners, Listening, NewId, Payload, ReceivedMessage, Report, RetryPolicy, Start,
-    State, Streamer, Workers,
+    EndReason, EntryId, ListenerError, Listeners, Listening, NewId, Payload, ReceivedMessage, Report, RetryPolicy,
+    StartAt, Streamer, Workers,
     engine::{Append, AppendOptions},
+    extract::State,
     failed::FailedFilter,
 };
 
@@ -290,9 +291,9 @@ async fn without_a_group_attempts_are_made_in_memory(store: Store) {
     emit(&streamer, "e", 0..10).await;
     let tries = Tries::default();
     let listeners = tries.listeners(&RetryPolicy::fixed(3, ms(30)));
-    let listening = streamer.listen(listeners).start(Start::Beginning);
+    let listening = streamer.listen(listeners).start(StartAt::Beginning);
     let summary = listening.listen_timeout(ms(100)).run().await.unwrap();
-    assert_eq!(summary.ended, Ended::Quiet);
+    assert_eq!(summary.ended, EndReason::Quiet);
     assert_eq!(tries.of(0), 3);
     let attempts = tries.made.lock().unwrap().clone();
     let attempts = attempts
@@ -310,7 +311,7 @@ async fn without_a_group_what_still_waits_at_the_end_is_listed(store: Store) {
     emit(&streamer, "e", 0..1).await;
     let tries = Tries::default();
     let listeners = tries.listeners(&RetryPolicy::fixed(3, Duration::from_secs(3_600)));
-    let listening = streamer.listen(listeners).start(Start::Beginning);
+    let listening = streamer.listen(listeners).start(StartAt::Beginning);
     listen_until(listening, "it was tried", async || tries.of(0) == 1).await;
     assert_eq!(list(&streamer, FailedFilter::all()).await.len(), 1);
 }

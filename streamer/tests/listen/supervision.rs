@@ -9,8 +9,8 @@ use std::{
 };
 
 use streamer::{
-    AfterSuccess, Context, EntryId, Key, ListenError, Listener, ListenerError, Listeners, Listening, ReceivedMessage,
-    Report, RetryPolicy, StreamName, Streamer, Workers,
+    AfterSuccess, EntryId, ListenError, Listener, ListenerContext, ListenerError, Listeners, Listening, OrderKey,
+    ReceivedMessage, Report, RetryPolicy, StreamName, Streamer, Workers,
     archive::{ArchiveResult, ArchiveStorage, ArchivedMessage, Stored},
     async_trait,
     failed::FailedFilter,
@@ -96,7 +96,7 @@ async fn a_panic_of_a_key_ends_the_listening(store: Store) {
     let streamer = store.connect().await;
     emit(&streamer, "e", 0..MESSAGES).await;
     let seen = Seen::default();
-    let key = Key::new(|message| {
+    let key = OrderKey::new(|message| {
         let number = number(message);
         assert!(number != 3, "boom");
         number
@@ -164,7 +164,7 @@ impl Listener for Hasty {
     fn handle<'a: 'r, 'b: 'r, 'c: 'r, 'r>(
         &'a self,
         _: &'b ReceivedMessage,
-        _: &'c Context,
+        _: &'c ListenerContext,
     ) -> std::pin::Pin<Box<dyn Future<Output = Result<(), ListenerError>> + Send + 'r>> {
         panic!("boom");
     }

@@ -1,6 +1,6 @@
 // says: `u64` cannot be an argument of a listener
 // says: a listener takes `Payload<T>` (T: serde::Deserialize), `State<T>`, `ReceivedMessage`, `Streamer` or `StopHandle`
-use streamer::{FromMessage, Listeners};
+use streamer::{extract::FromMessage, Listeners};
 
 fn given<S, T: FromMessage<S>>(_: T) {}
 

@@ -1,6 +1,6 @@
 // says: the listeners' state `Shop` has no part `Clock`
 // says: async fn count(_clock: State<Clock>) {}
-use streamer::State;
+use streamer::extract::State;
 
 #[derive(Clone)]
 struct Shop;

@@ -1,5 +1,5 @@
 // says: is not a listener for state `()`
-use streamer::{Listeners, State};
+use streamer::{Listeners, extract::State};
 
 #[derive(Clone)]
 struct Shop;

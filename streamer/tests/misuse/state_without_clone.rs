@@ -1,5 +1,5 @@
 // says: the trait bound `Shop: Clone` is not satisfied
-use streamer::{Listeners, State};
+use streamer::{Listeners, extract::State};
 
 struct Shop;
 

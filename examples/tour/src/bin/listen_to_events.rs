@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use streamer::{Event, Listeners, NamedEvent as _, Payload, Start, StopHandle};
+use streamer::{Event, Listeners, NamedEvent as _, Payload, StartAt, StopHandle};
 
 #[derive(Serialize, Deserialize, Event)]
 #[event(name = "order.placed")]
@@ -62,7 +62,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let both = receipts
         .clone()
         .on(OrderPlaced::NAME, "until_the_third", until_the_third);
-    let summary = streamer.listen(both).start(Start::After(first)).run().await?;
+    let summary = streamer.listen(both).start(StartAt::After(first)).run().await?;
     println!("{} messages, {} failures", summary.messages, summary.failed);
 
     // In a group each message goes to one consumer, and is pending until it is acknowledged.

@@ -68,18 +68,20 @@ impl Restore {
                 *broken = tell(message, new, json, quiet).err();
             }
         });
-        let summary = match (&self.stream, self.id) {
+        let (restored, failed) = match (&self.stream, self.id) {
             (Some(name), Some(id)) => match restoring.one(&name.into(), id).await {
-                Ok(Some(_)) => RestoreSummary { restored: 1, failed: 0 },
+                Ok(Some(_)) => (1, 0),
                 Ok(None) => return Err(missing(name, id, archive.location())),
                 Err(error) => return Err(error.into()),
             },
-            _ => restoring.run(stream.as_ref()).await?,
+            _ => {
+                let RestoreSummary { restored, failed, .. } = restoring.run(stream.as_ref()).await?;
+                (restored, failed)
+            }
         };
         if let Some(error) = broken.lock().unwrap_or_else(PoisonError::into_inner).take() {
             return Err(error.into());
         }
-        let RestoreSummary { restored, failed } = summary;
         match session.json {
             true => output::done_json(&json!({"report": "total", "restored": restored, "failed": failed}))?,
             false => output::done(format!("Total of {} restored.", output::counted(restored, "message")))?,

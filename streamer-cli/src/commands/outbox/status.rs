@@ -69,6 +69,7 @@ impl Status {
                 ordering_key,
                 attempts,
                 error,
+                ..
             } = row;
             table.row([event_id, stream, ordering_key, &attempts.to_string(), error]);
         }

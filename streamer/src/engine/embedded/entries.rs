@@ -3,14 +3,13 @@
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    codec,
     failure::{Failure, Step},
     once,
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{Append, AppendOptions, Appended, EngineErrorKind},
-    entry::{Entry, EntryId, Keep, NewId, RangeBound, StreamName, Trim},
+    engine::{Append, AppendOptions, Appended, EngineErrorKind, field_codec},
+    entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim, TrimLimit},
 };
 
 /// What to append, its fields encoded by the caller: what many tasks can do is not left to the one thread that writes.
@@ -24,7 +23,7 @@ pub(super) struct Encoded {
 impl From<Append> for Encoded {
     fn from(append: Append) -> Self {
         Self {
-            fields: codec::encode(&append.fields),
+            fields: field_codec::encode(&append.fields),
             stream: append.stream,
             id: append.id,
             options: append.options,
@@ -148,7 +147,7 @@ pub(super) fn trim(transaction: &mut Transaction<'_>, name: &StreamName, trim: T
 /// Cuts exactly, also when asked for about that much: here the exact cut is not dearer.
 fn cut(transaction: &Transaction<'_>, stream: &mut Stream, trim: Trim) -> Step<u64> {
     let gone = match trim.keep {
-        Keep::Newest(keep) => {
+        TrimLimit::Newest(keep) => {
             let excess = stream.length.saturating_sub(keep);
             if excess == 0 {
                 return Ok(0);
@@ -160,7 +159,7 @@ fn cut(transaction: &Transaction<'_>, stream: &mut Stream, trim: Trim) -> Step<u
                 )?
                 .execute(params![stream.key, excess as i64])?
         }
-        Keep::From(id) => transaction
+        TrimLimit::From(id) => transaction
             .sql("DELETE FROM streamer_entries WHERE stream = ? AND id < ?")?
             .execute(params![stream.key, id.to_be_bytes()])?,
     };
@@ -209,7 +208,8 @@ pub(super) fn range(
     while let Some(row) = rows.next()? {
         entries.push(Entry {
             id: EntryId::from_be_bytes(row.get(0)?),
-            fields: codec::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)?,
+            fields: field_codec::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)
+                .ok_or_else(|| Failure::corrupt("the fields of an entry cannot be decoded"))?,
         });
     }
     Ok(entries)

@@ -18,7 +18,7 @@
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another
 //!   process or of the application; `notices`: what the file system tells of.
 //! - `durable`: appends whose commit is flushed. `once`: appends with an idempotency key. `room`: how much may be appended.
-//!   `codec`: how fields are stored. `failure`:
+//!   `failure`:
 //!   what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
@@ -26,7 +26,6 @@
 mod address;
 mod answers;
 mod checkpoint;
-mod codec;
 mod consumers;
 mod deliveries;
 mod durable;
@@ -61,12 +60,6 @@ mod transaction;
 mod watch;
 mod worker;
 
-pub(crate) use self::codec::encode as encode_fields;
-
-/// The reverse of [`encode_fields`]; `None` for damaged bytes.
-pub(crate) fn decode_fields(blob: &[u8]) -> Option<crate::Fields> {
-    codec::decode(blob).ok()
-}
 use std::{fmt, sync::Arc};
 
 use self::{

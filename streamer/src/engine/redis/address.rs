@@ -1,6 +1,10 @@
 //! What a URL says: how to reach the server, and how to name it without the password.
 
-use std::{fmt::Write as _, path::PathBuf, sync::Arc};
+use std::{
+    fmt::Write as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use redis::IntoConnectionInfo;
 use rustls::ClientConfig;
@@ -202,12 +206,18 @@ impl Query {
     }
 }
 
-async fn file(path: &PathBuf) -> EngineResult<Vec<u8>> {
+async fn file(path: &Path) -> EngineResult<Vec<u8>> {
     let unreadable = |error: std::io::Error| {
         let attempted = format!("read the certificate file '{}'", path.display());
         EngineError::new(EngineErrorKind::InvalidInput, attempted, error.to_string()).with_source(error)
     };
-    tokio::fs::read(path).await.map_err(unreadable)
+    let read = tokio::task::spawn_blocking({
+        let path = path.to_owned();
+        move || std::fs::read(path)
+    });
+    read.await
+        .unwrap_or_else(|error| Err(std::io::Error::other(error)))
+        .map_err(unreadable)
 }
 
 /// One host of the URL. The redis crate reads the login and the port.

@@ -26,12 +26,12 @@ use tokio::time::{Instant, timeout};
 use super::{
     endpoint::Endpoint,
     error::is_read_only,
-    node_map::{NodeMap, ranges, slot},
+    node_map::{NodeMap, ranges},
     reconnecting::Reconnecting,
     reply::Unexpected,
     socket::Address,
 };
-use crate::entry::StreamName;
+use crate::{engine::slot::slot, entry::StreamName};
 
 /// How often one command follows redirections. Two are ordinary while a slot migrates.
 const REDIRECTIONS: usize = 5;

@@ -17,10 +17,11 @@ use tokio::{
 use super::{
     cluster::Cluster,
     error::engine_error,
-    node_map::slot,
     reader::{LONGEST_WAIT, ServerReader, partition},
 };
-use crate::engine::{EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names};
+use crate::engine::{
+    EngineError, EngineErrorKind, EngineResult, Interrupter, ReadMode, Reader, StreamEntries, names, slot::slot,
+};
 
 /// Reads streams of one slot.
 struct SlotReader {

@@ -6,7 +6,7 @@ use redis::{Cmd, cmd};
 
 use crate::{
     engine::{Append, GroupStart, PendingFilter},
-    entry::{EntryId, Keep, NewId, RangeBound, StreamName, Trim},
+    entry::{EntryId, NewId, RangeBound, StreamName, Trim, TrimLimit},
 };
 
 /// The server refuses counts near the end of its integers.
@@ -87,8 +87,8 @@ pub(super) fn xtrim(stream: &StreamName, trim: Trim) -> Cmd {
 fn trim_arguments(trim: Trim) -> [String; 3] {
     let how = if trim.exact { "=" } else { "~" };
     let (what, bound) = match trim.keep {
-        Keep::Newest(count) => ("MAXLEN", count.to_string()),
-        Keep::From(id) => ("MINID", id.to_string()),
+        TrimLimit::Newest(count) => ("MAXLEN", count.to_string()),
+        TrimLimit::From(id) => ("MINID", id.to_string()),
     };
     [what.to_owned(), how.to_owned(), bound]
 }

@@ -12,7 +12,6 @@ use super::{
     command::{at_least_one, group_start, millis, signed},
     error::engine_error,
     no_such_key,
-    node_map::slot,
     reader::ServerReader,
     reply::{self, Decoded, Unexpected, exactly, optional},
     script,
@@ -22,7 +21,7 @@ use super::{
 use crate::{
     engine::{
         DueEntries, EngineErrorKind, EngineResult, EntrySettlement, GroupStart, GroupStore, Joined, Member, Missing,
-        ReadMode, Reader, Renewal, RetryStates, Scan, TakeRequest, Taken, TakenEntry, keys, some_stream,
+        ReadMode, Reader, Renewal, RetryStates, Scan, TakeRequest, Taken, TakenEntry, keys, slot::slot, some_stream,
     },
     entry::{EntryId, StreamName},
 };

@@ -53,7 +53,6 @@ use std::fmt;
 
 use redis::{Cmd, Pipeline, RedisError, RedisResult, Value};
 
-pub(super) use self::node_map::{SLOTS, slot};
 use self::{
     address::Server,
     error::engine_error,

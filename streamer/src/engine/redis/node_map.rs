@@ -10,9 +10,7 @@ use super::{
     reply::{self, Decoded, Unexpected},
     socket::Address,
 };
-
-/// How many slots a cluster has.
-pub(in crate::engine) const SLOTS: u16 = 16_384;
+use crate::engine::slot::SLOTS;
 
 /// The nodes, and what each serves. It is replaced as a whole, so that nodes that left the cluster are forgotten with
 /// their connections.
@@ -103,27 +101,6 @@ pub(super) fn ranges(answer: Value, asked: &Address) -> Decoded<Vec<Range>> {
     reply::array(answer)?.into_iter().map(one).collect()
 }
 
-/// The slot of a key, by the [cluster specification](https://redis.io/docs/latest/operate/oss_and_stack/reference/cluster-spec/):
-/// CRC16 (XMODEM) of the first `{…}` that is not empty, else of the whole key.
-pub(in crate::engine) fn slot(key: &[u8]) -> u16 {
-    let tag = key.iter().position(|byte| *byte == b'{').and_then(|open| {
-        let rest = &key[open + 1..];
-        let close = rest.iter().position(|byte| *byte == b'}')?;
-        (close > 0).then(|| &rest[..close])
-    });
-    let crc = tag.unwrap_or(key).iter().fold(0_u16, |crc, byte| {
-        let crc = crc ^ (u16::from(*byte) << 8);
-        (0..8).fold(crc, |crc, _| {
-            if crc & 0x8000 == 0 {
-                crc << 1
-            } else {
-                (crc << 1) ^ 0x1021
-            }
-        })
-    });
-    crc % SLOTS
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,15 +115,6 @@ mod tests {
             last,
             node: at(port),
         }
-    }
-
-    #[test]
-    fn slots_are_those_of_the_specification() {
-        assert_eq!(slot(b"123456789"), 0x31C3);
-        assert_eq!(slot(b"foo"), 12_182);
-        assert_eq!(slot(b"{user1000}.following"), slot(b"{user1000}.followers"));
-        assert_eq!(slot(b"foo{{bar}}zap"), slot(b"{bar"));
-        assert_ne!(slot(b"foo{}{bar}"), slot(b"bar"));
     }
 
     #[test]

@@ -9,7 +9,6 @@ use super::{
     RedisEngine,
     address::Server,
     command::{xadd, xadd_arguments},
-    node_map::slot,
     operations::appended,
     reply, says,
     script::{self, Hashed},
@@ -18,6 +17,7 @@ use super::{
 use crate::{
     engine::{
         Append, Appended, EngineError, EngineErrorKind, EngineResult, Idempotency, Record, keys, origins::ids_to_text,
+        slot::slot,
     },
     entry::EntryId,
 };

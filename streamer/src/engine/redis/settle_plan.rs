@@ -17,9 +17,12 @@ use super::{
     stores::{KEPT, without_groups},
 };
 use crate::{
-    engine::{EntryEnd, EntrySettlement, FailureChange, FailureRecord, Member, group_store::RELEASED, keys},
+    engine::{EntryEnd, EntrySettlement, FailureChange, FailureRecord, Member, keys},
     entry::{EntryId, StreamName},
 };
+
+/// The idle time of a released entry: longer than anybody waits before claiming.
+const RELEASED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 /// For how long retry states are kept after the last change at most.
 const KEPT_AT_MOST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);

@@ -1,0 +1,76 @@
+//! What the engines' cargo features bring into a program, and what the compiler says without them.
+#![allow(missing_docs, clippy::unwrap_used)]
+
+use std::{path::Path, process::Command};
+
+fn cargo(arguments: &[&str]) -> (bool, String) {
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
+    let output = Command::new(env!("CARGO"))
+        .args(arguments)
+        .args([
+            "--offline",
+            "--locked",
+            "--no-default-features",
+            "-p",
+            "streamer-events",
+        ])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env("CARGO_TARGET_DIR", target)
+        .env_remove("RUSTFLAGS")
+        .output()
+        .unwrap();
+    let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());
+    (output.status.success(), text.concat())
+}
+
+/// The crates that a program compiles for the library with this feature alone.
+fn crates(feature: &str) -> Vec<String> {
+    let (done, text) = cargo(&[
+        "tree",
+        "--edges",
+        "normal,build",
+        "--prefix",
+        "none",
+        "--features",
+        feature,
+    ]);
+    assert!(done, "{text}");
+    let mut names: Vec<_> = text
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .map(str::to_owned)
+        .collect();
+    names.sort();
+    names.dedup();
+    assert!(names.iter().any(|name| name == "streamer-events"), "{names:?}");
+    names
+}
+
+#[test]
+fn an_engine_brings_nothing_of_the_other_one() {
+    let (redis, embedded) = (crates("redis"), crates("embedded"));
+    let has = |crates: &[String], name: &str| crates.iter().any(|one| one == name);
+    assert!(
+        has(&redis, "redis") && has(&embedded, "rusqlite"),
+        "{redis:?} {embedded:?}"
+    );
+    for name in ["rusqlite", "libsqlite3-sys", "sqlx", "cc"] {
+        assert!(
+            !has(&redis, name) || name == "cc" && has(&redis, "ring"),
+            "{name} is in {redis:?}"
+        );
+    }
+    for name in ["redis", "rustls", "tokio-rustls", "socket2", "url", "sqlx", "ring"] {
+        assert!(!has(&embedded, name), "{name} is in {embedded:?}");
+    }
+}
+
+#[test]
+fn without_an_engine_the_compiler_names_the_features() {
+    let (done, text) = cargo(&["check", "--quiet", "--lib"]);
+    assert!(!done);
+    assert!(
+        text.contains("streamer-events has no engine: give it the feature \"redis\""),
+        "{text}"
+    );
+}
