@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Result, ensure};
 use redis::{AsyncConnectionConfig, streams::StreamReadReply};
-use streamer::{OrderKey, Listeners, Listening, Payload, ReceivedMessage, StartAt, Streamer, Workers};
+use streamer::{Listeners, Listening, OrderKey, Payload, ReceivedMessage, StartAt, Streamer, Workers};
 use tokio::sync::Notify;
 
 use crate::{
