@@ -230,6 +230,7 @@ impl App {
             Command::List(list) => list.run(&session(&|_| {})?),
             Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
             Command::Status(status) => status.run(&session(&|_| {})?).await,
+            Command::Top(top) => top.run(&session(&|_| {})?).await,
             Command::Show(show) => show.run(&session(&|_| {})?).await,
             Command::Doctor(doctor) => doctor.run(&session(&|_| {})?).await,
             Command::Dashboard(dashboard) => dashboard.run(&session(&|_| {})?).await,

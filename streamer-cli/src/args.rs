@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::{
     commands::{
         archive, completions, config, consumer, dashboard, demo, doctor, emit, failed, group, history, list, listen,
-        outbox, replay, show, status, tail,
+        outbox, replay, show, status, tail, top,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     #[command(alias = "streamer:status")]
     Status(status::Status),
+    #[command(alias = "streamer:top")]
+    Top(top::Top),
     #[command(alias = "streamer:show")]
     Show(show::Show),
     #[command(alias = "streamer:doctor")]

@@ -1,6 +1,10 @@
 //! The log, on stderr.
 
-use std::{fmt, io};
+use std::{
+    fmt,
+    io::{self, IsTerminal as _},
+    sync::atomic::{AtomicBool, Ordering},
+};
 
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::{
@@ -44,7 +48,7 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
             },
         );
     let lines = tracing_subscriber::fmt::layer()
-        .with_writer(io::stderr)
+        .with_writer(|| LogFile)
         .with_target(false)
         // Else a closed stderr is a panic.
         .log_internal_errors(false);
@@ -57,6 +61,40 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
     let _ = tracing_subscriber::registry()
         .with(lines.with_filter(targets))
         .try_init();
+}
+
+/// Whether a program draws on the terminal that log lines would go to.
+static HUSHED: AtomicBool = AtomicBool::new(false);
+
+/// Log lines that would go to a terminal are dropped until this is.
+pub(crate) struct Hushed;
+
+/// Drops log lines that would be drawn over a screen. A log that goes to a file goes on.
+pub(crate) fn hush() -> Hushed {
+    HUSHED.store(io::stderr().is_terminal(), Ordering::Release);
+    Hushed
+}
+
+impl Drop for Hushed {
+    fn drop(&mut self) {
+        HUSHED.store(false, Ordering::Release);
+    }
+}
+
+/// Where log lines go: stderr, unless it is hushed.
+struct LogFile;
+
+impl io::Write for LogFile {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        match HUSHED.load(Ordering::Acquire) {
+            true => Ok(text.len()),
+            false => io::stderr().write(text),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
 }
 
 /// `TIME LEVEL text`, one line for each event, whatever the text holds.

@@ -20,3 +20,4 @@ pub(crate) mod show;
 mod start;
 pub(crate) mod status;
 pub(crate) mod tail;
+pub(crate) mod top;

@@ -13,6 +13,7 @@ use crate::{
     app::Session,
     exit::{Exit, Outcome},
     output,
+    terminal::Shown,
 };
 
 const EXAMPLES: &str = "\
@@ -57,102 +58,166 @@ impl Show {
     }
 
     fn tell(&self, life: &Life, archive_asked: bool) -> std::io::Result<()> {
-        let title = format!("Message {} of stream '{}'", life.id, life.stream);
-        output::line(output::styled(&title, "1"))?;
-        self.tell_message(life)?;
-        for group in &life.groups {
-            let state = match &group.state {
-                MessageState::Waiting => "not delivered yet".to_owned(),
-                MessageState::Missed => "left the stream before it was delivered".to_owned(),
-                MessageState::Settled => "acknowledged (or the group began after it)".to_owned(),
-                MessageState::Pending {
-                    consumer,
-                    idle_ms,
-                    deliveries,
-                } => format!(
-                    "pending with {consumer}, delivered {}, idle for {}",
-                    output::counted(*deliveries, "time"),
-                    shown_ms(*idle_ms)
-                ),
-                _ => "in a state that this version does not know".to_owned(),
+        for line in lines(life, self.raw, archive_asked) {
+            let style = match line.style {
+                LineStyle::Plain => None,
+                LineStyle::Title => Some("1"),
+                LineStyle::Bad => Some("31"),
             };
-            output::line(format!("Group '{}': {state}.", group.name))?;
-        }
-        for failure in &life.failures {
-            let attempts = output::counted(failure.attempts, "attempt");
-            let text = format!(
-                "Listener '{}' failed at {} after {attempts}: {}",
-                failure.receiver, failure.date, failure.error
-            );
-            output::line(output::styled(&text, "31"))?;
-        }
-        if !life.failures_complete {
-            output::line("The failed list is too long, or not to be read: not all failures were looked at.")?;
-        }
-        match (&life.archived, &life.archive_error) {
-            (Some(_), _) => output::line("Archive: it is there.")?,
-            (None, Some(error)) => output::line(format!("Archive: could not be asked: {error}"))?,
-            (None, None) if archive_asked => output::line("Archive: it is not there.")?,
-            (None, None) => output::line("Archive: none is configured.")?,
-        }
-        if !life.earlier_ids.is_empty() {
-            let ids = life.earlier_ids.iter().map(ToString::to_string).collect::<Vec<_>>();
-            output::line(format!(
-                "Before it was archived and restored it was {}.",
-                ids.join(", ")
-            ))?;
-        }
-        if let Some(id) = life.restored_as {
-            output::line(format!(
-                "It was archived and restored, and is {id} now: streamer show {} {id}",
-                self.stream
-            ))?;
-        }
-        for (stream, id) in &life.caused.messages {
-            output::line(format!("It caused {id} of stream '{stream}'."))?;
-        }
-        if !life.caused.complete {
-            output::line("What it caused was not searched in all that came after it.")?;
+            match style {
+                Some(style) => output::line(line.shown().styled(style, output::colour()))?,
+                None => output::line(line.shown())?,
+            }
         }
         for refused in &life.refused {
             tracing::warn!("{}", refused.error);
         }
         Ok(())
     }
+}
 
-    fn tell_message(&self, life: &Life) -> std::io::Result<()> {
-        let archived = life.archived.as_ref().map(ArchivedMessage::message);
-        let Some(message) = life.message.as_ref().or(archived.as_ref()) else {
-            return output::line("Its entry is not on the stream.");
+/// A line about a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Line {
+    text: String,
+    pub(super) style: LineStyle,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum LineStyle {
+    Plain,
+    Title,
+    Bad,
+}
+
+impl Line {
+    /// The line as a terminal may get it.
+    pub(super) fn shown(&self) -> Shown {
+        Shown::line(&self.text)
+    }
+}
+
+/// A message and its life, for people.
+pub(super) fn lines(life: &Life, raw: bool, archive_asked: bool) -> Vec<Line> {
+    let mut lines = vec![Line {
+        text: format!("Message {} of stream '{}'", life.id, life.stream),
+        style: LineStyle::Title,
+    }];
+    message_lines(&mut lines, life, raw);
+    let mut plain = |text: String| {
+        lines.push(Line {
+            text,
+            style: LineStyle::Plain,
+        });
+    };
+    for group in &life.groups {
+        let state = match &group.state {
+            MessageState::Waiting => "not delivered yet".to_owned(),
+            MessageState::Missed => "left the stream before it was delivered".to_owned(),
+            MessageState::Settled => "acknowledged (or the group began after it)".to_owned(),
+            MessageState::Pending {
+                consumer,
+                idle_ms,
+                deliveries,
+            } => format!(
+                "pending with {consumer}, delivered {}, idle for {}",
+                output::counted(*deliveries, "time"),
+                shown_ms(*idle_ms)
+            ),
+            _ => "in a state that this version does not know".to_owned(),
         };
-        if life.message.is_none() {
-            output::line("Its entry is not on the stream; this is the archive's.")?;
+        plain(format!("Group '{}': {state}.", group.name));
+    }
+    for failure in &life.failures {
+        let attempts = output::counted(failure.attempts, "attempt");
+        lines.push(Line {
+            text: format!(
+                "Listener '{}' failed at {} after {attempts}: {}",
+                failure.receiver, failure.date, failure.error
+            ),
+            style: LineStyle::Bad,
+        });
+    }
+    let mut plain = |text: String| {
+        lines.push(Line {
+            text,
+            style: LineStyle::Plain,
+        });
+    };
+    if !life.failures_complete {
+        plain("The failed list is too long, or not to be read: not all failures were looked at.".to_owned());
+    }
+    plain(match (&life.archived, &life.archive_error) {
+        (Some(_), _) => "Archive: it is there.".to_owned(),
+        (None, Some(error)) => format!("Archive: could not be asked: {error}"),
+        (None, None) if archive_asked => "Archive: it is not there.".to_owned(),
+        (None, None) => "Archive: none is configured.".to_owned(),
+    });
+    if !life.earlier_ids.is_empty() {
+        let ids = life.earlier_ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+        plain(format!(
+            "Before it was archived and restored it was {}.",
+            ids.join(", ")
+        ));
+    }
+    if let Some(id) = life.restored_as {
+        plain(format!(
+            "It was archived and restored, and is {id} now: streamer show {} {id}",
+            life.stream
+        ));
+    }
+    for (stream, id) in &life.caused.messages {
+        plain(format!("It caused {id} of stream '{stream}'."));
+    }
+    if !life.caused.complete {
+        plain("What it caused was not searched in all that came after it.".to_owned());
+    }
+    lines
+}
+
+fn message_lines(lines: &mut Vec<Line>, life: &Life, raw: bool) {
+    let mut plain = |text: String| {
+        lines.push(Line {
+            text,
+            style: LineStyle::Plain,
+        });
+    };
+    let archived = life.archived.as_ref().map(ArchivedMessage::message);
+    let Some(message) = life.message.as_ref().or(archived.as_ref()) else {
+        return plain("Its entry is not on the stream.".to_owned());
+    };
+    if life.message.is_none() {
+        plain("Its entry is not on the stream; this is the archive's.".to_owned());
+    }
+    let created = message.created().and_then(|seconds| i64::try_from(seconds).ok());
+    if let Some(time) = created.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
+        let age = life
+            .age_ms
+            .map_or_else(String::new, |ms| format!(" ({} ago)", shown_ms(ms)));
+        plain(format!("Emitted at {time}{age}."));
+    }
+    let domain = match &*message.domain() {
+        "" => String::new(),
+        domain => format!(" by the domain '{domain}'"),
+    };
+    plain(format!("It is the {} '{}'{domain}.", message.kind(), message.name()));
+    for (name, value) in message.headers() {
+        plain(format!("Header {name}: {value}"));
+    }
+    if raw {
+        for (name, value) in message.fields() {
+            let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+            plain(format!("Field {}: {}", text(name), text(value)));
         }
-        let created = message.created().and_then(|seconds| i64::try_from(seconds).ok());
-        if let Some(time) = created.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok()) {
-            let age = life
-                .age_ms
-                .map_or_else(String::new, |ms| format!(" ({} ago)", shown_ms(ms)));
-            output::line(format!("Emitted at {time}{age}."))?;
-        }
-        let domain = match &*message.domain() {
-            "" => String::new(),
-            domain => format!(" by the domain '{domain}'"),
-        };
-        output::line(format!("It is the {} '{}'{domain}.", message.kind(), message.name()))?;
-        for (name, value) in message.headers() {
-            output::line(format!("Header {name}: {value}"))?;
-        }
-        if self.raw {
-            for (name, value) in message.fields() {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                output::line(format!("Field {}: {}", text(name), text(value)))?;
-            }
-            return Ok(());
-        }
-        match message.data() {
-            Ok(data) => output::text(serde_json::to_string_pretty(data)?),
-            Err(error) => output::line(output::styled(&format!("Its payload cannot be decoded: {error}"), "31")),
-        }
+        return;
+    }
+    let data = message.data().map(serde_json::to_string_pretty);
+    match data {
+        Ok(Ok(text)) => text.lines().for_each(|line| plain(line.to_owned())),
+        Ok(Err(error)) => plain(format!("Its payload cannot be shown: {error}")),
+        Err(error) => lines.push(Line {
+            text: format!("Its payload cannot be decoded: {error}"),
+            style: LineStyle::Bad,
+        }),
     }
 }

@@ -236,7 +236,7 @@ impl Status {
     }
 }
 
-fn cells(stream: &StreamOverview, group: &GroupOverview, with_consumer: bool) -> Vec<String> {
+pub(super) fn cells(stream: &StreamOverview, group: &GroupOverview, with_consumer: bool) -> Vec<String> {
     let age = |ms: Option<u64>| ms.map_or_else(|| "?".to_owned(), shown_age);
     let oldest = group.oldest_pending.as_ref();
     let mut cells = vec![

@@ -26,5 +26,6 @@ mod signals;
 mod status;
 mod tail;
 mod terminal;
+mod top;
 mod trouble;
 mod webhook;
