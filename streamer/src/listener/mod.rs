@@ -52,7 +52,7 @@ use crate::{
 ///
 /// #[async_trait]
 /// impl Listener for Audit {
-///     async fn handle(&self, message: &ReceivedMessage, _: &Context) -> Result<(), ListenerError> {
+///     async fn handle(&self, message: &ReceivedMessage, _: &ListenerContext) -> Result<(), ListenerError> {
 ///         std::fs::write(&self.path, message.id().to_string())?;
 ///         Ok(())
 ///     }
