@@ -89,8 +89,8 @@ impl Crew {
         Ok(())
     }
 
-    /// Starts one of each kind, and several consumers.
-    pub(crate) fn start_all(&mut self) -> Result<()> {
+    /// Starts one of each kind, and several consumers. `archiver` is what the one that archives does.
+    pub(crate) fn start_all(&mut self, archiver: Role) -> Result<()> {
         let consumer = |group: &str, name: Option<&str>, at_once, takes_ms| Role::Consumer {
             group: group.to_owned(),
             name: name.map(str::to_owned),
@@ -107,7 +107,7 @@ impl Crew {
             ("producer-1", Role::Producer),
             ("producer-2", Role::Producer),
             ("retrier", Role::Retrier),
-            ("archiver", Role::Archiver),
+            ("archiver", archiver),
             #[cfg(feature = "relay")]
             ("application", Role::Application),
             #[cfg(feature = "relay")]
@@ -136,6 +136,15 @@ impl Crew {
 
     pub(crate) fn who(&self, index: usize) -> &str {
         &self.members[index].who
+    }
+
+    /// The names of those that run since their last start, and their processes.
+    pub(crate) fn processes(&self) -> Vec<(&str, u32)> {
+        let running = self
+            .members
+            .iter()
+            .filter_map(|member| Some((&member.who, member.child.as_ref()?)));
+        running.map(|(who, child)| (who.as_str(), child.id())).collect()
     }
 
     /// Starts a process that does not run.

@@ -4,11 +4,13 @@
 //!
 //! # Layout
 //!
+//! - `soak`: a long run without faults, in which nothing may grow; `child/keeper` empties the streams in it. `plot`: what it
+//!   measured, as a picture.
 //! - `options`: the command line. `run`: one run, from the servers to the report; `schedule`: which fault comes when.
 //! - `child/`: what the processes do: `producer`, `consumer`, `retrier`, `archiver`, `relay`. `crew`: starts, kills,
 //!   freezes and watches them.
 //! - `place`: the store, of each topology. `faults/`: what is done to it and to the processes.
-//! - `ledger`: the files in which the processes write what they did. `verdict`: what follows from them.
+//! - `own_fail_overs`: those that no fault made. `ledger`: the files in which the processes write what they did. `verdict`: what follows from them.
 //! - `clock`: one clock for all processes, which no fault touches.
 
 mod child;
@@ -17,9 +19,12 @@ mod crew;
 mod faults;
 mod ledger;
 mod options;
+mod own_fail_overs;
 mod place;
+mod plot;
 mod run;
 mod schedule;
+mod soak;
 mod verdict;
 
 use std::process::ExitCode;
@@ -30,6 +35,9 @@ fn main() -> ExitCode {
     // Before anything else: it is this same program.
     if let Some(assignment) = child::assignment() {
         return child::main(&assignment);
+    }
+    if std::env::args().nth(1).as_deref() == Some("soak") {
+        return soak::main();
     }
     let options = options::Options::parse();
     if options.list {

@@ -16,12 +16,13 @@ use streamer::{
 use streamer_test_servers::FailingDevice;
 
 use crate::{
-    child::{GROUPS, RECLAIM, STREAMS, archive_url},
+    child::{GROUPS, RECLAIM, Role, STREAMS, archive_url},
     clock,
     crew::Crew,
     faults::World,
     ledger::Written,
     options::Options,
+    own_fail_overs,
     place::{Place, Topology},
     say,
     schedule::Schedule,
@@ -51,7 +52,7 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
     let mut world = World { place, crew };
     let begin = clock::now();
     say!("{topology:?}, seed {}, {} min", options.seed, options.minutes);
-    world.crew.start_all()?;
+    world.crew.start_all(Role::Archiver)?;
     thread::sleep(WARM_UP);
 
     let mut made = Vec::<Made>::new();
@@ -78,8 +79,13 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
     }
 
     world.crew.end_all(&["producer", "application"]);
+    own_fail_overs::add(&world.place, &mut made);
     let end = settle(&mut world, &folder, begin, &made)?;
     world.crew.end_all(&["archiver", "retrier", "relay", "consumer"]);
+    own_fail_overs::add(&world.place, &mut made);
+    for own in made.iter().filter(|made| made.name == own_fail_overs::NAME) {
+        say!("  {}", own.line(begin));
+    }
     let written = Written::read(&folder);
     let verdict = Verdict::of(&written, &made, end, std::mem::take(&mut world.crew.misbehaviour));
     verdict.print(topology, begin);

@@ -206,11 +206,13 @@ impl Verdict {
                 entries.entry(one.number).or_default().insert((&one.stream, &one.id));
             }
         }
+        // Who stood still for longer than the reclaim time, and found out when. What was just handled then is not named, but others
+        // may have claimed it too.
         let leases = written
             .remarks
             .iter()
-            .filter_map(|(_, text)| text.strip_prefix("LEASE "));
-        let leases = leases.flat_map(str::split_whitespace).collect::<HashSet<_>>();
+            .filter_map(|(at, text)| Some((*at, text.strip_prefix("LEASE ")?.split(' ').next()?)));
+        let leases = leases.collect::<Vec<_>>();
         let slack = RECLAIM.as_micros() as u64 * 2;
         for ((group, stream, id), mut handlings) in of_entry {
             handlings.sort_unstable_by_key(|one| one.at);
@@ -223,7 +225,10 @@ impl Verdict {
                     };
                     whose && made.from <= pair[1].at && made.to + slack >= pair[0].at
                 });
-                if !interrupted && !leases.contains(&*format!("{stream}@{id}")) {
+                let stood_still = leases.iter().any(|(at, who)| {
+                    pair.iter().any(|one| one.who == *who) && *at + slack >= pair[0].at && *at <= pair[1].at + slack
+                });
+                if !interrupted && !stood_still {
                     self.unexplained.push(format!(
                         "{id} of {stream} for {group}: number {}, {} at {:.3} s and {} at {:.3} s",
                         pair[0].number,

@@ -60,7 +60,7 @@ pub fn shown_url(url: &str) -> String {
         return hidden();
     }
     let place = match is_file(scheme) {
-        true => Some(place.to_owned()),
+        true => Some(shown_file(place)),
         false => shown_place(scheme, place),
     };
     let Some(place) = place else { return hidden() };
@@ -73,6 +73,21 @@ pub fn shown_url(url: &str) -> String {
         Some("insecure") => shown + "#insecure",
         Some(_) => shown + "#" + MASK,
         None => shown,
+    }
+}
+
+/// A path. A login before it, and parameters without a `?`, are mistakes, and secrets all the same.
+fn shown_file(place: &str) -> String {
+    let (login, path) = match place.rsplit_once('@') {
+        Some((login, path)) if login.contains(':') => (format!("{MASK}@"), path),
+        _ => (String::new(), place),
+    };
+    match path.find('=') {
+        Some(equals) => {
+            let name = path[..equals].rfind(['/', '&', ';', ',']).map_or(0, |at| at + 1);
+            format!("{login}{}{MASK}", &path[..name])
+        }
+        None => login + path,
     }
 }
 
@@ -216,6 +231,8 @@ mod tests {
                 "sqlite:///a@b/x.db?synchronous=full",
                 "sqlite:///a@b/x.db?synchronous=full",
             ),
+            ("unix://bob:secret@/run/redis.sock", "unix://***@/run/redis.sock"),
+            ("unix:///run/redis.sock&pass=secret", "unix:///run/redis.sock&***"),
             ("archive.db", "archive.db"),
             ("memory:", "memory:"),
             (

@@ -5,58 +5,14 @@ use std::{
     collections::BTreeSet,
     fs::{self, OpenOptions},
     io::Write,
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    path::Path,
     sync::Mutex,
     time::Duration,
 };
 
 use serde_json::{Value, json};
 use streamer::{DynamicEvent, Listeners, ReceivedMessage, Streamer, Workers, extract::State};
-use streamer_test_servers::RedisServer;
-use tempfile::TempDir;
-
-/// A store, and a folder for the children's notes.
-struct Place {
-    url: String,
-    folder: TempDir,
-    _server: Option<RedisServer>,
-}
-
-impl Place {
-    fn redis() -> Self {
-        let server = RedisServer::start();
-        Self {
-            url: server.url(),
-            folder: tempfile::tempdir().unwrap(),
-            _server: Some(server),
-        }
-    }
-
-    fn embedded() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self {
-            url: format!("sqlite://{}", folder.path().join("store.db").display()),
-            folder,
-            _server: None,
-        }
-    }
-
-    fn notes(&self) -> PathBuf {
-        self.folder.path().join("handled")
-    }
-
-    /// Starts [`child`] in a process of its own.
-    fn start_child(&self, kind: &str) -> Child {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["child", "--exact", "--ignored", "--nocapture"]);
-        command
-            .env("CHILD", kind)
-            .env("STORE", &self.url)
-            .env("NOTES", self.notes());
-        command.stdout(Stdio::null()).spawn().unwrap()
-    }
-}
+use streamer_test_servers::Place;
 
 /// Not a test of its own: what a child process does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,7 +90,7 @@ async fn until(what: &str, mut so: impl AsyncFnMut() -> bool) {
 async fn killed_listeners_lose_nothing(place: Place) {
     const MESSAGES: u64 = 10_000;
     const KILLS: u64 = 5;
-    let streamer = Streamer::connect(&place.url).await.unwrap();
+    let streamer = Streamer::connect(place.url()).await.unwrap();
     let events = (0..MESSAGES).map(|number| DynamicEvent::new("e", json!({ "n": number })));
     streamer.emit_all(events).await.unwrap();
     let notes = place.notes();
@@ -145,8 +101,7 @@ async fn killed_listeners_lose_nothing(place: Place) {
             handled(&notes).len() >= so_many
         })
         .await;
-        child.kill().unwrap();
-        child.wait().unwrap();
+        child.kill();
         assert!(
             handled(&notes).len() < MESSAGES as usize,
             "it was killed too late to prove anything"
@@ -159,8 +114,7 @@ async fn killed_listeners_lose_nothing(place: Place) {
             && streamer.engine().pending_summary(&"e".into(), "g").await.unwrap().count == 0
     })
     .await;
-    child.kill().unwrap();
-    child.wait().unwrap();
+    child.kill();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -178,12 +132,11 @@ async fn a_killed_listener_loses_nothing_on_the_embedded_engine() {
 async fn a_backlog_is_drained_in_bounded_memory(place: Place) {
     /// A million in a release build (`cargo test --release`); a debug build takes too long for so many.
     const MESSAGES: u64 = if cfg!(debug_assertions) { 150_000 } else { 1_000_000 };
-    let streamer = Streamer::connect(&place.url).await.unwrap();
+    let streamer = Streamer::connect(place.url()).await.unwrap();
     let events =
         (0..MESSAGES).map(|number| DynamicEvent::new("e", json!({ "n": number, "total": 9.99, "sku": "ABC-1" })));
     streamer.emit_all(events).await.unwrap();
-    let mut child = place.start_child("drain");
-    assert!(child.wait().unwrap().success());
+    assert!(place.start_child("drain").succeeds());
     let result = serde_json::from_slice::<Value>(&fs::read(place.notes()).unwrap()).unwrap();
     assert_eq!(result["messages"], MESSAGES);
     assert!(result["peak_kib"].as_u64().unwrap() < 100 * 1024, "{result}");

@@ -7,7 +7,6 @@ use std::{
     fs::{self, OpenOptions},
     io::Write,
     path::PathBuf,
-    process::{Child, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -17,81 +16,10 @@ use streamer::{
     extract::State,
     failed::{self, FailedFilter, FailedMessage},
 };
-use streamer_test_servers::RedisServer;
-use tempfile::TempDir;
+use streamer_test_servers::Place;
 
 /// How often a child is killed in the midst of retrying.
 const KILLS: u32 = 40;
-
-/// A store, and a folder for the children's notes.
-struct Place {
-    url: String,
-    folder: TempDir,
-    _server: Option<RedisServer>,
-}
-
-impl Place {
-    fn redis() -> Self {
-        let server = RedisServer::start();
-        Self {
-            url: server.url(),
-            folder: tempfile::tempdir().unwrap(),
-            _server: Some(server),
-        }
-    }
-
-    fn embedded() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self {
-            url: format!("sqlite://{}", folder.path().join("store.db").display()),
-            folder,
-            _server: None,
-        }
-    }
-
-    fn notes(&self) -> PathBuf {
-        self.folder.path().join("notes")
-    }
-
-    /// The whole lines that children wrote.
-    fn lines(&self) -> Vec<String> {
-        let text = fs::read_to_string(self.notes()).unwrap_or_default();
-        let whole = text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n'));
-        whole.map(ToOwned::to_owned).collect()
-    }
-
-    /// Starts [`child`] in a process of its own.
-    fn start_child(&self, kind: &str) -> Running {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["child", "--exact", "--ignored", "--nocapture"]);
-        command
-            .env("CHILD", kind)
-            .env("STORE", &self.url)
-            .env("NOTES", self.notes());
-        Running(command.stdout(Stdio::null()).spawn().unwrap())
-    }
-}
-
-/// A child that does not outlive its test.
-struct Running(Child);
-
-impl Running {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    fn succeeds(mut self) -> bool {
-        self.0.wait().unwrap().success()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
 
 /// Not a test of its own: what a child process does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -190,7 +118,7 @@ async fn listed(streamer: &Streamer) -> BTreeMap<String, usize> {
 
 async fn killed_retries_lose_no_failure(place: Place) {
     const FAILURES: u64 = 300;
-    let streamer = Streamer::connect(&place.url).await.unwrap();
+    let streamer = Streamer::connect(place.url()).await.unwrap();
     let events = (0..FAILURES).map(|number| DynamicEvent::new("e", serde_json::json!({ "n": number })));
     let ids = streamer.emit_all(events).await.unwrap();
     let failures = ids
@@ -244,7 +172,7 @@ async fn a_killed_retry_loses_no_failure_on_the_embedded_engine() {
 
 /// The process dies while the message waits, twice: its successor makes the next attempt, and the count goes on.
 async fn a_crash_between_attempts_loses_none(place: Place) {
-    let streamer = Streamer::connect(&place.url).await.unwrap();
+    let streamer = Streamer::connect(place.url()).await.unwrap();
     let event = DynamicEvent::new("e", serde_json::json!({}));
     let id = streamer.emit_all([event]).await.unwrap()[0];
     let progress = async || streamer.engine().retry_state(&"e".into(), "g", id).await.unwrap();
@@ -292,7 +220,7 @@ async fn a_crash_between_attempts_loses_none_on_the_embedded_engine() {
 #[cfg(target_os = "linux")]
 async fn a_long_list_is_read_in_bounded_memory(place: Place) {
     const FAILURES: u64 = 20_000;
-    let streamer = Streamer::connect(&place.url).await.unwrap();
+    let streamer = Streamer::connect(place.url()).await.unwrap();
     let long = "x".repeat(8 * 1024);
     for from in (0..FAILURES).step_by(500) {
         let failures = (from..from + 500)

@@ -5,6 +5,7 @@
 //!
 //! - `server`: one server: [`RedisServer`], and [`Options`] for how it is started.
 //! - `store`: [`Store`], a store for one test, of each [`Topology`]; [`Pending`] and what operators do to stores.
+//! - `place`: [`Place`], a store on either engine with a folder, and processes of the test program that use it.
 //! - `proxy`: [`Proxy`], a network that is slow, narrow, stalled or cut.
 //! - `narrow`: [`NarrowLink`], one that holds next to nothing.
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
@@ -26,6 +27,7 @@ mod database;
 mod device;
 mod narrow;
 mod object_server;
+mod place;
 mod proxy;
 mod sentinel;
 mod server;
@@ -37,6 +39,7 @@ pub use self::{
     device::{DeviceMode, FailingDevice},
     narrow::NarrowLink,
     object_server::ObjectServer,
+    place::{ChildProcess, Place},
     proxy::Proxy,
     sentinel::SentinelSetup,
     server::{Options, RedisServer, is_7_0},

@@ -368,6 +368,8 @@ impl RedisServer {
         let mut command = Command::new(&binary);
         command
             .arg(self.configuration())
+            // Its log tells the time.
+            .env("TZ", "UTC")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());

@@ -1,4 +1,4 @@
-//! Faults by a schedule.
+//! Faults by a schedule, and long runs without any.
 
 use std::process::ExitCode;
 

@@ -31,13 +31,17 @@ const COMMANDS: &str = "streamer-cli";
 const HOSTILE: &[&str] = &["--test", "hostile"];
 const UNIT: &[&str] = &["--lib"];
 
-const TARGETS: [Target; 6] = [
+const TARGETS: [Target; 10] = [
+    target("replies", LIBRARY, UNIT, "engine::redis::resp::fuzz"),
     target("addresses", LIBRARY, UNIT, "address::fuzz::a_url"),
     target("entries", LIBRARY, HOSTILE, "entries::"),
     target("json", LIBRARY, HOSTILE, "json::"),
     target("archive", LIBRARY, HOSTILE, "archived::"),
     target("moments", LIBRARY, HOSTILE, "moments::"),
-    target("durations", COMMANDS, UNIT, "config::fuzz"),
+    target("urls", LIBRARY, HOSTILE, "urls::"),
+    target("config", COMMANDS, UNIT, "config::fuzz::a_configuration"),
+    target("durations", COMMANDS, UNIT, "config::fuzz::times"),
+    target("answers", COMMANDS, UNIT, "program::child::tests::an_answer"),
 ];
 
 /// Runs the targets that are named, or all, one after the other.

@@ -25,6 +25,7 @@ Chores:
            write docs/servers.md
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
+  soak     a mixed load for an hour on both engines, in which nothing may grow; `soak --help` names its options
   fuzz     give what is read from outside mutated input, each target for a minute (`--seconds N`, `fuzz json urls` only these)
   help     print this
 ";
@@ -38,6 +39,10 @@ fn main() -> ExitCode {
             Err(error) => Err(error),
         },
         (Some("chaos"), _) => match chaos::run(&arguments[1..]) {
+            Ok(code) => return code,
+            Err(error) => Err(error),
+        },
+        (Some("soak"), _) => match chaos::run(&arguments) {
             Ok(code) => return code,
             Err(error) => Err(error),
         },

@@ -2,6 +2,7 @@
 
 mod archiver;
 mod consumer;
+mod keeper;
 mod producer;
 #[cfg(feature = "relay")]
 mod relay;
@@ -77,6 +78,8 @@ pub(crate) enum Role {
     Retrier,
     /// Archives and restores.
     Archiver,
+    /// Archives, restores and purges everything.
+    Keeper,
     /// Saves rows with events in the application's database.
     Application,
     /// Publishes those events.
@@ -130,6 +133,7 @@ async fn work(assignment: Assignment) -> Result<()> {
     let ledger = Ledger::open(&assignment.folder)?;
     let stop = StopHandle::new();
     stop.on_signals()?;
+    tokio::spawn(note_tasks(assignment.folder.join(format!("{}.tasks", assignment.who))));
     match assignment.role.clone() {
         Role::Producer => producer::run(&assignment, &ledger, &stop).await,
         Role::Consumer {
@@ -148,12 +152,22 @@ async fn work(assignment: Assignment) -> Result<()> {
         }
         Role::Retrier => retrier::run(&assignment, ledger, &stop).await,
         Role::Archiver => archiver::run(&assignment, &ledger, &stop).await,
+        Role::Keeper => keeper::run(&assignment, &stop).await,
         #[cfg(feature = "relay")]
         Role::Application => relay::application(&assignment, &ledger, &stop).await,
         #[cfg(feature = "relay")]
         Role::Relay => relay::relay(&assignment, &stop).await,
         #[cfg(not(feature = "relay"))]
         Role::Application | Role::Relay => anyhow::bail!("this build has no relay"),
+    }
+}
+
+/// Writes down how many tasks this process has, without this one.
+async fn note_tasks(file: PathBuf) {
+    loop {
+        let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+        let _ = std::fs::write(&file, tasks.saturating_sub(1).to_string());
+        tokio::time::sleep(Duration::from_secs(1)).await;
     }
 }
 

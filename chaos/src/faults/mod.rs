@@ -17,6 +17,7 @@ use std::{
 use anyhow::{Result, ensure};
 use rand::rngs::StdRng;
 
+pub(crate) use self::server::BEHIND;
 use crate::{
     crew::Crew,
     place::{Place, Topology},
@@ -81,7 +82,7 @@ impl Happened {
         }
     }
 
-    fn to_all(detail: impl Into<String>) -> Self {
+    pub(crate) fn to_all(detail: impl Into<String>) -> Self {
         Self {
             detail: detail.into(),
             touched: Touched::All,
@@ -89,7 +90,7 @@ impl Happened {
         }
     }
 
-    fn at_the_cost_of(self, cost: Cost) -> Self {
+    pub(crate) fn at_the_cost_of(self, cost: Cost) -> Self {
         Self { cost, ..self }
     }
 }

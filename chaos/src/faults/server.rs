@@ -156,4 +156,4 @@ fn demote(world: &mut World, chance: &mut StdRng) -> Result<Happened> {
 }
 
 /// Replication is asynchronous: this is more than a replica is behind on any machine that is not broken.
-pub(super) const BEHIND: Duration = Duration::from_secs(1);
+pub(crate) const BEHIND: Duration = Duration::from_secs(1);

@@ -7,7 +7,7 @@ use toml::{
     de::{DeTable, DeValue},
 };
 
-use super::Value;
+use super::{Value, nesting};
 use crate::exit::Failure;
 
 /// The file under its path, with its text to count lines in.
@@ -34,6 +34,9 @@ impl<'a> File<'a> {
     }
 
     pub(crate) fn parse(self) -> Result<DeTable<'a>, Failure> {
+        if let Some(span) = nesting::too_deep(self.text) {
+            return Err(self.complain(span, &nesting::complaint()));
+        }
         match DeTable::parse(self.text) {
             Ok(table) => Ok(table.into_inner()),
             Err(error) => Err(self.complain(error.span().unwrap_or_default(), error.message())),

@@ -2,6 +2,7 @@
 //!
 //! - `value`: how a value is read and shown.
 //! - `file`: the file, with lines for complaints.
+//! - `nesting`: refuses a file that would take the parser's stack.
 //! - `settings`: every key outside the tables of listeners, and where its value came from.
 //! - `suspicious`: values that are almost certainly mistakes.
 //! - `definitions`: `[listeners.NAME]` and `[listen_and_fire]`.
@@ -11,6 +12,7 @@ mod definitions;
 mod file;
 #[cfg(test)]
 mod fuzz;
+mod nesting;
 mod retry;
 mod settings;
 mod suspicious;

@@ -172,7 +172,84 @@ fn parse(line: &[u8]) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
-    use super::{parse, parse_cut};
+    use std::fmt;
+
+    use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+    use serde_json::Value;
+    use streamer_fuzz::Corpus;
+
+    use super::{LONGEST_ANSWER, parse, parse_cut};
+
+    /// The pairs of an object, in their order: what an answer says is looked up in them one by one.
+    struct Pairs(Vec<(String, Value)>);
+
+    impl<'de> Deserialize<'de> for Pairs {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Reader;
+            impl<'de> Visitor<'de> for Reader {
+                type Value = Pairs;
+
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                    f.write_str("an object")
+                }
+
+                fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Pairs, A::Error> {
+                    let mut pairs = Vec::new();
+                    while let Some(pair) = map.next_entry()? {
+                        pairs.push(pair);
+                    }
+                    Ok(Pairs(pairs))
+                }
+            }
+            deserializer.deserialize_map(Reader)
+        }
+    }
+
+    /// A slow model of [`parse`].
+    fn model(line: &[u8]) -> Option<Result<(), String>> {
+        let Pairs(pairs) = serde_json::from_slice(line).ok()?;
+        // Of two with one name the last counts.
+        let last = |name: &str| {
+            pairs
+                .iter()
+                .rev()
+                .find(|(key, _)| key == name)
+                .map(|(_, value)| value.clone())
+        };
+        match (last("ok"), last("error")) {
+            (Some(ok), None) => (ok == true).then_some(Ok(())),
+            (None, Some(error)) => Some(Err(error.as_str()?.to_owned())),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn an_answer_is_taken_or_refused_and_a_cut_one_never_says_more() {
+        let corpus = Corpus::at(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/corpus/answers.txt"));
+        let corpus = corpus.with_tokens(&[
+            "{\"ok\":true}",
+            "\"error\":",
+            "\\u00e9",
+            "\\ud83d",
+            "[",
+            "null",
+            "true",
+            ",",
+        ]);
+        corpus.check(20_000, |line| {
+            let answer = parse(line);
+            assert_eq!(answer, model(line), "{}", line.escape_ascii());
+            // Cut anywhere, a refusal is never taken for an agreement.
+            let mut of_cut = None;
+            for part in 1..8 {
+                let cut = &line[..line.len() * part / 8];
+                of_cut = parse_cut(&cut[..cut.len().min(LONGEST_ANSWER)]);
+                let agrees = matches!(of_cut, Some(Ok(())));
+                assert!(!agrees || !matches!(answer, Some(Err(_))), "{}", line.escape_ascii());
+            }
+            (answer.map(|answer| answer.is_ok()), of_cut.map(|answer| answer.is_ok()))
+        });
+    }
 
     #[test]
     fn a_cut_answer_is_the_answer() {

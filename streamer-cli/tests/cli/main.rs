@@ -5,6 +5,7 @@ mod archive;
 mod bench;
 mod configuration;
 mod dashboard;
+mod deep;
 mod demo;
 mod documents;
 mod emit;

@@ -17,7 +17,9 @@ async fn markup_in_names_payloads_and_errors_comes_as_json_text() {
         bench.fail(MARKUP, id, MARKUP, MARKUP).await;
         let name = encoded(MARKUP);
         bench
-            .until("/api/overview", |overview| (overview["failures"] == 1).then_some(()))
+            .until("/api/overview", |overview| {
+                (overview["failures"] == 1 && overview["totals"]["entries"] == 1).then_some(())
+            })
             .await;
         for path in [
             "/api/overview".to_owned(),
@@ -146,4 +148,33 @@ fn encoded(text: &str) -> String {
         false => format!("%{byte:02X}"),
     };
     text.bytes().map(byte).collect()
+}
+
+/// Its reader calls itself for each level.
+#[tokio::test]
+async fn a_million_levels_end_nothing_wherever_they_come_from() {
+    let bench = Bench::new(Topology::Redis, |dashboard| dashboard).await;
+    let headers = [("Content-Type", "application/json"), ("X-Streamer-Dashboard", "1")];
+    let stream = Stream::new(bench.streamer.engine().clone(), "deep");
+    for deep in ["[".repeat(1_000_000), "{\"a\":".repeat(300_000)] {
+        for body in [
+            deep.clone(),
+            format!("{{\"members\":{deep}"),
+            format!("{{\"other\":{deep}"),
+        ] {
+            let reply = bench.say("POST", "/api/failed/forget", &headers, &body).await;
+            assert!((400..500).contains(&reply.status), "{} {}", reply.status, reply.body);
+        }
+        let id = stream.add(vec![("data".into(), deep.clone().into())]).await.unwrap();
+        let answer = bench.store.command(&["SADD", streamer::failed::FAILED_KEY, &deep]);
+        assert_eq!(answer, "1");
+        for path in [
+            "/api/entries?stream=deep".to_owned(),
+            format!("/api/entry?stream=deep&id={id}"),
+            "/api/failed".to_owned(),
+        ] {
+            let reply = bench.get(&path).await;
+            assert_eq!(reply.status, 200, "{path}: {:.1000}", reply.body);
+        }
+    }
 }

@@ -56,6 +56,9 @@ impl Envelope {
     }
 }
 
+/// Beside a larger payload an allocation more is nothing.
+const LARGE: usize = 16 * 1024;
+
 /// What comes with a payload.
 pub(crate) struct Head<'a> {
     pub(crate) name: &'a [u8],
@@ -81,7 +84,11 @@ impl Head<'_> {
         }
         let values = Bytes::from(values);
         let value = |index: usize| values.slice(ends[index - 1]..ends[index]);
-        let name = value(1);
+        // Whoever keeps the name must not keep a large payload with it.
+        let name = match ends[0] > LARGE {
+            true => Bytes::copy_from_slice(self.name),
+            false => value(1),
+        };
 
         let mut fields = Vec::with_capacity(9);
         let mut put = |name: &'static str, value| fields.push((Bytes::from_static(name.as_bytes()), value));
@@ -92,7 +99,7 @@ impl Head<'_> {
         }
         put("type", value(2));
         put("version", Bytes::from_static(VERSION));
-        put("name", name.clone());
+        put("name", value(1));
         put("domain", value(3));
         put("created", value(4));
         put("data", values.slice(..ends[0]));

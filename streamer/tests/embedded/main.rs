@@ -9,6 +9,7 @@ mod full;
 mod group_store;
 mod killed;
 mod layout;
+mod log;
 mod one_file;
 mod other_process;
 mod place;

@@ -1,11 +1,6 @@
 //! Sizes at which something gives way.
 
-use std::{
-    fs,
-    process::{Command, Stdio},
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use futures_util::TryStreamExt as _;
@@ -17,60 +12,15 @@ use streamer::{
     failed::FailedFilter,
     stream::Range,
 };
-use streamer_test_servers::{Proxy, RedisServer};
-use tempfile::TempDir;
+use streamer_test_servers::{Place, Proxy, RedisServer};
 
-/// A store on each engine.
-struct Place {
-    url: String,
-    folder: TempDir,
-    _server: Option<RedisServer>,
+async fn connect(place: &Place) -> Streamer {
+    Streamer::connect(place.url()).await.unwrap()
 }
 
-impl Place {
-    fn redis() -> Self {
-        let server = RedisServer::start();
-        Self {
-            url: server.url(),
-            folder: tempfile::tempdir().unwrap(),
-            _server: Some(server),
-        }
-    }
-
-    fn embedded() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        Self {
-            url: format!("sqlite://{}", folder.path().join("store.db").display()),
-            folder,
-            _server: None,
-        }
-    }
-
-    async fn connect(&self) -> Streamer {
-        Streamer::connect(&self.url).await.unwrap()
-    }
-
-    async fn archive(&self) -> Arc<dyn ArchiveStorage> {
-        let url = format!("sqlite://{}", self.folder.path().join("archive.db").display());
-        Arc::new(SqliteArchive::open(&url).await.unwrap())
-    }
-}
-
-macro_rules! on_each_engine {
-    ($($case:ident),* $(,)?) => {
-        mod redis {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Place::redis()).await;
-            })*
-        }
-        mod embedded {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $case() {
-                super::$case(super::Place::embedded()).await;
-            })*
-        }
-    };
+async fn archive(place: &Place) -> Arc<dyn ArchiveStorage> {
+    let url = format!("sqlite://{}", place.file("archive.db").display());
+    Arc::new(SqliteArchive::open(&url).await.unwrap())
 }
 
 on_each_engine! {
@@ -130,7 +80,7 @@ async fn an_entry_of_10_000_fields_is_handled_listed_as_failed_and_retried(place
             false => Err(ListenerError::new(format!("{} fields", all.len()))),
         }
     }
-    let streamer = place.connect().await;
+    let streamer = connect(&place).await;
     let mut fields = (0..10_000)
         .map(|number| (format!("n{number}").into(), "v".into()))
         .collect::<Fields>();
@@ -158,7 +108,7 @@ async fn names_of_64_kib_go_all_the_way(place: Place) {
         Err(ListenerError::new("no \u{0}\r\n\u{1b}[2J"))
     }
     async fn accept() {}
-    let streamer = place.connect().await;
+    let streamer = connect(&place).await;
     let long = |odd: &str| format!("{odd}{}", "é\0\r\n".repeat(13_000));
     let (event, group, listener) = (long("event"), long("group"), long("listener"));
     streamer
@@ -172,7 +122,7 @@ async fn names_of_64_kib_go_all_the_way(place: Place) {
     assert_eq!(summary.messages, 1);
     let pending = streamer.stream(&*event).pending_summary(&group).await.unwrap();
     assert_eq!((pending.count, streamer.failed().count().await.unwrap()), (0, 1));
-    let archive = place.archive().await;
+    let archive = archive(&place).await;
     let swept = Sweep::archive(&streamer, Arc::clone(&archive))
         .run(&(&*event).into(), OlderThan::now())
         .await
@@ -194,17 +144,14 @@ const HOW_MANY: u64 = 3;
 async fn payloads_of_100_mb_need_bounded_memory() {
     let place = Place::redis();
     for (what, most_mib) in [("emit", 500), ("listen", 900)] {
-        let mut command = Command::new(std::env::current_exe().unwrap());
-        command.args(["sizes::child", "--exact", "--ignored", "--nocapture"]);
-        command.env("CHILD", what).env("STORE", &place.url);
-        let output = command.stdin(Stdio::null()).output().unwrap();
+        let output = place.command("sizes::child", what).output().unwrap();
         assert!(output.status.success(), "{output:?}");
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let peak = text.lines().find_map(|line| line.strip_prefix("peak KiB: ")).unwrap();
         let peak = peak.trim().parse::<u64>().unwrap() / 1024;
         assert!(peak < most_mib, "{what} took {peak} MiB");
     }
-    assert_eq!(place.connect().await.stream("e").len().await.unwrap(), HOW_MANY);
+    assert_eq!(connect(&place).await.stream("e").len().await.unwrap(), HOW_MANY);
 }
 
 /// Not a test of its own: what a child process does.

@@ -3,12 +3,16 @@
 //! SQLite by itself does that in the commit after which the log has 1,000 pages, and whoever waits for that commit waits
 //! for the device to flush the database. Here a thread of its own does nearly all of it while commits go on. The last
 //! few pages are left to the thread that commits: the log begins anew only when all of it has been copied and nobody
-//! adds to it meanwhile.
+//! adds to it in the meantime.
+//!
+//! SQLite leaves the file of the log as large as it once was. Here the file is cut when the log begins again, and when nobody
+//! writes: at rest it has at most [`LARGEST_AT_REST`]. Only a reader of an old state, in any process, keeps it larger.
 
 use std::{
     cell::Cell,
     sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -19,6 +23,10 @@ use super::{address::Address, failure::Step, store};
 const DUE: i32 = 1000;
 /// Of a log so large commits wait until it has been copied: it may not outgrow a slow device.
 const TOO_MANY: i32 = 4 * DUE;
+/// How many bytes the file of the log keeps when the log begins again, and at rest: [`TOO_MANY`] pages.
+pub(super) const LARGEST_AT_REST: i64 = 16 << 20;
+/// How soon a log that was in use is to be cut again.
+const CUT_AGAIN: Duration = Duration::from_secs(1);
 /// While the thread copies, it is looked after each time the log has so many pages more.
 const STEP: i32 = 100;
 /// So few pages are copied as soon as anybody is told to.
@@ -123,6 +131,23 @@ impl Checkpoints {
         };
     }
 
+    /// Cuts too large a log while nobody writes. Gives when to try again, where somebody who reads was in the way. To be called
+    /// between two transactions, before waiting for the next one.
+    pub(super) fn rest(&mut self, connection: &Connection) -> Option<Duration> {
+        if self.pages < TOO_MANY {
+            return None;
+        }
+        if self.copying {
+            self.look_after(connection);
+        }
+        if self.copying || !cut(connection) {
+            return Some(CUT_AGAIN);
+        }
+        (self.pages, self.since, self.next_look) = (0, 0, DUE);
+        self.all_copied = false;
+        None
+    }
+
     /// Whether the thread has done what it can; of too large a log, waits for that.
     fn has_ended(&mut self, pages: i32) -> bool {
         let Some(copier) = &self.copier else { return true };
@@ -189,6 +214,15 @@ fn copy_nearly_all(connection: &Connection) {
 /// Copies the log; tells whether all of it was copied, so that it begins again with the next commit.
 pub(super) fn copy_all(connection: &Connection) -> bool {
     copy(connection).is_some_and(|copied| copied.all)
+}
+
+/// Copies the log and leaves an empty file; tells whether nobody was in the way. It waits for nobody.
+fn cut(connection: &Connection) -> bool {
+    let cut = || -> Step<bool> {
+        let mut checkpoint = connection.prepare_cached("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        Ok(checkpoint.query_row([], |row| Ok(row.get::<_, i64>(0)? == 0))?)
+    };
+    cut().unwrap_or(false)
 }
 
 struct Copied {

@@ -1,8 +1,11 @@
 //! The session of a thread, which a caller may use too while the thread does not.
 
-use std::sync::{
-    Arc, Mutex, MutexGuard, PoisonError, TryLockError,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use super::{
@@ -186,6 +189,12 @@ impl Held<'_> {
         {
             checkpoints.look_after(&session.connection);
         }
+    }
+
+    /// What is done when there is nothing else to do; gives when to do the rest of it.
+    pub(super) fn rest(&mut self) -> Option<Duration> {
+        let session = self.session.as_mut()?;
+        session.checkpoints.as_mut()?.rest(&session.connection)
     }
 
     /// Whether somebody has to look after the log.

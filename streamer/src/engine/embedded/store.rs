@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{
     address::Address,
+    checkpoint,
     failure::{Failure, Step},
     layout, read_only,
 };
@@ -34,6 +35,7 @@ pub(super) fn open_writer(address: &Address) -> Step<Connection> {
         patiently(address, || layout::inspect(&connection, path))?;
         // Two processes that create one file get in each other's way here, and SQLite itself does not wait then.
         patiently(address, || Ok(connection.pragma_update(None, "journal_mode", "wal")?))?;
+        connection.pragma_update(None, "journal_size_limit", checkpoint::LARGEST_AT_REST)?;
     }
     // With `normal` a commit is safe from the death of the process, with `full` also from that of the machine.
     connection.pragma_update(None, "synchronous", if address.full_sync { "full" } else { "normal" })?;

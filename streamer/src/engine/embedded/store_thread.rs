@@ -70,17 +70,24 @@ impl StoreThread {
     /// Waits for jobs, and then for answers that a runtime has not given; 0 when there will be no more.
     fn receive(&mut self, waker: &Waker, jobs: &mut Jobs) -> usize {
         loop {
-            let received = self
-                .waiting
-                .poll_recv_many(&mut Context::from_waker(waker), jobs, BATCH);
-            if let Poll::Ready(received) = received {
+            if let Poll::Ready(received) = self.poll(waker, jobs) {
                 return received;
             }
-            match self.unanswered.look_after() {
+            let rest = self.session.lock().rest();
+            // Where it waited for the thread that copies the log, it has taken the wake-up of a job that came in that time.
+            if let Poll::Ready(received) = self.poll(waker, jobs) {
+                return received;
+            }
+            match [self.unanswered.look_after(), rest].into_iter().flatten().min() {
                 Some(time) => thread::park_timeout(time),
                 None => thread::park(),
             }
         }
+    }
+
+    fn poll(&mut self, waker: &Waker, jobs: &mut Jobs) -> Poll<usize> {
+        self.waiting
+            .poll_recv_many(&mut Context::from_waker(waker), jobs, BATCH)
     }
 
     /// Waits for those who were just answered and ask again: without it, the first of them has a commit of its own.

@@ -91,6 +91,10 @@ impl Extent {
             if length > rest.len() {
                 return Ok(false);
             }
+            // A length that is not that of its string: what follows would be read as replies to others.
+            if line.kind == b'$' && !rest[..length].ends_with(b"\r\n") {
+                return Err(nonsense());
+            }
             self.at += length;
             self.open = (self.open - 1).saturating_add(parts);
         }
@@ -224,6 +228,10 @@ pub(super) fn entry_id(text: &[u8]) -> Option<EntryId> {
 }
 
 #[cfg(test)]
+#[path = "resp_fuzz.rs"]
+mod fuzz;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
@@ -307,6 +315,7 @@ mod tests {
             b"$18446744073709551615\r\n",
             b"\r\n",
             b"abc\n",
+            b"$1\r\nab\r\n",
         ] {
             assert!(Extent::of(1).reaches_end(wrong).is_err(), "{wrong:?}");
         }
