@@ -62,7 +62,7 @@ pub(crate) fn add(place: &Place, made: &mut Vec<Made>) {
 fn time(line: &str) -> Option<u64> {
     let words = line.split(' ').skip(1).take(4).collect::<Vec<_>>().join(" ");
     let date = DateTime::strptime("%d %b %Y %H:%M:%S%.f", words).ok()?;
-    let date = date.to_zoned(TimeZone::UTC).ok()?.timestamp().as_microsecond();
+    let date = TimeZone::UTC.to_timestamp(date).ok()?.as_microsecond();
     let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?.as_micros() as i64;
     u64::try_from(clock::now() as i64 - (now - date)).ok()
 }

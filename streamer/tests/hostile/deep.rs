@@ -86,7 +86,10 @@ on_each_engine! {
 /// Runs the listeners that look at a message in every way until nothing comes any more.
 async fn listen(streamer: &Streamer) -> streamer::Summary {
     let listening = streamer.listen(listeners()).group("g").always_acknowledge(false);
-    let listening = listening.start(streamer::Start::Beginning).consumer("c").reclaim(None);
+    let listening = listening
+        .start(streamer::StartAt::Beginning)
+        .consumer("c")
+        .reclaim(None);
     listening
         .listen_timeout(Duration::from_millis(500))
         .run()

@@ -40,7 +40,8 @@ pub(super) fn values(mut replies: &[u8], count: usize) -> Vec<RedisResult<Value>
 /// parser, which sets up a buffer for each reply.
 fn scalar(reply: &[u8]) -> Option<Value> {
     let (kind, rest) = reply.split_first()?;
-    let end = rest.iter().position(|byte| *byte == b'\r')?;
+    let end = rest.iter().position(|byte| *byte == b'\n')?.checked_sub(1)?;
+    (rest[end] == b'\r').then_some(())?;
     match kind {
         b'$' => {
             let length = number(&rest[..end])??;
