@@ -50,6 +50,24 @@ fn with_keep_alive_a_start_waits_for_its_store() {
 }
 
 #[test]
+fn a_replica_is_called_one_and_nothing_else_is_said() {
+    let master = RedisServer::start();
+    let bench = on(Options::default().replica_of(&master).start());
+    for arguments in [&["emit", "a", "{}"][..], &["listen", "a", "--group", "g"]] {
+        let ended = bench.run(arguments);
+        assert_eq!(ended.code, Some(3), "{ended:?}");
+        assert!(
+            ended
+                .stderr
+                .contains("this server is a replica: use the URL of its master"),
+            "{ended:?}"
+        );
+        assert_eq!(ended.stderr.lines().count(), 1, "{ended:?}");
+        assert!(!ended.stderr.contains("@user_script"), "{ended:?}");
+    }
+}
+
+#[test]
 fn without_keep_alive_a_start_without_its_store_fails() {
     promise("without_keep_alive_a_start_without_its_store_fails", || {
         let bench = on(RedisServer::start());

@@ -1,5 +1,7 @@
 //! The failed list: records of failures, and what a record has no room for.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 
@@ -8,7 +10,8 @@ use super::{EngineResult, FailureRecord};
 /// Keeps failure records in the set `failed_stream` and their details in the hash `failed_stream:details`.
 ///
 /// A record is a member of the set, byte for byte as PHP writes it. PHP programs add and remove members, too, and know
-/// nothing of details. The details of a member are a field whose name is the member's SHA-256.
+/// nothing of details. The details of a member are a field whose name is the member's SHA-256. The group in which a listener
+/// fails is kept once for all of its failures, in the hash `failed_stream:groups`.
 ///
 /// [`GroupStore::settle`](super::GroupStore::settle) changes the same keys together with the deliveries that failed.
 #[async_trait]
@@ -55,6 +58,64 @@ pub trait Failures {
 
     /// Removes details whose record is gone, with their marks; tells how many were there.
     async fn remove_details(&self, fields: &[Bytes]) -> EngineResult<u64>;
+
+    /// Keeps in which group a listener fails, so that its failures need no details for that; answers the group that is kept
+    /// now: of several the first, until they are forgotten.
+    async fn keep_failing_group(&self, listener: FailingListener<'_>, group: &str) -> EngineResult<String>;
+
+    /// The groups that are kept.
+    async fn failing_groups(&self) -> EngineResult<FailingGroups>;
+
+    /// Forgets the groups that are kept of these listeners.
+    async fn forget_failing_groups(&self, of: &[FailingListener<'_>]) -> EngineResult<()>;
+}
+
+/// A listener, as its failure records name it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FailingListener<'a> {
+    /// The stream; what of its name is not UTF-8 is U+FFFD.
+    pub stream: &'a str,
+    /// The name of the listener.
+    pub receiver: &'a str,
+}
+
+impl FailingListener<'_> {
+    /// The field that keeps its group: `["STREAM","LISTENER"]`.
+    pub(super) fn field(self) -> Bytes {
+        serde_json::json!([self.stream, self.receiver]).to_string().into()
+    }
+}
+
+/// In which groups listeners fail: by stream, then by listener.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FailingGroups(HashMap<String, HashMap<String, String>>);
+
+impl FailingGroups {
+    /// The group in which a listener fails, where that is kept.
+    #[must_use]
+    pub fn of(&self, listener: FailingListener<'_>) -> Option<&str> {
+        let group = self.0.get(listener.stream)?.get(listener.receiver)?;
+        Some(group)
+    }
+
+    /// The listeners.
+    pub fn listeners(&self) -> impl Iterator<Item = FailingListener<'_>> {
+        self.0.iter().flat_map(|(stream, listeners)| {
+            listeners
+                .keys()
+                .map(move |receiver| FailingListener { stream, receiver })
+        })
+    }
+
+    /// Adds fields of the hash. One that names no listener is nobody's.
+    pub(super) fn add(&mut self, fields: Vec<(Bytes, Bytes)>) {
+        for (field, group) in fields {
+            if let Ok((stream, receiver)) = serde_json::from_slice::<(String, String)>(&field) {
+                let group = String::from_utf8_lossy(&group).into_owned();
+                self.0.entry(stream).or_default().insert(receiver, group);
+            }
+        }
+    }
 }
 
 /// Details by themselves.

@@ -24,6 +24,13 @@ pub(crate) const FAILED: &str = "failed_stream";
 /// records alone.
 pub(crate) const FAILED_DETAILS: &str = "failed_stream:details";
 
+/// The hash of the groups in which listeners fail, by stream and listener as a JSON list: what would otherwise be a field
+/// of [`FAILED_DETAILS`] for each failure.
+///
+/// Written by a listener's first failure and looked at again every minute while it fails; read by `failed list`. Bounded by
+/// the listeners; `failed retry`, `flush` and `forget` remove what no failure needs that is left.
+pub(crate) const FAILED_GROUPS: &str = "failed_stream:groups";
+
 /// The field of [`FAILED_DETAILS`] that belongs to a member of [`FAILED`]: its SHA-256 in lower-case hex.
 pub(crate) fn details_field(member: &[u8]) -> Bytes {
     hex::encode(Sha256::digest(member)).into()
@@ -173,6 +180,7 @@ mod tests {
             "STREAM".to_owned(),
             FAILED.to_owned(),
             FAILED_DETAILS.to_owned(),
+            FAILED_GROUPS.to_owned(),
             format!("{RETRY_CLAIMS}:MESSAGE"),
             snapshots("EVENT", "IDENTIFIER").to_string(),
             retry_states(&stream, "GROUP"),

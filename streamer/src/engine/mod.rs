@@ -61,7 +61,7 @@ pub use self::{
     append::{Append, AppendManyError, AppendOptions, Appended, Idempotency, Record},
     durability::{Durability, DurableAppend},
     error::{EngineError, EngineErrorKind},
-    failures::{DetailsField, Failures},
+    failures::{DetailsField, FailingGroups, FailingListener, Failures},
     group_admin::{GroupAdmin, GroupStart, RedeliveredEntry, Redelivery},
     group_store::{
         Deferral, DueEntries, EntryEnd, EntrySettlement, FailureChange, FailureRecord, GroupStore, Joined, Member,

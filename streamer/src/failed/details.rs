@@ -4,7 +4,9 @@ use bytes::Bytes;
 use serde::{Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::FailedMessage;
 use crate::{
+    engine::{FailingGroups, FailingListener},
     entry::Fields,
     message::{fields_as_json, fields_from_json},
 };
@@ -22,7 +24,10 @@ pub struct Details {
     /// the record's own date.
     pub first_failure: Option<String>,
     /// The group in which the listener failed and the message was acknowledged. `None` without a group, where the message
-    /// stays pending (`groups`), and where another program or an earlier version recorded the failure.
+    /// stays pending (`groups`), and where only other programs or earlier versions recorded failures of this listener.
+    ///
+    /// It is kept once for all failures of a listener. So one that PHP recorded, or that failed without a group, has the
+    /// group in which a listener of the same name fails on the same stream.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub group: Option<String>,
     /// The groups in which the message is pending because of this failure
@@ -66,6 +71,18 @@ impl Details {
     pub fn all_groups(&self) -> impl Iterator<Item = &str> {
         let acknowledged = self.group.iter().filter(|group| !self.groups.contains(group));
         self.groups.iter().chain(acknowledged).map(String::as_str)
+    }
+
+    /// With the group that is kept for the listener, unless these name theirs.
+    pub(super) fn in_group(mut self, failed: &FailedMessage, groups: &FailingGroups) -> Self {
+        if self.group.is_none() && self.groups.is_empty() {
+            let group = groups.of(FailingListener {
+                stream: &failed.stream,
+                receiver: &failed.receiver,
+            });
+            self.group = group.map(str::to_owned);
+        }
+        self
     }
 
     /// Whether there is nothing to keep.

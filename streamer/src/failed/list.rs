@@ -9,7 +9,7 @@ use bytes::Bytes;
 
 use super::{Details, FailedMessage, InvalidFailedMessage, store};
 use crate::{
-    engine::{Engine, EngineResult},
+    engine::{Engine, EngineResult, FailingListener},
     moment::Moment,
 };
 
@@ -82,6 +82,16 @@ impl FailedFilter {
     #[must_use]
     pub fn is_all(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Whether it lets all failures of this listener through.
+    pub(super) fn is_all_of(&self, listener: FailingListener<'_>) -> bool {
+        let of_listener = Self {
+            stream: self.stream.clone().filter(|stream| stream == listener.stream),
+            receiver: self.receiver.clone().filter(|receiver| receiver == listener.receiver),
+            ..Self::default()
+        };
+        *self == of_listener
     }
 
     /// Whether it lets this failure through.
@@ -191,12 +201,8 @@ impl Listing {
                 Err(_) => self.filter.is_all(),
             })
             .collect::<Vec<_>>();
-        if self.with_details && !page.is_empty() {
-            let members = page.iter().map(|listed| listed.member.clone()).collect::<Vec<_>>();
-            let details = store::details_of(self.engine.as_ref(), &members).await?;
-            for (listed, details) in page.iter_mut().zip(details) {
-                listed.details = details.unwrap_or_default();
-            }
+        if self.with_details {
+            store::add_details(self.engine.as_ref(), &mut page).await?;
         }
         self.looked_at += looked_at;
         self.cursor = (next != 0).then_some(next);

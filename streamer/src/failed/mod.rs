@@ -144,12 +144,12 @@ impl Failed {
     /// The engine's. Some of the failures may be gone then; doing it again does no harm.
     pub async fn flush(&self, filter: FailedFilter) -> EngineResult<u64> {
         let mut removed = 0;
-        let mut listing = self.list(filter);
+        let mut listing = self.list(filter.clone());
         while let Some(page) = listing.next_page().await? {
             let members = page.into_iter().map(|listed| listed.member).collect::<Vec<_>>();
             removed += forget(self.streamer.engine().as_ref(), &members).await?;
         }
-        self.tidy_at_the_end().await;
+        self.tidy_at_the_end(Some(&filter)).await;
         Ok(removed)
     }
 }

@@ -34,7 +34,7 @@ impl FailedMessage {
     pub fn new(id: EntryId, stream: &StreamName, receiver: &str, error: impl AsRef<[u8]>) -> Self {
         Self {
             id: id.to_string(),
-            stream: stream.to_string(),
+            stream: lossy(stream.as_bytes()).into_owned(),
             receiver: receiver.to_owned(),
             error: lossy(error.as_ref()).into_owned(),
             date: now(),

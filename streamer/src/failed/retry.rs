@@ -228,7 +228,7 @@ impl Retry {
             clear
                 .finish(&engine, self.after, self.archive.as_deref(), &*self.tell, &mut summary)
                 .await?;
-            self.context.streamer.failed().tidy_at_the_end().await;
+            self.context.streamer.failed().tidy_at_the_end(None).await;
         }
         Ok(summary)
     }

@@ -132,12 +132,8 @@ impl SortedListing {
             page.push(Listed::new(member));
         }
         self.limit -= page.len() as u64;
-        if self.with_details && !page.is_empty() {
-            let members = page.iter().map(|listed| listed.member.clone()).collect::<Vec<_>>();
-            let details = store::details_of(self.engine.as_ref(), &members).await?;
-            for (listed, details) in page.iter_mut().zip(details) {
-                listed.details = details.unwrap_or_default();
-            }
+        if self.with_details {
+            store::add_details(self.engine.as_ref(), &mut page).await?;
         }
         Ok(Some(page))
     }

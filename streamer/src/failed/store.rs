@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 
-use super::{DETAILS_KEY, Details, FailedMessage};
+use super::{DETAILS_KEY, Details, FailedMessage, Listed};
 use crate::{
     engine::{Engine, EngineError, EngineErrorKind, EngineResult, FailureRecord, keys},
     entry::Fields,
@@ -80,8 +80,10 @@ pub async fn forget(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<u64>
 /// The engine's; [`EngineErrorKind::Corrupt`] when what is kept makes no sense.
 pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResult<Option<Details>> {
     let values = engine.failure_details(&[failed.to_member()]).await?;
+    let groups = engine.failing_groups().await?;
     let Some(value) = values.into_iter().next().flatten() else {
-        return Ok(None);
+        let details = Details::default().in_group(failed, &groups);
+        return Ok((!details.says_nothing()).then_some(details));
     };
     let corrupt = || {
         let attempted = format!(
@@ -94,20 +96,29 @@ pub async fn details(engine: &dyn Engine, failed: &FailedMessage) -> EngineResul
             format!("'{DETAILS_KEY}' holds something else"),
         )
     };
-    Details::from_text(&value).map(Some).ok_or_else(corrupt)
+    let details = Details::from_text(&value).ok_or_else(corrupt)?;
+    Ok(Some(details.in_group(failed, &groups)))
 }
 
-/// What is kept beside each of these members. Details that make no sense count as none: they must not keep a failure
-/// from being listed or retried.
-pub(super) async fn details_of(engine: &dyn Engine, members: &[Bytes]) -> EngineResult<Vec<Option<Details>>> {
-    let values = engine.failure_details(members).await?;
-    Ok(values
-        .into_iter()
-        .map(|value| {
-            Details::from_text(&value?).or_else(|| {
-                tracing::warn!("'{DETAILS_KEY}' has a field that cannot be read; it is passed over");
+/// Adds to each of these members what is kept beside it. Details that make no sense count as none: they must not keep a
+/// failure from being listed or retried.
+pub(super) async fn add_details(engine: &dyn Engine, page: &mut [Listed]) -> EngineResult<()> {
+    let members = page.iter().map(|listed| listed.member.clone()).collect::<Vec<_>>();
+    if members.is_empty() {
+        return Ok(());
+    }
+    let (values, groups) = tokio::try_join!(engine.failure_details(&members), engine.failing_groups())?;
+    for (listed, value) in page.iter_mut().zip(values) {
+        let details = value.and_then(|value| {
+            Details::from_text(&value).or_else(|| {
+                tracing::warn!("'{DETAILS_KEY}' has a field that cannot be read; it counts as missing");
                 None
             })
-        })
-        .collect())
+        });
+        listed.details = details.unwrap_or_default();
+        if let Ok(failed) = &listed.record {
+            listed.details = std::mem::take(&mut listed.details).in_group(failed, &groups);
+        }
+    }
+    Ok(())
 }

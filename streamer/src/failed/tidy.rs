@@ -7,7 +7,7 @@ use std::{collections::HashMap, time::Duration};
 
 use bytes::Bytes;
 
-use super::Failed;
+use super::{Failed, FailedFilter};
 use crate::{
     engine::{Engine, EngineResult, keys},
     entry::unix_ms,
@@ -64,11 +64,29 @@ impl Failed {
         }
     }
 
-    /// The same at the end of something else, which has been done whatever comes of this.
-    pub(super) async fn tidy_at_the_end(&self) {
-        if let Err(error) = self.tidy_some(AGE, false).await {
+    /// The same at the end of something else, which has been done whatever comes of this; `emptied` let nothing stay in the
+    /// list that it lets through.
+    pub(super) async fn tidy_at_the_end(&self, emptied: Option<&FailedFilter>) {
+        let tidied = async {
+            self.tidy_some(AGE, false).await?;
+            self.forget_groups(emptied).await
+        };
+        if let Err(error) = tidied.await {
             tracing::warn!("details of failures that are not listed any more stay: {error}");
         }
+    }
+}
+
+impl Failed {
+    /// Forgets in which groups listeners fail that have no failures any more. Those that fail later keep theirs again.
+    async fn forget_groups(&self, emptied: Option<&FailedFilter>) -> EngineResult<()> {
+        let engine = self.streamer.engine();
+        let kept = engine.failing_groups().await?;
+        let mut gone = kept.listeners().collect::<Vec<_>>();
+        if engine.count_failures().await? > 0 {
+            gone.retain(|listener| emptied.is_some_and(|filter| filter.is_all_of(*listener)));
+        }
+        engine.forget_failing_groups(&gone).await
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! - `read`: takes deliveries from the subscription.
 //! - `dispatch`: hands messages to workers, in order, at once, or in order per key.
-//! - `work`: runs the listeners of a message; `outcome`: what came of it; `poison`: what is not run any more.
+//! - `work`: runs the listeners of a message; `outcome`: what came of it; `poison`: what is not run any more;
+//!   `failing_group`: in which group a listener fails.
 //! - `settle`: gives outcomes to the subscription, many at a time.
 //! - `retention`: what becomes of a message that was handled: it stays, or is archived or purged.
 //!
@@ -22,6 +23,7 @@
 
 mod dispatch;
 mod error;
+mod failing_group;
 mod guarded;
 mod health;
 mod log;

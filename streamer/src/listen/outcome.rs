@@ -42,6 +42,8 @@ pub(super) struct Failure {
     pub(super) error: String,
     /// In how long it is tried again; `None` when it is not.
     pub(super) delay: Option<Duration>,
+    /// Whether the store keeps in which group the listener fails, so that its details need not.
+    pub(super) group_is_kept: bool,
 }
 
 impl<State> Attempt<State> {
@@ -85,6 +87,7 @@ impl Attempt<RetryState> {
         let ran = stream.listeners.iter().map(|listener| !self.skips(listener.name()));
         let ran = ran.collect::<Vec<_>>();
         let (change, waiting) = self.take_failures(plan, stream, &ran, pending_in);
+        let is_listed = change.as_ref().is_some_and(|change| !change.add.is_empty()) || self.state.has_failures();
         self.state.end_attempt(delay);
         let has_failed = || {
             let mut listeners = stream.listeners.iter();
@@ -113,7 +116,7 @@ impl Attempt<RetryState> {
                 retry_state: Box::new(self.state.to_text()),
             }
         } else {
-            handled = (leaves && !self.state.has_failures()).then_some(self.message);
+            handled = (leaves && !is_listed).then_some(self.message);
             End::Acknowledge { delete: false }
         };
         Outcome {
@@ -141,6 +144,8 @@ impl Attempt<RetryState> {
         pending_in: Option<&str>,
     ) -> (Option<Box<FailureChange>>, FailureChange) {
         let failures = std::mem::take(&mut self.failures);
+        // A message that comes only once needs no state, nor has it one.
+        let has_state = plan.tracks_retry_state(stream) || self.state != RetryState::default();
         let has_failed_now = |number| failures.iter().any(|failure| failure.listener == number);
         if plan.tracks_retry_state(stream) {
             for (number, listener) in stream.listeners.iter().enumerate() {
@@ -156,15 +161,21 @@ impl Attempt<RetryState> {
         let member = plan.member.as_ref().filter(|_| pending_in.is_none());
         let acknowledged_in = member.map(|member| member.group.as_str());
         let (mut listed, mut waiting) = (FailureChange::default(), FailureChange::default());
-        for Failure { listener, error, delay } in &failures {
+        for Failure {
+            listener,
+            error,
+            delay,
+            group_is_kept,
+        } in &failures
+        {
             let listener = stream.listeners[*listener].name();
             let failure = FailedMessage::new(self.message.id(), self.message.stream(), listener, error);
-            let first = self.state.first_failure(listener, &failure.date);
+            let first_failure = has_state.then(|| self.state.first_failure(listener, &failure.date));
             let details = Details {
                 fields: fields.clone(),
                 attempts: self.message.attempt(),
-                first_failure: (first != failure.date).then(|| first.to_owned()),
-                group: acknowledged_in.map(str::to_owned),
+                first_failure: first_failure.filter(|first| *first != failure.date).map(str::to_owned),
+                group: acknowledged_in.filter(|_| !group_is_kept).map(str::to_owned),
                 groups: pending_in.map(str::to_owned).into_iter().collect(),
             };
             let record = FailureRecord {
@@ -174,10 +185,12 @@ impl Attempt<RetryState> {
             let change = if delay.is_some() { &mut waiting } else { &mut listed };
             change.add.push(record);
         }
-        let latest = listed.add.iter().map(|record| &record.member).collect::<Vec<_>>();
-        listed.remove = self
-            .state
-            .replace_failed(|receiver| stream.has_run(receiver, ran), &latest);
+        if has_state {
+            let latest = listed.add.iter().map(|record| &record.member).collect::<Vec<_>>();
+            listed.remove = self
+                .state
+                .replace_failed(|receiver| stream.has_run(receiver, ran), &latest);
+        }
         let changes = !listed.add.is_empty() || !listed.remove.is_empty();
         (changes.then(|| Box::new(listed)), waiting)
     }

@@ -13,6 +13,7 @@ use tokio::{
 use super::{
     EndReason, ListenError, Listening, Report, Scope, Summary,
     dispatch::{self, Queue},
+    failing_group::FailingGroups,
     plan::Plan,
     read,
     retention::Retention,
@@ -59,6 +60,7 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
     );
     let (outcomes, settled) = mpsc::channel(64);
     let suspects = Arc::new(Semaphore::new(1));
+    let failing = Arc::new(FailingGroups::new(&plan));
     let counts = queues.iter().map(|_| Arc::<Counts>::default()).collect::<Vec<_>>();
     for (queue, counts) in queues.iter().zip(&counts) {
         let worker = Worker {
@@ -66,6 +68,7 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
             settler: settler.clone(),
             queue: Arc::clone(queue),
             suspects: Arc::clone(&suspects),
+            failing: Arc::clone(&failing),
             counts: Arc::clone(counts),
         };
         supervisor.spawn(Stage::Work, worker.work(outcomes.clone()));

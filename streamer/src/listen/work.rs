@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::{
     ListenError, Report,
     dispatch::{Job, Queue},
+    failing_group::FailingGroups,
     guarded::guarded,
     outcome::{Attempt, Failure, Outcome},
     plan::{Plan, PlannedStream},
@@ -44,6 +45,7 @@ pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
     /// Who runs a suspect has the one permit, so that a process that ends at a message has run no other suspect.
     pub(super) suspects: Arc<Semaphore>,
+    pub(super) failing: Arc<FailingGroups>,
     pub(super) counts: Arc<Counts>,
 }
 
@@ -166,7 +168,10 @@ impl Worker {
                 Err(error) => {
                     count(&self.counts.failed);
                     trace::failed(&span, &error);
-                    let failure = self.failed(&attempt.message, number, listener, &error)?;
+                    let mut failure = self.failed(&attempt.message, number, listener, &error)?;
+                    if failure.delay.is_none() {
+                        failure.group_is_kept = self.failing.is_kept(plan, attempt.at.stream, number).await;
+                    }
                     tried(match failure.delay {
                         Some(_) => Tried::Retried,
                         None => Tried::DeadLettered,
@@ -215,6 +220,7 @@ impl Worker {
             listener: number,
             error: text,
             delay,
+            group_is_kept: false,
         })
     }
 
@@ -234,6 +240,7 @@ impl Worker {
                     listener: number,
                     error: error.clone(),
                     delay: None,
+                    group_is_kept: false,
                 });
             }
         }

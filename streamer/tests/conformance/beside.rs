@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use streamer::{
     EntryId, NewId, StreamName,
-    engine::{Engine, EngineErrorKind, FailureRecord, Origin, PendingFilter, Record},
+    engine::{Engine, EngineErrorKind, FailingGroups, FailingListener, FailureRecord, Origin, PendingFilter, Record},
 };
 
 use crate::given::{GROUP, a_set, a_stream, an_append, assert_kind, numbered_entries, pending_entries, unique};
@@ -45,6 +45,56 @@ async fn has_listed(engine: &Arc<dyn Engine>, records: &[FailureRecord], count: 
 }
 
 // ----- failures -------------------------------------------------------------------------------------------------------
+
+/// No other case keeps or forgets groups.
+pub(crate) async fn the_first_group_in_which_a_listener_fails_is_kept(engine: Arc<dyn Engine>) {
+    let listener = |stream, receiver| FailingListener { stream, receiver };
+    let all = [
+        (listener("a", "b"), "g"),
+        // Names that are alike when they are put together.
+        (listener("a\",\"b", ""), "h"),
+        (listener("", "b"), "i"),
+        (listener("\u{fffd}\0", "b"), "j"),
+    ];
+    for (listener, group) in all {
+        assert_eq!(engine.failing_groups().await.unwrap().of(listener), None);
+        assert_eq!(engine.keep_failing_group(listener, group).await.unwrap(), group);
+        assert_eq!(engine.keep_failing_group(listener, "other").await.unwrap(), group);
+    }
+    let kept = engine.failing_groups().await.unwrap();
+    for (listener, group) in all {
+        assert_eq!(kept.of(listener), Some(group));
+    }
+    engine.forget_failing_groups(&[all[0].0, all[2].0]).await.unwrap();
+    let kept = engine.failing_groups().await.unwrap();
+    assert_eq!(
+        all.map(|(listener, _)| kept.of(listener)),
+        [None, Some("h"), None, Some("j")]
+    );
+    assert_eq!(kept.listeners().count(), 2);
+    for _ in 0..2 {
+        engine
+            .forget_failing_groups(&all.map(|(listener, _)| listener))
+            .await
+            .unwrap();
+        assert_eq!(engine.failing_groups().await.unwrap(), FailingGroups::default());
+    }
+    engine.forget_failing_groups(&[]).await.unwrap();
+    let many = (0..3_000).map(|number| number.to_string()).collect::<Vec<_>>();
+    for receiver in &many {
+        engine
+            .keep_failing_group(listener("many", receiver), receiver)
+            .await
+            .unwrap();
+    }
+    let kept = engine.failing_groups().await.unwrap();
+    for receiver in &many {
+        assert_eq!(kept.of(listener("many", receiver)), Some(&**receiver));
+    }
+    let all = kept.listeners().collect::<Vec<_>>();
+    engine.forget_failing_groups(&all).await.unwrap();
+    assert_eq!(engine.failing_groups().await.unwrap(), FailingGroups::default());
+}
 
 pub(crate) async fn failures_are_listed_until_they_are_removed(engine: Arc<dyn Engine>) {
     let all = records(3);

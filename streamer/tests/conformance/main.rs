@@ -231,6 +231,7 @@ macro_rules! suite {
                     failures_are_listed_until_they_are_removed
                     pages_give_every_failure
                     details_stand_beside_their_record
+                    the_first_group_in_which_a_listener_fails_is_kept
                     groups_of_details_are_united
                     details_without_a_record_are_found_and_removed
                     a_retry_state_is_replaced_only_if_it_is_the_known_one

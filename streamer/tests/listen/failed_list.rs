@@ -10,7 +10,7 @@ use serde_json::Value;
 use streamer::{
     EntryId, ListenerError, Listeners, NewId, ReceivedMessage, Streamer,
     archive::{ArchiveStorage, ArchivedMessage, MemoryArchive},
-    engine::{Append, AppendOptions, Engine, FailureRecord},
+    engine::{Append, AppendOptions, Engine, FailingGroups, FailingListener, FailureRecord},
     extract::State,
     failed::{self, FailedFilter, FailedMessage, Listed, RetryReport, RetrySummary},
 };
@@ -30,6 +30,7 @@ on_each_engine!(
     a_message_is_archived_with_its_last_failure,
     what_could_not_be_decoded_is_retried_from_what_is_kept_beside_it,
     a_failure_tells_its_group_also_where_its_message_was_acknowledged,
+    a_listener_that_fails_in_two_groups_has_failures_that_tell_which,
 );
 
 /// Everything that is listed.
@@ -404,6 +405,8 @@ async fn a_failure_tells_its_group_also_where_its_message_was_acknowledged(store
         assert_eq!((one.details.attempts, &one.details.first_failure), (1, &None));
         assert_eq!(one.details.groups, [""; 0], "it is not pending");
     }
+    // It is kept once for each listener.
+    assert_eq!(engine.count_details().await.unwrap(), 0);
     // A retry that fails again knows it, too.
     retry(&streamer, Listeners::new().on("e", "mail", refuses)).await;
     let again = list(&streamer, FailedFilter::all().receiver("mail")).await;
@@ -415,7 +418,42 @@ async fn a_failure_tells_its_group_also_where_its_message_was_acknowledged(store
     // What is removed leaves nothing.
     let (summary, _) = retry(&streamer, Listeners::new().on("e", "mail", works)).await;
     assert_eq!(summary.retried, 20);
-    assert_eq!(engine.count_details().await.unwrap(), 20);
-    assert_eq!(streamer.failed().flush(FailedFilter::all()).await.unwrap(), 20);
     assert_eq!(engine.count_details().await.unwrap(), 0);
+    assert_eq!(streamer.failed().flush(FailedFilter::all()).await.unwrap(), 20);
+    assert_eq!(engine.failing_groups().await.unwrap(), FailingGroups::default());
+}
+
+async fn a_listener_that_fails_in_two_groups_has_failures_that_tell_which(store: Store) {
+    let streamer = store.connect().await;
+    let engine = streamer.engine();
+    emit(&streamer, "e", 0..20).await;
+    // One after the other: the same error in the same second is one record, and names one group.
+    for (group, error) in [("one", "no ink"), ("two", "no paper"), ("three", "no glue")] {
+        let refuses = move |_: ReceivedMessage| async move { Err::<(), _>(error) };
+        let listening = streamer.listen(Listeners::new().on("e", "print", refuses)).group(group);
+        let listening = listening.listen_timeout(std::time::Duration::from_millis(200));
+        assert_eq!(listening.run().await.unwrap().failed, 20);
+    }
+    let listed = list(&streamer, FailedFilter::all()).await;
+    assert_eq!(listed.len(), 60);
+    for one in &listed {
+        let group = match one.record.as_ref().unwrap().error.as_str() {
+            "no ink" => "one",
+            "no paper" => "two",
+            _ => "three",
+        };
+        assert_eq!(one.details.group.as_deref(), Some(group));
+    }
+    assert_eq!(engine.count_details().await.unwrap(), 40);
+    let of = FailingListener {
+        stream: "e",
+        receiver: "print",
+    };
+    assert_eq!(engine.failing_groups().await.unwrap().of(of), Some("one"));
+    let one = listed[0].record.as_ref().unwrap();
+    let details = failed::details(engine.as_ref(), one).await.unwrap().unwrap();
+    assert_eq!(details, listed[0].details);
+    // What PHP empties leaves nothing either, once somebody looks.
+    assert_eq!(streamer.failed().flush(FailedFilter::all()).await.unwrap(), 60);
+    assert_eq!(engine.failing_groups().await.unwrap(), FailingGroups::default());
 }

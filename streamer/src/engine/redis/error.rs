@@ -10,15 +10,27 @@ use crate::engine::{EngineError, EngineErrorKind};
 /// The error of an operation that was answered with `error`. `attempted` completes "could not …".
 pub(super) fn engine_error(attempted: impl Into<String>, error: RedisError) -> EngineError {
     let kind = kind(&error);
-    let mut reason = error.to_string();
-    let of_cluster = (error.kind() == ErrorKind::Server(ServerErrorKind::ClusterDown)).then_some(CLUSTER_DOWN);
-    if let Some(advice) = of_cluster.or_else(|| advice(kind)) {
-        reason = format!("{reason} ({advice})");
+    let mut reason = without_place_in_script(&error.to_string()).to_owned();
+    let advice = match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ClusterDown) => Some(CLUSTER_DOWN),
+        _ if is_read_only(&error) => Some(READ_ONLY),
+        _ => advice(kind),
+    };
+    if let Some(advice) = advice {
+        reason = format!("{} ({advice})", reason.trim_end_matches('.'));
     }
     let error_timed_out = error.is_timeout();
     EngineError::new(kind, attempted, reason)
         .with_source(error)
         .timed_out(error_timed_out)
+}
+
+/// Without where in which script it was: `script: HASH, on @user_script:67.`
+fn without_place_in_script(text: &str) -> &str {
+    let cut = text
+        .find(" script: ")
+        .filter(|place| text[*place..].contains("@user_script"));
+    cut.map_or(text, |place| &text[..place])
 }
 
 fn kind(error: &RedisError) -> EngineErrorKind {
@@ -82,6 +94,9 @@ fn of_text(detail: &str) -> Option<EngineErrorKind> {
 /// A node that works says this of keys that it holds itself.
 const CLUSTER_DOWN: &str = "a node refuses everything while another one is away, unless `cluster-require-full-coverage` is `no` \
                             on each";
+
+const READ_ONLY: &str =
+    "this server is a replica: use the URL of its master, or `redis-sentinel://` to follow fail-overs";
 
 fn advice(kind: EngineErrorKind) -> Option<&'static str> {
     match kind {

@@ -23,6 +23,11 @@ const RELEASED_AT_ONCE: usize = 1000;
 /// How many streams are left at once.
 const STREAMS_AT_ONCE: usize = 16;
 
+/// A group that is gone, or was never made, has no consumer and nothing pending.
+fn has_group(error: &EngineError) -> bool {
+    error.kind() != EngineErrorKind::NoGroup
+}
+
 impl Core {
     /// See [`Settler::close`](super::Settler::close).
     pub(super) async fn close(&self, how: Close) -> EngineResult<()> {
@@ -54,11 +59,11 @@ impl Core {
             || self.lost_reply.load(Ordering::Acquire);
         // What another process has in flight under the name is left to it.
         if may_miss_some && !self.users.is_refused() {
-            failure = self.release_unknown(member).await.err().or(failure);
+            failure = self.release_unknown(member).await.err().filter(has_group).or(failure);
         }
         for streams in self.names.chunks(STREAMS_AT_ONCE) {
             for left in self.store.leave(member, streams).await {
-                failure = left.err().or(failure);
+                failure = left.err().filter(has_group).or(failure);
             }
         }
         self.unmark_name(member).await;

@@ -2,7 +2,7 @@
 //! signs of life. Only where somebody chose the name.
 //!
 //! A mark that is renewed while this process looks proves that its process lives: what a crash left behind is never
-//! renewed. Each mark says since when its process uses the name, by the store's clock, so that both agree on which of them
+//! renewed. So does one that was made after this process's own. Each mark says since when its process uses the name, by the store's clock, so that both agree on which of them
 //! came later. Where [`OnNameInUse::Refuse`] was asked for, the later one ends. Programs that keep no mark
 //! (laravel-streamer) are noticed by what they do: `strangers`.
 
@@ -52,7 +52,7 @@ struct Other {
     user: NameUser,
     /// Until when its mark was valid at the last look.
     until_ms: u64,
-    /// Whether its mark was renewed since the first look.
+    /// Whether its mark was renewed since the first look, or came after this process's own.
     is_alive: bool,
 }
 
@@ -115,7 +115,8 @@ impl Users {
         let before = others.remove(&stream).unwrap_or_default();
         let now = found.others.into_iter().map(|(user, until_ms)| {
             let last = before.iter().find(|other| other.user.token == user.token);
-            let is_alive = last.is_some_and(|last| last.is_alive || last.until_ms != until_ms);
+            let was_renewed = last.is_some_and(|last| last.is_alive || last.until_ms != until_ms);
+            let is_alive = was_renewed || user.since_ms > me.since_ms;
             Other {
                 user,
                 until_ms,
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn only_a_mark_that_is_renewed_is_of_a_process_that_lives() {
+    fn only_a_mark_that_is_renewed_or_came_later_is_of_a_process_that_lives() {
         let users = Users::new(1);
         let found = |others: &[(NameUser, u64)]| {
             users.observe(
@@ -248,7 +249,7 @@ mod tests {
             gone: true,
             ..both
         };
-        assert_eq!(found(&[(user(11, "b"), 8)]), later);
+        assert_eq!(found(&[(user(11, "b"), 7)]), later);
         assert_eq!(
             found(&[]),
             Found {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::super::{EmbeddedEngine, records, settlement};
+use super::super::{EmbeddedEngine, records, settlement, transaction::Transaction};
 use crate::engine::{
-    DetailsField, EngineResult, FailureChange, FailureRecord, Failures,
+    DetailsField, EngineResult, FailingGroups, FailingListener, FailureChange, FailureRecord, Failures,
     failures::{mark, read_field},
     keys,
 };
@@ -127,5 +127,43 @@ impl Failures for EmbeddedEngine {
             },
         )
         .await
+    }
+
+    async fn keep_failing_group(&self, listener: FailingListener<'_>, group: &str) -> EngineResult<String> {
+        let (field, group) = (listener.field(), group.to_owned());
+        let attempted = format!("keep that '{}' fails in group '{group}'", listener.receiver);
+        let keep = move |transaction: &mut Transaction<'_>| {
+            let kept = records::hash_get(transaction, keys::FAILED_GROUPS, std::slice::from_ref(&field))?;
+            if let Some(kept) = kept.into_iter().next().flatten() {
+                return Ok(String::from_utf8_lossy(&kept).into_owned());
+            }
+            let kept = (field.clone(), Bytes::from(group.clone()));
+            records::hash_put(transaction, keys::FAILED_GROUPS, &[kept])?;
+            Ok(group.clone())
+        };
+        self.write(move || attempted, keep).await
+    }
+
+    async fn failing_groups(&self) -> EngineResult<FailingGroups> {
+        let read = |transaction: &mut Transaction<'_>| {
+            let (mut groups, mut cursor) = (FailingGroups::default(), None);
+            loop {
+                let (next, fields) = records::hash_page(transaction, keys::FAILED_GROUPS, cursor.as_ref(), 1000)?;
+                groups.add(fields);
+                if next.is_none() {
+                    return Ok(groups);
+                }
+                cursor = next;
+            }
+        };
+        self.look(|| "read the groups of failures".to_owned(), read).await
+    }
+
+    async fn forget_failing_groups(&self, of: &[FailingListener<'_>]) -> EngineResult<()> {
+        let fields: Vec<Bytes> = of.iter().map(|listener| listener.field()).collect();
+        let forget = move |transaction: &mut Transaction<'_>| {
+            records::hash_remove(transaction, keys::FAILED_GROUPS, &fields).map(drop)
+        };
+        self.write(|| "forget the groups of failures".to_owned(), forget).await
     }
 }

@@ -1,10 +1,11 @@
 -- What the scripts of a group's stream share. KEYS[1] is the stream; ARGV[1] and ARGV[2] are group and consumer.
 local key, group, me = KEYS[1], ARGV[1], ARGV[2]
 
--- Gives all items to `call`, at most 1,000 in each call: `unpack` fails near 8,000.
-local in_chunks = function(items, call)
-  for first = 1, #items, 1000 do
-    call(unpack(items, first, math.min(first + 999, #items)))
+-- Gives all items, or those from one place to another, to `call`, at most 1,000 in each call: `unpack` fails near 8,000.
+local in_chunks = function(items, call, from, to)
+  to = to or #items
+  for first = from or 1, to, 1000 do
+    call(unpack(items, first, math.min(first + 999, to)))
   end
 end
 

@@ -17,14 +17,22 @@ local list = function(width)
   return items
 end
 
-write_details(KEYS[4], list(3))
-in_chunks(list(), on_key('SADD', KEYS[3]))
-in_chunks(list(), on_key('SREM', KEYS[3]))
-in_chunks(list(), on_key('HDEL', KEYS[4]))
+-- Gives the next list to `call`, from where it is.
+local each_of_list = function(call)
+  local length = tonumber(argument())
+  at = at + length
+  in_chunks(ARGV, call, at - length + 1, at)
+end
 
-local acknowledged = acknowledge(list())
-in_chunks(list(), on_key('HDEL', KEYS[2]))
-in_chunks(list(), on_key('XDEL', key))
+write_details(KEYS[4], list(3))
+each_of_list(on_key('SADD', KEYS[3]))
+each_of_list(on_key('SREM', KEYS[3]))
+each_of_list(on_key('HDEL', KEYS[4]))
+
+local acknowledged = 0
+each_of_list(function(...) acknowledged = acknowledged + redis.call('XACK', key, group, ...) end)
+each_of_list(on_key('HDEL', KEYS[2]))
+each_of_list(on_key('XDEL', key))
 
 -- Only what is still pending with this consumer: of what another has claimed it knows nothing.
 local states, kept = list(2), list(3)

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     engine::{
-        DetailsField, EngineResult, FailureRecord, Failures,
+        DetailsField, EngineResult, FailingGroups, FailingListener, FailureRecord, Failures,
         failures::{mark, read_field},
         keys,
     },
@@ -140,6 +140,45 @@ impl Failures for RedisEngine {
         let removed = self.remove_fields(fields).await?;
         self.unmark_orphaned(fields).await?;
         Ok(removed)
+    }
+
+    async fn keep_failing_group(&self, listener: FailingListener<'_>, group: &str) -> EngineResult<String> {
+        let field = listener.field();
+        let attempted = || format!("keep that '{}' fails in group '{group}'", listener.receiver);
+        let mut keep = with_items("HSETNX", keys::FAILED_GROUPS, [&field]);
+        keep.arg(group);
+        let look = with_items("HMGET", keys::FAILED_GROUPS, [&field]);
+        let key = keys::FAILED_GROUPS.as_bytes();
+        self.ask(key, &keep, reply::number, attempted).await?;
+        let kept = self.ask(key, &look, reply::optional_bytes, attempted).await?;
+        // Who forgets it in between leaves it to the next who looks.
+        let kept = kept.into_iter().next().flatten();
+        Ok(kept.map_or_else(|| group.to_owned(), |kept| String::from_utf8_lossy(&kept).into_owned()))
+    }
+
+    async fn failing_groups(&self) -> EngineResult<FailingGroups> {
+        let attempted = || "read the groups of failures".to_owned();
+        let (mut groups, mut cursor) = (FailingGroups::default(), None);
+        loop {
+            let page = self.page_of_hash(keys::FAILED_GROUPS, cursor.as_ref(), 1000, attempted);
+            let (next, fields) = page.await?;
+            groups.add(fields);
+            if next.is_none() {
+                return Ok(groups);
+            }
+            cursor = next;
+        }
+    }
+
+    async fn forget_failing_groups(&self, of: &[FailingListener<'_>]) -> EngineResult<()> {
+        if of.is_empty() {
+            return Ok(());
+        }
+        let fields: Vec<Bytes> = of.iter().map(|listener| listener.field()).collect();
+        let command = with_items("HDEL", keys::FAILED_GROUPS, &fields);
+        let attempted = || "forget the groups of failures".to_owned();
+        let deleted = self.ask(keys::FAILED_GROUPS.as_bytes(), &command, reply::number, attempted);
+        deleted.await.map(drop)
     }
 }
 
