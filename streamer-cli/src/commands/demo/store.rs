@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use streamer::{
     StreamName, Streamer,
-    failed::{self, FailedMessage},
+    failed::{FailedFilter, FailedMessage},
 };
 use tempfile::TempDir;
 
@@ -91,12 +91,10 @@ impl Store {
         if self.folder.is_some() {
             return Ok(()); // it goes with the folder
         }
-        let engine = self.streamer.engine();
-        let members: Vec<Bytes> = self.failed_members().await?.into_iter().collect();
-        if !members.is_empty() {
-            failed::forget(&**engine, &members).await?;
-        }
-        engine.remove_stream(&StreamName::from(&self.stream)).await?;
+        let failures = FailedFilter::all().stream(&self.stream);
+        self.streamer.failed().flush(failures).await?;
+        let stream = StreamName::from(&self.stream);
+        self.streamer.engine().remove_stream(&stream).await?;
         Ok(())
     }
 }
