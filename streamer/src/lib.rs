@@ -118,8 +118,9 @@ pub use self::{
         OrderKey, Report, RunningListening, Scope, StartAt, Summary, Workers,
     },
     listener::{
-        ArgumentsOfEvent, Gather, Handler, IntoOutcome, IntoOutcomes, Listener, ListenerContext, ListenerError,
-        Listeners, Payload, RegisteredListener, RetryPolicy, StopHandle,
+        ArgumentsOfEvent, ConcurrencyLimit, Gather, Handler, IntoOutcome, IntoOutcomes, Layer, Listener,
+        ListenerContext, ListenerError, Listeners, Next, Payload, RateLimit, RegisteredListener, RetryPolicy,
+        StopHandle,
     },
     message::{DecodeError, ReceivedMessage},
     moment::{InvalidMoment, Moment},

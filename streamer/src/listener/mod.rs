@@ -8,6 +8,7 @@
 //! - Here: the [`Listener`] trait, for structs, and what every listener may use. `handler`, `extract`: an `async fn` is a
 //!   listener too, and its arguments say what it needs.
 //! - `batch`: a function that handles many messages at once.
+//! - `layer`: what is around listeners, such as limits.
 //! - `check`: what `#[listener]` calls, so that a mistake is reported where the function is written.
 //! - `registry`: which event has which listeners.
 //! - `retry`: when to try a listener again.
@@ -19,6 +20,7 @@ mod batch;
 pub(crate) mod check;
 mod extract;
 mod handler;
+mod layer;
 mod registry;
 mod retry;
 mod stop;
@@ -32,6 +34,7 @@ pub use self::{
     batch::{Gather, IntoOutcomes},
     extract::{FromMessage, FromRef, Payload, State},
     handler::{ArgumentsOfEvent, Handler, IntoOutcome},
+    layer::{ConcurrencyLimit, Layer, Next, RateLimit},
     registry::{Listeners, RegisteredListener},
     retry::RetryPolicy,
     stop::StopHandle,

@@ -3,8 +3,8 @@
 use std::{fmt, sync::Arc, time::Duration};
 
 use super::{
-    ArgumentsOfEvent, FromMessage, Gather, Handler, IntoOutcomes, Listener, RetryPolicy, batch::BatchListener,
-    handler::FunctionListener,
+    ArgumentsOfEvent, FromMessage, Gather, Handler, IntoOutcomes, Layer, Listener, RetryPolicy, batch::BatchListener,
+    handler::FunctionListener, layer::Layered,
 };
 use crate::{entry::StreamName, event::NamedEvent};
 
@@ -252,6 +252,34 @@ impl<S> Listeners<S> {
             self.mistakes.push(format!(
                 "a retry policy is for the listener `{name}`, which no event has"
             ));
+        }
+        self
+    }
+
+    /// Puts a layer around every listener that is registered so far: it runs before and after each of their attempts. The layer
+    /// that is added last is the first to see a message.
+    ///
+    /// ```
+    /// use streamer::{ConcurrencyLimit, Listeners};
+    ///
+    /// // However many workers there are, the mail server gets four requests at once.
+    /// let mails = Listeners::new()
+    ///     .on("order.placed", "receipt", async || ())
+    ///     .on("order.shipped", "tracking", async || ())
+    ///     .layer(ConcurrencyLimit::new(4));
+    /// let listeners = mails.on("order.placed", "audit", async || ()); // without the limit
+    /// # assert!(listeners.has("order.placed", "audit"));
+    /// ```
+    #[must_use]
+    pub fn layer(mut self, layer: impl Layer) -> Self {
+        let layer: Arc<dyn Layer> = Arc::new(layer);
+        for listener in self.events.iter_mut().flat_map(|(_, listeners)| listeners) {
+            let layered = Layered::new(
+                Arc::clone(&listener.name),
+                Arc::clone(&layer),
+                Arc::clone(&listener.listener),
+            );
+            listener.listener = Arc::new(layered);
         }
         self
     }
