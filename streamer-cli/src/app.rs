@@ -43,7 +43,7 @@ use crate::{
 /// }
 /// ```
 ///
-/// An application that has commands of its own puts [`Commands`](crate::Commands) beside them and gives what was asked for to
+/// An application with commands of its own flattens [`Commands`](crate::Commands) into their enum, and passes the chosen one to
 /// [`App::execute`].
 #[derive(Debug)]
 pub struct App {

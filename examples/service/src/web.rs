@@ -64,7 +64,7 @@ pub(crate) async fn serve(
 }
 
 /// With port 0 the system chooses one.
-#[allow(clippy::print_stdout, reason = "what a program prints that is asked for a free port")]
+#[allow(clippy::print_stdout, reason = "whoever asked for port 0 reads the port here")]
 fn println_address(address: SocketAddr) {
     println!("Serving at http://{address}");
 }

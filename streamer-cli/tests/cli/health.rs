@@ -121,7 +121,7 @@ fn a_listener_that_hangs_makes_its_process_unready_until_it_ends() {
     wait_for(port, 200, "working");
     bench.emit("a", "{}");
     let body = wait_for(port, 503, "not_handling");
-    assert!(body["text"].as_str().unwrap().ends_with(" in flight"), "{body}");
+    assert!(body["text"].as_str().unwrap().ends_with("with 1 in flight"), "{body}");
     bench.write("go", "");
     listening.wait_for("Processed message");
     wait_for(port, 200, "working");

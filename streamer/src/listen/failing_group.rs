@@ -17,7 +17,7 @@ const ASKED_EVERY: Duration = Duration::from_secs(60);
 
 /// What is known of each listener of each stream; by all workers.
 #[derive(Debug)]
-pub(super) struct FailingGroups(Vec<Vec<Mutex<Option<Known>>>>);
+pub(super) struct FailingGroupCache(Vec<Vec<Mutex<Option<Known>>>>);
 
 #[derive(Clone, Copy, Debug)]
 struct Known {
@@ -35,7 +35,7 @@ enum Kept {
     Unknown,
 }
 
-impl FailingGroups {
+impl FailingGroupCache {
     pub(super) fn new(plan: &Plan) -> Self {
         let of_stream = |stream: &PlannedStream| stream.listeners.iter().map(|_| Mutex::default()).collect();
         Self(plan.streams.iter().map(of_stream).collect())

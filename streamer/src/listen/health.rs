@@ -262,7 +262,10 @@ impl Health {
         if state.phase == Phase::Starting {
             return Condition::Starting;
         }
-        let (unread, unsettled) = (now - state.has_read, now - state.has_settled);
+        // At the last sample: what has happened since then nobody has looked at.
+        let sampled = state.sampled.unwrap_or(now);
+        let since = |last| sampled.saturating_duration_since(last);
+        let (unread, unsettled) = (since(state.has_read), since(state.has_settled));
         if unsettled > self.stalled_after {
             return Condition::NotHandling {
                 since: unsettled,
@@ -415,6 +418,17 @@ mod tests {
         let condition = health.condition();
         assert!(matches!(condition, Condition::NotReading(_)), "{condition:?}");
         assert!(condition.is_live() && !condition.is_ready());
+    }
+
+    #[test]
+    fn what_no_sample_has_looked_at_is_no_stall() {
+        let health = started();
+        health.sampled(1, 0);
+        // Six seconds pass without a sample.
+        later(&health, Duration::from_secs(6));
+        let sampled = health.state().sampled;
+        health.state().sampled = sampled.and_then(|sampled| sampled.checked_sub(Duration::from_secs(6)));
+        assert_eq!(health.condition(), Condition::Working);
     }
 
     #[test]

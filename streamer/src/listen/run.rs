@@ -13,7 +13,7 @@ use tokio::{
 use super::{
     EndReason, ListenError, Listening, Report, Scope, Summary,
     dispatch::{self, Queue},
-    failing_group::FailingGroups,
+    failing_group::FailingGroupCache,
     plan::Plan,
     read,
     retention::Retention,
@@ -60,7 +60,7 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
     );
     let (outcomes, settled) = mpsc::channel(64);
     let suspects = Arc::new(Semaphore::new(1));
-    let failing = Arc::new(FailingGroups::new(&plan));
+    let failing = Arc::new(FailingGroupCache::new(&plan));
     let counts = queues.iter().map(|_| Arc::<Counts>::default()).collect::<Vec<_>>();
     for (queue, counts) in queues.iter().zip(&counts) {
         let worker = Worker {

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use super::{
     ListenError, Report,
     dispatch::{Job, Queue},
-    failing_group::FailingGroups,
+    failing_group::FailingGroupCache,
     guarded::guarded,
     outcome::{Attempt, Failure, Outcome},
     plan::{Plan, PlannedStream},
@@ -45,7 +45,7 @@ pub(super) struct Worker {
     pub(super) queue: Arc<Queue>,
     /// Who runs a suspect has the one permit, so that a process that ends at a message has run no other suspect.
     pub(super) suspects: Arc<Semaphore>,
-    pub(super) failing: Arc<FailingGroups>,
+    pub(super) failing: Arc<FailingGroupCache>,
     pub(super) counts: Arc<Counts>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! SQLite by itself does that in the commit after which the log has 1,000 pages, and whoever waits for that commit waits
 //! for the device to flush the database. Here a thread of its own does nearly all of it while commits go on. The last
-//! few pages are left to the thread that commits: the log begins anew only when all of it has been copied and nobody
+//! few pages are left to the thread that commits: the log starts again only when all of it has been copied and nobody
 //! adds to it in the meantime.
 //!
 //! SQLite leaves the file of the log as large as it once was. Here the file is cut when the log begins again, and when nobody
@@ -45,7 +45,7 @@ pub(super) struct Checkpoints {
     copying: bool,
     /// How many pages the log had after the last commit.
     pages: i32,
-    /// How many pages the log had when it was copied last. Readers of an old state keep it from beginning anew.
+    /// How many pages the log had when it was copied last. Readers of an old state keep it from starting again.
     since: i32,
     /// How many pages the log may have before somebody looks after it again.
     next_look: i32,
