@@ -61,6 +61,8 @@ impl Core {
         if may_miss_some && !self.users.is_refused() {
             failure = self.release_unknown(member).await.err().filter(has_group).or(failure);
         }
+        // From here on nothing makes the consumer, or its mark, again.
+        *self.has_left.write().await = true;
         for streams in self.names.chunks(STREAMS_AT_ONCE) {
             for left in self.store.leave(member, streams).await {
                 failure = left.err().filter(has_group).or(failure);

@@ -126,6 +126,10 @@ pub(super) async fn keep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErro
                 // There is nothing to renew, and whoever looks whether the name is in use would see it.
                 continue;
             }
+            let has_left = core.has_left.read().await;
+            if *has_left {
+                continue;
+            }
             // What could not be renewed is tried again well before it expires.
             pause = match core.renew_all().await {
                 // A second user of the name is to be noticed soon.
@@ -173,6 +177,10 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
                 continue;
             }
             pause = heartbeat;
+            let has_left = core.has_left.read().await;
+            if *has_left {
+                continue;
+            }
             if is_named {
                 core.mark_name(member, heartbeat).await?;
             }
@@ -187,6 +195,7 @@ pub(super) async fn sweep(core: std::sync::Arc<Core>) -> Result<(), SubscribeErr
                     tracing::debug!("a sign of life of consumer {} failed: {failed}", member.consumer);
                 }
             }
+            drop(has_left);
             if let Some(reclaim) = core.spec.reclaim
                 && last_sweep.elapsed() >= reclaim * 2
             {

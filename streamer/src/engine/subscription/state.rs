@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::{sync::Mutex as AsyncMutex, time::Instant};
+use tokio::{
+    sync::{Mutex as AsyncMutex, RwLock},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -66,6 +69,8 @@ pub(super) struct Core {
     pub(super) closing: AtomicBool,
     /// Background tasks end.
     pub(super) closed: CancellationToken,
+    /// Whether the group was left. Read while signs of life are given and leases renewed, both of which make a consumer that is missing.
+    pub(super) has_left: RwLock<bool>,
     pub(super) close_once: AsyncMutex<bool>,
     /// Whether a group was joined, on any stream.
     pub(super) has_joined: AtomicBool,
@@ -124,6 +129,7 @@ impl Core {
             halt: CancellationToken::new(),
             closing: AtomicBool::new(false),
             closed: CancellationToken::new(),
+            has_left: RwLock::new(false),
             close_once: AsyncMutex::new(false),
             has_joined: AtomicBool::new(false),
             parked: AtomicUsize::new(0),

@@ -91,3 +91,35 @@ async fn a_consumer_that_stood_still_and_was_removed_goes_on() {
     all_begun_once(&journal, &ids);
     stands.stop(Close::Orderly).await;
 }
+
+/// A sign of life that was under way while the group was left would make the consumer, or its mark, again.
+#[tokio::test(start_paused = true)]
+async fn who_leaves_is_gone_whatever_signs_of_life_were_under_way() {
+    for (seed, is_named) in (0..50).flat_map(|seed| [(seed, false), (seed, true)]) {
+        let store = Arc::new(MemoryStore::new());
+        let mut fate = StdRng::seed_from_u64(seed);
+        let until_stop = Duration::from_millis(fate.random_range(3_000..20_000));
+        store.inject(move |verb, _| Fault {
+            latency: match verb {
+                "heartbeat" | "use name" => Duration::from_millis(fate.random_range(0..600)),
+                _ => Duration::from_millis(1),
+            },
+            ..Fault::default()
+        });
+        let mut spec = spec(&["a"], "g-leaves");
+        spec.consumer_is_named = is_named;
+        spec.reclaim = Some(3 * SECOND);
+        let process = Process::start(&store, spec, succeed(), &Arc::new(Journal::default()));
+        sleep(until_stop).await;
+        process.stop(Close::Orderly).await;
+        sleep(10 * SECOND).await;
+        store.change(|state| {
+            let consumers = &state.streams[&StreamName::from("a")].groups["g"].consumers;
+            assert!(consumers.is_empty(), "seed {seed}, named {is_named}: {consumers:?}");
+            assert!(
+                state.users.values().all(BTreeMap::is_empty),
+                "seed {seed}: a mark stayed"
+            );
+        });
+    }
+}
