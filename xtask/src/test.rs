@@ -4,7 +4,10 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, ensure};
 
-use crate::{bench, cargo, watched};
+use crate::{
+    bench, cargo,
+    watched::{self, Said},
+};
 
 /// What brings a client library of its own, which nothing else compiles.
 const CLIENTS: [&str; 4] = [
@@ -62,11 +65,70 @@ pub(crate) fn check() -> Result<()> {
 
 /// Every test, and every example in the documentation.
 pub(crate) fn test() -> Result<()> {
-    cargo(&["test", "--workspace", "--no-fail-fast"], &[])?;
-    let drivers = ["--test", "archive", "--", "drivers::", "object_services::", "postgres"];
-    cargo(&[&["test"], &CLIENTS[..], &drivers].concat(), &[])?;
-    cargo(&[&["test"], &CLIENTS[..], &["--test", "outbox"]].concat(), &[])?;
+    tests(&["test", "--workspace", "--no-fail-fast"], &[])?;
+    let archives = ["--no-fail-fast", "--test", "archive"];
+    let drivers = ["drivers::", "object_services::", "postgres"];
+    tests(&[&["test"], &CLIENTS[..], &archives].concat(), &drivers)?;
+    let outbox = ["--no-fail-fast", "--test", "outbox"];
+    tests(&[&["test"], &CLIENTS[..], &outbox].concat(), &[])?;
     full_device()
+}
+
+/// More failures than this are no accident.
+const SECOND_CHANCES: usize = 3;
+
+/// Runs tests. They start servers, processes and browsers, all at once, and a machine may be too slow for one of them: up to
+/// [`SECOND_CHANCES`] tests that fail run once more, alone, and are named as unsteady when they pass. Nothing else has a
+/// second chance: not a test program that does not compile or that crashes, and not a test that fails twice.
+fn tests(arguments: &[&str], filters: &[&str]) -> Result<()> {
+    let line = format!("cargo {}", arguments.join(" "));
+    let said = say(&[arguments, &["--"], filters].concat(), &[])?;
+    if said.status.success() {
+        return Ok(());
+    }
+    let failed = failed_tests(&said.stdout);
+    let is_whole =
+        !said.stderr.contains("could not compile") && !said.stderr.contains("process didn't exit successfully");
+    ensure!(
+        is_whole && (1..=SECOND_CHANCES).contains(&failed.len()),
+        "`{line}` failed ({})",
+        said.status
+    );
+    let names = failed.join(", ");
+    crate::print(&format!("\nFailed, and is run once more, alone: {names}\n"));
+    let targets = failed_targets(&said.stderr);
+    let alone = ["--", "--exact", "--test-threads=1"];
+    let again = say(&[arguments, &targets[..], &alone, &failed[..]].concat(), &[])?;
+    let has_passed = |name: &&str| again.stdout.contains(&format!("test {name} ... ok"));
+    ensure!(
+        again.status.success() && failed.iter().all(has_passed),
+        "`{line}` failed, and failed again: {names}"
+    );
+    crate::print(&format!("\nUNSTEADY: passed only when it ran alone: {names}\n"));
+    Ok(())
+}
+
+/// The names below the last `failures:` of each test program.
+fn failed_tests(stdout: &str) -> Vec<&str> {
+    let mut failed = Vec::new();
+    for (at, _) in stdout.match_indices("\nfailures:\n    ") {
+        let names = stdout[at..].lines().skip(2).map_while(|line| line.strip_prefix("    "));
+        failed.extend(names);
+    }
+    failed
+}
+
+/// How Cargo says which test programs to run again, without the package: `--workspace` decides which features it has.
+fn failed_targets(stderr: &str) -> Vec<&str> {
+    let quoted = stderr
+        .lines()
+        .filter_map(|line| line.split_once("to rerun pass `")?.1.strip_suffix('`'));
+    quoted
+        .flat_map(|target| {
+            let package = if target.starts_with("-p ") { 2 } else { 0 };
+            target.split_whitespace().skip(package)
+        })
+        .collect()
 }
 
 /// A device without space is a file system of its own.
@@ -91,11 +153,63 @@ fn may_mount() -> bool {
 }
 
 fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+    let status = say(arguments, environment)?.status;
+    ensure!(status.success(), "`cargo {}` failed ({status})", arguments.join(" "));
+    Ok(())
+}
+
+fn say(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Said> {
     let line = format!("cargo {}", arguments.join(" "));
     crate::print(&format!("$ {line}\n"));
     let mut command = cargo::command();
     command.args(arguments).envs(environment.iter().copied());
-    let status = watched::status(command).with_context(|| format!("could not run `{line}` to its end"))?;
-    ensure!(status.success(), "`{line}` failed ({status})");
-    Ok(())
+    watched::run(command).with_context(|| format!("could not run `{line}` to its end"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{failed_targets, failed_tests};
+
+    #[test]
+    fn what_failed_is_read_from_what_cargo_prints() {
+        let stdout = "\
+running 2 tests
+test yes ... ok
+test m::no ... FAILED
+
+failures:
+
+---- m::no stdout ----
+    a line of its own
+
+failures:
+    m::no
+    other::no
+
+test result: FAILED. 1 passed; 2 failed
+
+running 1 test
+test third ... FAILED
+
+failures:
+
+---- third stdout ----
+
+failures:
+    third
+
+test result: FAILED. 0 passed; 1 failed
+";
+        assert_eq!(failed_tests(stdout), ["m::no", "other::no", "third"]);
+        assert!(failed_tests("test yes ... ok\n\ntest result: ok. 1 passed\n").is_empty());
+        let stderr = "\
+     Running tests/http/main.rs (target/debug/deps/http-1)
+error: test failed, to rerun pass `-p streamer-dashboard --test http`
+error: test failed, to rerun pass `--lib`
+error: 2 targets failed:
+    `-p streamer-dashboard --test http`
+    `--lib`
+";
+        assert_eq!(failed_targets(stderr), ["--test", "http", "--lib"]);
+    }
 }

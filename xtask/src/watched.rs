@@ -2,7 +2,7 @@
 //! last lines of the output.
 
 use std::{
-    io::{IsTerminal, Read, Write, stderr, stdout},
+    io::{Read, Write, stderr, stdout},
     process::{Child, Command, ExitStatus, Stdio},
     sync::{Arc, Mutex, PoisonError},
     thread,
@@ -14,11 +14,15 @@ use anyhow::{Context, Result, bail};
 /// The longest time without output: compiling one crate, or a test with many processes, takes a few minutes.
 const SILENCE: Duration = Duration::from_mins(15);
 
+/// What a command said.
+pub(crate) struct Said {
+    pub(crate) status: ExitStatus,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
+}
+
 /// Runs the command with its output on ours, and ends it after [`SILENCE`].
-pub(crate) fn status(mut command: Command) -> Result<ExitStatus> {
-    if stdout().is_terminal() {
-        command.env("CARGO_TERM_COLOR", "always");
-    }
+pub(crate) fn run(mut command: Command) -> Result<Said> {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let last_output = Arc::new(Mutex::new(Instant::now()));
     let from_stdout = child.stdout.take().context("no standard output")?;
@@ -37,27 +41,32 @@ pub(crate) fn status(mut command: Command) -> Result<ExitStatus> {
         }
         thread::sleep(Duration::from_millis(200));
     };
-    for copy in copies {
-        // A panic of a copy is on standard error already.
-        let _ = copy.join();
-    }
-    Ok(status)
+    // A panic of a copy is on standard error already.
+    let [stdout, stderr] = copies.map(|copy| copy.join().unwrap_or_default());
+    Ok(Said {
+        status,
+        stdout: String::from_utf8_lossy(&stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&stderr).into_owned(),
+    })
 }
 
 fn copy(
     mut from: impl Read + Send + 'static,
     mut to: impl Write + Send + 'static,
     last_output: &Arc<Mutex<Instant>>,
-) -> thread::JoinHandle<()> {
+) -> thread::JoinHandle<Vec<u8>> {
     let last_output = Arc::clone(last_output);
     thread::spawn(move || {
+        let mut copied = Vec::new();
         let mut buffer = [0; 8192];
         while let Ok(length @ 1..) = from.read(&mut buffer) {
             *last_output.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+            copied.extend_from_slice(&buffer[..length]);
             if to.write_all(&buffer[..length]).and_then(|()| to.flush()).is_err() {
-                return;
+                break;
             }
         }
+        copied
     })
 }
 

@@ -136,6 +136,16 @@ impl Bench {
         }
     }
 
+    /// Waits for a look at the store that began after this was called: the next one may be under way already.
+    pub(crate) async fn looked(&self) {
+        let mut looks = std::collections::BTreeSet::new();
+        self.until("/api/overview", |overview| {
+            looks.insert(overview["at_ms"].as_u64()?);
+            (looks.len() > 2).then_some(())
+        })
+        .await;
+    }
+
     /// Server-sent events.
     pub(crate) async fn events(&self, path: &str) -> Events {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.unwrap();
