@@ -104,6 +104,9 @@ enum Place {
     Ours,
     /// Pending with another consumer, or settled by it.
     Lost,
+    /// Pending with nobody after the lease had expired, while its acknowledgement was under way: that one's doing, or another
+    /// consumer's.
+    Acknowledged,
     /// Not on the stream any more, or not delivered as far as the group knows. Nobody can claim it, so there is no lease.
     Detached,
 }
@@ -404,6 +407,16 @@ impl InFlight {
         table.slot_mut(at).is_some_and(|slot| slot.place == Place::Lost)
     }
 
+    /// Whether another consumer acknowledged this delivery, which this one has not tried to acknowledge yet: then it is lost.
+    pub(super) fn was_acknowledged(&self, at: DeliveryRef) -> Option<EntryId> {
+        let mut table = self.stream(at.stream);
+        let slot = table
+            .slot_mut(at)
+            .filter(|slot| slot.place == Place::Acknowledged)?;
+        slot.place = Place::Lost;
+        Some(slot.id)
+    }
+
     /// These have their outcome stored. `counts`: the quiet time begins again.
     pub(super) fn settled(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>, counts: bool) {
         let mut count = 0;
@@ -543,8 +556,12 @@ impl InFlight {
                     it.place = Place::Detached;
                     false
                 }
-                // Its own acknowledgement came first.
-                Missing::Unowned if it.state == (State::Settling { acknowledges: true }) => false,
+                Missing::Unowned if it.state == (State::Settling { acknowledges: true }) => {
+                    if is_expired && !vanished {
+                        it.place = Place::Acknowledged;
+                    }
+                    false
+                }
                 // The group will deliver it (again).
                 Missing::Unowned if *id > renewal.last_delivered_id => {
                     it.place = Place::Detached;

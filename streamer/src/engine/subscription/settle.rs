@@ -275,7 +275,7 @@ impl Core {
     async fn send(&self, plans: &mut [Plan], called: Instant, attempts: u32) -> Vec<EngineResult<usize>> {
         let mut unrenewed = Vec::new();
         for plan in plans.iter_mut() {
-            unrenewed.push(self.ensure_lease(plan).await.err());
+            unrenewed.push(self.ensure_lease(plan, attempts == 0).await.err());
         }
         let member = self.spec.member.as_ref();
         let needed = plans
@@ -325,7 +325,8 @@ impl Core {
     }
 
     /// Nothing is acknowledged under an expired lease: what another consumer runs would be.
-    async fn ensure_lease(&self, plan: &mut Plan) -> EngineResult<()> {
+    /// `first`: none of it has been sent before.
+    async fn ensure_lease(&self, plan: &mut Plan, first: bool) -> EngineResult<()> {
         let stream = plan.stream;
         let is_expired = || {
             self.in_flight
@@ -335,6 +336,13 @@ impl Core {
             return Ok(());
         }
         self.renew_expired(stream, is_expired).await?;
+        if first {
+            let acknowledged = plan.parts.iter().filter_map(|part| self.in_flight.was_acknowledged(part.at));
+            let ids = acknowledged.collect::<Vec<_>>();
+            if !ids.is_empty() {
+                (self.events)(Event::LeaseLost { stream, ids: &ids });
+            }
+        }
         for (part, settlement) in plan.parts.iter_mut().zip(&mut plan.request.1) {
             if self.in_flight.is_lost(part.at) {
                 part.after = After::NotOurs;

@@ -88,6 +88,28 @@ async fn after_a_pause_nothing_is_handled_twice_that_others_have_handled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn it_is_told_that_another_one_handled_a_message_also_where_the_listener_ends_before_the_next_renewal() {
+    // How long the process stands still decides whether the listener's end or a renewal comes first.
+    for tenths in 0..30 {
+        let store = Arc::new(MemoryStore::new());
+        let journal = Arc::new(Journal::default());
+        let ids = some(&store, "a", 1);
+        let one = Process::start(&store, spec(&["a"], "g-1"), takes(SECOND), &journal);
+        until("it is delivered", || store.pending("a").len() == 1).await;
+        one.freeze();
+        let two = Process::start(&store, spec(&["a"], "g-2"), takes(SECOND / 10), &journal);
+        until("the other handled it", || store.pending("a").is_empty()).await;
+        sleep(tenths * SECOND / 10).await;
+        one.thaw();
+        sleep(20 * SECOND).await;
+        assert_eq!(journal.begun(0, ids[0]), 2);
+        assert_eq!(journal.told("LeaseLost"), 1, "{tenths}");
+        one.stop(Close::Orderly).await;
+        two.stop(Close::Orderly).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_reply_that_was_on_its_way_while_the_process_stood_still_does_not_begin_unseen() {
     let store = Arc::new(MemoryStore::new());
     let journal = Arc::new(Journal::default());
