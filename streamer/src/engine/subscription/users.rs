@@ -1,9 +1,9 @@
 //! Notices that another process uses this consumer's name by the mark that each one keeps at the store and renews with its
-//! signs of life. Only where somebody chose the name.
+//! signs of life, also while it finishes what is in flight at its end. Only where somebody chose the name.
 //!
 //! A mark that is renewed while this process looks proves that its process lives: what a crash left behind is never
-//! renewed. So does one that was made after this process's own. Each mark says since when its process uses the name, by the store's clock, so that both agree on which of them
-//! came later. Where [`OnNameInUse::Refuse`] was asked for, the later one ends. Programs that keep no mark
+//! renewed. So does one that was made after this process's own. Each mark says since when its process uses the name, by the
+//! store's clock, so that both agree on which of them came later. Where [`OnNameInUse::Refuse`] was asked for, the later one ends. Programs that keep no mark
 //! (laravel-streamer) are noticed by what they do: `strangers`.
 
 use std::{
@@ -146,7 +146,7 @@ impl Core {
         let lease = (sign_of_life * SIGNS_MISSED).max(EXPIRES_AFTER_AT_LEAST);
         let mut stream = 0;
         let mut left = &self.names[..];
-        while !left.is_empty() && !self.closing() {
+        while !left.is_empty() {
             let me = self.users.me();
             // The first mark says since when, and the others repeat that.
             let at_once = match me.since_ms {

@@ -200,10 +200,14 @@ impl Process {
     }
 
     /// Ends in good order.
-    pub(crate) async fn stop(mut self, how: Close) {
+    pub(crate) async fn stop(self, how: Close) {
+        self.stop_within(how, Duration::from_secs(10)).await;
+    }
+
+    /// Reading and working end by themselves, or have to after `grace`; the others end after closing.
+    pub(crate) async fn stop_within(mut self, how: Close, grace: Duration) {
         self.settler.stop_reading();
-        // Reading and working end by themselves, or have to; the others end after closing.
-        let grace = Instant::now() + Duration::from_secs(10);
+        let grace = Instant::now() + grace;
         while self.tasks.len() > self.background {
             if tokio::time::timeout_at(grace, self.tasks.join_next()).await.is_err() {
                 self.worker.abort();

@@ -132,6 +132,30 @@ async fn the_use_of_a_name_by_two_is_refused_where_that_is_asked_for() {
     again.stop(Close::Orderly).await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_name_is_in_use_until_the_last_message_is_handled() {
+    let store = Arc::new(MemoryStore::new());
+    let (one, two) = (Arc::new(Journal::default()), Arc::new(Journal::default()));
+    let mut refuses = spec(&["a"], "same");
+    refuses.on_name_in_use = OnNameInUse::Refuse;
+    refuses.consumer_is_named = true;
+    let ids = some(&store, "a", 1);
+    let first = Process::start(&store, refuses.clone(), takes(120 * SECOND), &one);
+    until("it has begun", || one.begun(0, ids[0]) == 1).await;
+    let stopping = tokio::spawn(first.stop_within(Close::Orderly, 200 * SECOND));
+    sleep(100 * SECOND).await;
+    assert!(!stopping.is_finished());
+    let mut second = Process::start(&store, refuses.clone(), succeed(), &two);
+    let error = second.ended().await.expect_err("an error");
+    assert!(matches!(error, SubscribeError::NameInUse { .. }), "{error}");
+    second.crash();
+    stopping.await.expect("a good end");
+    assert_eq!((one.begun(0, ids[0]), two.begun(0, ids[0])), (1, 0));
+    let again = Process::start(&store, refuses, succeed(), &two);
+    until("it starts", || two.told("Started") >= 1).await;
+    again.stop(Close::Orderly).await;
+}
+
 /// Neither could see the other one before it joined.
 #[tokio::test(start_paused = true)]
 async fn of_two_that_start_at_once_with_one_name_the_later_one_ends_and_nothing_is_lost() {
