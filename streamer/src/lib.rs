@@ -115,7 +115,7 @@ pub use self::{
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},
     listen::{
         AfterSuccess, Condition, EndReason, Health, KeepAlive, LeaveWhen, ListenError, Listening, OnNameInUse,
-        OrderKey, Report, RunningListening, Scope, StartAt, Summary, Workers,
+        OrderKey, Report, RunningListening, Scope, StartAt, Summary, Timing, Workers,
     },
     listener::{
         ArgumentsOfEvent, ConcurrencyLimit, Gather, Handler, IntoOutcome, IntoOutcomes, Layer, Listener,

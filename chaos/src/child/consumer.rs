@@ -108,7 +108,7 @@ impl Desk {
         let Known { ledger, who, .. } = &*self.0;
         match event {
             Report::Processed { .. } | Report::RetryLater { .. } | Report::Failed { .. } => {}
-            Report::LeaseLost { stream, ids } => {
+            Report::LeaseLost { stream, ids, .. } => {
                 let ids = ids.iter().map(|id| format!("{stream}@{id}")).collect::<Vec<_>>();
                 ledger.remark(&format!("LEASE {who} {}", ids.join(" ")));
             }

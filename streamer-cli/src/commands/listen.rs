@@ -463,19 +463,33 @@ fn as_json(report: &Report<'_>) -> Value {
             "group": group.map(|(group, _)| group),
             "consumer": group.map(|(_, consumer)| consumer),
         }),
-        Report::Processed { message, listener } => {
-            json!({"report": "processed", "stream": message.stream(), "id": message.id(), "listener": listener})
-        }
+        Report::Processed {
+            message,
+            listener,
+            timing,
+        } => json!({
+            "report": "processed",
+            "stream": message.stream(),
+            "id": message.id(),
+            "listener": listener,
+            "attempt": message.attempt(),
+            "took_ms": timing.map(|timing| ms(timing.took)),
+            "waited_ms": timing.map(|timing| ms(timing.waited)),
+        }),
         Report::Failed {
             message,
             listener,
             error,
+            timing,
         } => json!({
             "report": "failed",
             "stream": message.stream(),
             "id": message.id(),
             "listener": listener,
             "error": error,
+            "attempt": message.attempt(),
+            "took_ms": timing.map(|timing| ms(timing.took)),
+            "waited_ms": timing.map(|timing| ms(timing.waited)),
         }),
         Report::RetryLater {
             message,
@@ -483,6 +497,7 @@ fn as_json(report: &Report<'_>) -> Value {
             error,
             attempt,
             delay,
+            timing,
         } => json!({
             "report": "retry_later",
             "stream": message.stream(),
@@ -491,6 +506,8 @@ fn as_json(report: &Report<'_>) -> Value {
             "error": error,
             "attempt": attempt,
             "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
+            "took_ms": timing.map(|timing| ms(timing.took)),
+            "waited_ms": timing.map(|timing| ms(timing.waited)),
         }),
         Report::Recovered { stream, count, claimed } => {
             json!({"report": "recovered", "stream": stream, "count": count, "claimed": claimed})
@@ -498,7 +515,16 @@ fn as_json(report: &Report<'_>) -> Value {
         Report::Archived { stream, id } => json!({"report": "archived", "stream": stream, "id": id}),
         Report::Purged { stream, id } => json!({"report": "purged", "stream": stream, "id": id}),
         Report::Gone { stream, ids } => json!({"report": "gone", "stream": stream, "ids": ids}),
-        Report::LeaseLost { stream, ids } => json!({"report": "lease_lost", "stream": stream, "ids": ids}),
+        Report::LeaseLost {
+            stream,
+            ids,
+            stood_still,
+        } => json!({
+            "report": "lease_lost",
+            "stream": stream,
+            "ids": ids,
+            "stood_still_ms": stood_still.map(ms),
+        }),
         Report::Orphaned { stream, ids } => json!({"report": "orphaned", "stream": stream, "ids": ids}),
         Report::Detached { stream, ids } => json!({"report": "detached", "stream": stream, "ids": ids}),
         Report::NameInUse { stream, consumer, ids } => {
@@ -537,6 +563,11 @@ fn as_json(report: &Report<'_>) -> Value {
         Report::Stopping => json!({"report": "stopping"}),
         other => json!({"report": "other", "text": other.to_string()}),
     }
+}
+
+/// Milliseconds, to the microsecond.
+fn ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
 }
 
 /// A scope's name, and the streams that it is about, if it is not about all.

@@ -373,6 +373,7 @@ pub(crate) fn snapshot(text: &str, check: impl FnOnce(&str)) {
             (r"/[^ ]*/streamer-demo-[0-9A-Za-z]+", "FOLDER"),
             (r"[^ ]*/debug/streamer|[^ ]*/release/streamer", "streamer"),
             (r"[Pp]rocess \d+", "process N"),
+            (r#""(took|waited)_ms":[0-9.]+"#, "\"${1}_ms\":N"),
             (r" +\d+/s", " N/s"),
             (r"\d+\.\d\d s", "N s"),
         ],

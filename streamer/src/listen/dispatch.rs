@@ -27,7 +27,7 @@ pub(super) struct Job {
     pub(super) retry_state: Option<Bytes>,
     /// See [`Delivery::suspect`].
     pub(super) suspect: bool,
-    /// When it was received; only while metrics are recorded.
+    /// When it was received; only where times are measured.
     pub(super) received: Option<Instant>,
 }
 
@@ -40,7 +40,7 @@ impl Job {
             message: ReceivedMessage::new(stream, delivery.entry, attempt),
             retry_state: delivery.retry_state,
             suspect: delivery.suspect,
-            received: plan.metrics.as_ref().map(|_| Instant::now()),
+            received: plan.measures().then(Instant::now),
         }
     }
 }

@@ -1,6 +1,8 @@
 //! Reports in the log: one line for people, with fields for machines.
 
-use super::Report;
+use std::time::Duration;
+
+use super::{Report, Timing};
 
 impl Report<'_> {
     /// Writes the report to the log ([`tracing`]), as one line of text with fields: `stream`, `id`, `listener`, `attempt`,
@@ -10,11 +12,17 @@ impl Report<'_> {
     /// A listening logs its reports by itself ([`Listening::log_reports`](super::Listening::log_reports)).
     pub fn log(&self) {
         match self {
-            Self::Processed { message, listener } => tracing::trace!(
+            Self::Processed {
+                message,
+                listener,
+                timing,
+            } => tracing::trace!(
                 stream = %message.stream(),
                 id = %message.id(),
                 listener,
                 attempt = message.attempt(),
+                took_ms = took_ms(*timing),
+                waited_ms = waited_ms(*timing),
                 "{self}"
             ),
             Self::Archived { stream, id } | Self::Purged { stream, id } => tracing::trace!(%stream, %id, "{self}"),
@@ -22,12 +30,15 @@ impl Report<'_> {
                 message,
                 listener,
                 error,
+                timing,
             } => tracing::warn!(
                 stream = %message.stream(),
                 id = %message.id(),
                 listener,
                 attempt = message.attempt(),
                 error,
+                took_ms = took_ms(*timing),
+                waited_ms = waited_ms(*timing),
                 "{self}"
             ),
             Self::RetryLater {
@@ -36,6 +47,7 @@ impl Report<'_> {
                 error,
                 attempt,
                 delay,
+                timing,
             } => tracing::warn!(
                 stream = %message.stream(),
                 id = %message.id(),
@@ -43,6 +55,8 @@ impl Report<'_> {
                 attempt,
                 error,
                 delay_ms = delay.as_millis() as u64,
+                took_ms = took_ms(*timing),
+                waited_ms = waited_ms(*timing),
                 "{self}"
             ),
             Self::Poison { message, cut_off } => tracing::warn!(
@@ -52,10 +66,19 @@ impl Report<'_> {
                 cut_off,
                 "{self}"
             ),
-            Self::Gone { stream, ids }
-            | Self::LeaseLost { stream, ids }
-            | Self::Orphaned { stream, ids }
-            | Self::Detached { stream, ids } => tracing::warn!(%stream, count = ids.len(), "{self}"),
+            Self::Gone { stream, ids } | Self::Orphaned { stream, ids } | Self::Detached { stream, ids } => {
+                tracing::warn!(%stream, count = ids.len(), "{self}");
+            }
+            Self::LeaseLost {
+                stream,
+                ids,
+                stood_still,
+            } => tracing::warn!(
+                %stream,
+                count = ids.len(),
+                stood_still_ms = stood_still.map(|time| time.as_millis() as u64),
+                "{self}"
+            ),
             Self::NameInUse { stream, consumer, ids } => {
                 tracing::warn!(%stream, consumer, count = ids.len(), "{self}");
             }
@@ -68,4 +91,17 @@ impl Report<'_> {
             Self::Started { .. } | Self::Resumed { .. } | Self::Stopping => tracing::info!("{self}"),
         }
     }
+}
+
+/// Milliseconds, to the microsecond.
+fn ms(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+fn took_ms(timing: Option<Timing>) -> Option<f64> {
+    timing.map(|timing| ms(timing.took))
+}
+
+fn waited_ms(timing: Option<Timing>) -> Option<f64> {
+    timing.map(|timing| ms(timing.waited))
 }

@@ -47,7 +47,7 @@ pub use self::{
     error::ListenError,
     health::{Condition, Health},
     options::{KeepAlive, OnNameInUse, OrderKey, StartAt, Workers},
-    report::{EndReason, Report, Scope, Summary},
+    report::{EndReason, Report, Scope, Summary, Timing},
     retention::{AfterSuccess, LeaveWhen},
     running::RunningListening,
 };
@@ -230,6 +230,7 @@ impl Listening {
     /// in the midst of the work, so it must be quick.
     pub fn on_report(mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.reporter.add(tell);
+        self.reporter.want_times();
         self
     }
 

@@ -103,6 +103,11 @@ impl Plan {
         })
     }
 
+    /// Whether somebody wants to know how long things take: two looks at the clock for each message.
+    pub(super) fn measures(&self) -> bool {
+        self.metrics.is_some() || self.reporter.wants_times()
+    }
+
     /// The stream of a delivery.
     pub(super) fn stream(&self, number: u32) -> &PlannedStream {
         &self.streams[number as usize]

@@ -6,7 +6,7 @@ use std::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tokio::sync::Notify;
@@ -35,6 +35,8 @@ pub enum Report<'a> {
         message: &'a ReceivedMessage,
         /// The listener's name.
         listener: &'a str,
+        /// How long it waited and took; `None` where no function is told, only the log ([`Timing`]).
+        timing: Option<Timing>,
     },
     /// A listener failed, panicked or took too long.
     Failed {
@@ -44,6 +46,8 @@ pub enum Report<'a> {
         listener: &'a str,
         /// Why.
         error: &'a str,
+        /// How long it waited and took; `None` where no function is told, only the log ([`Timing`]).
+        timing: Option<Timing>,
     },
     /// A listener failed, panicked or took too long, and will be tried again.
     RetryLater {
@@ -57,6 +61,8 @@ pub enum Report<'a> {
         attempt: u64,
         /// In how long the next one comes, at the earliest.
         delay: Duration,
+        /// How long it waited and took; `None` where no function is told, only the log ([`Timing`]).
+        timing: Option<Timing>,
     },
     /// Messages that another consumer left idle are handled here now, or pending ones of this consumer are again.
     Recovered {
@@ -82,6 +88,9 @@ pub enum Report<'a> {
         stream: &'a StreamName,
         /// Their IDs.
         ids: &'a [EntryId],
+        /// For how long this process ran none of its own tasks shortly before, where that is why: a listener blocked the
+        /// runtime (blocking work belongs into `tokio::task::spawn_blocking`), or the process or its machine was halted.
+        stood_still: Option<Duration>,
     },
     /// A message that was handled is in the archive and no longer on its stream.
     Archived {
@@ -167,6 +176,27 @@ pub enum Report<'a> {
     Stopping,
 }
 
+/// How long a listener's attempt at a message waited and took. It is measured where a function is told of reports
+/// ([`Listening::on_report`](super::Listening::on_report)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Timing {
+    /// From the delivery of the message to this process until the listener began, earlier listeners of it included.
+    pub waited: Duration,
+    /// How long the listener took.
+    pub took: Duration,
+}
+
+impl Timing {
+    /// An attempt that ends now.
+    pub(super) fn ending_now(received: Instant, began: Instant) -> Self {
+        Self {
+            waited: began.saturating_duration_since(received),
+            took: began.elapsed(),
+        }
+    }
+}
+
 /// What an interruption holds up. Everything else goes on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -212,7 +242,7 @@ impl fmt::Display for Report<'_> {
                 }
             }
             // The wording of these four is laravel-streamer's, which people search their logs for.
-            Self::Processed { message, listener } => write!(
+            Self::Processed { message, listener, .. } => write!(
                 f,
                 "Processed message [{}] on '{}' stream by [{listener}] listener.",
                 message.id(),
@@ -222,6 +252,7 @@ impl fmt::Display for Report<'_> {
                 message,
                 listener,
                 error,
+                ..
             } => write!(
                 f,
                 "Listener error. Failed processing message with ID {} on '{}' stream by {listener}. Error: {error}",
@@ -234,6 +265,7 @@ impl fmt::Display for Report<'_> {
                 error,
                 attempt,
                 delay,
+                ..
             } => write!(
                 f,
                 "Attempt {attempt} failed for message with ID {} on '{}' stream by {listener}; the next comes in {} ms. \
@@ -277,13 +309,27 @@ impl fmt::Display for Report<'_> {
                 if ids.len() == 1 { "it" } else { "them" },
                 list(ids)
             ),
-            Self::LeaseLost { stream, ids } => write!(
-                f,
-                "{} on '{stream}' stream {} claimed by another consumer while in flight here: {}.",
-                messages(ids.len()),
-                was(ids),
-                list(ids)
-            ),
+            Self::LeaseLost {
+                stream,
+                ids,
+                stood_still,
+            } => {
+                write!(
+                    f,
+                    "{} on '{stream}' stream {} claimed by another consumer while in flight here: {}.",
+                    messages(ids.len()),
+                    was(ids),
+                    list(ids)
+                )?;
+                match stood_still {
+                    Some(time) => write!(
+                        f,
+                        " This process ran no task for {} ms: a listener blocked the runtime, or the process was halted.",
+                        time.as_millis()
+                    ),
+                    None => Ok(()),
+                }
+            }
             Self::Orphaned { stream, ids } => write!(
                 f,
                 "{} on '{stream}' stream {} pending with nobody, because the group or the consumer was removed; handled \
@@ -371,6 +417,7 @@ fn list(ids: &[EntryId]) -> String {
 pub(super) struct Reporter {
     tells: Vec<Arc<Tell>>,
     logs: bool,
+    wants_times: bool,
     told: Arc<Told>,
 }
 
@@ -389,6 +436,15 @@ impl Reporter {
     /// Tells one more.
     pub(super) fn add(&mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) {
         self.tells.push(Arc::new(tell));
+    }
+
+    /// Somebody is told how long things take.
+    pub(super) fn want_times(&mut self) {
+        self.wants_times = true;
+    }
+
+    pub(super) fn wants_times(&self) -> bool {
+        self.wants_times
     }
 
     /// Whether the log is told, too.
@@ -440,6 +496,7 @@ impl Default for Reporter {
         Self {
             tells: Vec::new(),
             logs: true,
+            wants_times: false,
             told: Arc::default(),
         }
     }

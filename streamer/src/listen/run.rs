@@ -247,13 +247,18 @@ fn event_sink(plan: &Arc<Plan>, trouble: &Arc<Notify>) -> EventSink {
                 stream: name(stream),
                 ids,
             }),
-            Event::LeaseLost { stream, ids } => {
+            Event::LeaseLost {
+                stream,
+                ids,
+                stood_still,
+            } => {
                 if let Some(metrics) = &plan.metrics {
                     metrics.stream(stream).leases_lost(ids.len());
                 }
                 tell(&Report::LeaseLost {
                     stream: name(stream),
                     ids,
+                    stood_still,
                 });
             }
             Event::Orphaned { stream, ids } => tell(&Report::Orphaned {

@@ -14,7 +14,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument as _;
 
 use super::{
-    ListenError, Report,
+    ListenError, Report, Timing,
     dispatch::{Job, Queue},
     failing_group::FailingGroupCache,
     guarded::guarded,
@@ -137,18 +137,24 @@ impl Worker {
             let cut_off = attempt.state.cut_off(attempt.message.attempt() - 1);
             metrics.begin(at.stream, received, cut_off > 0);
         }
-        self.run(stream, attempt).await.map(Some)
+        self.run(stream, attempt, received).await.map(Some)
     }
 
     /// Runs the listeners that have not succeeded.
-    async fn run(&self, stream: &PlannedStream, mut attempt: Attempt<RetryState>) -> Result<Outcome, ListenError> {
+    async fn run(
+        &self,
+        stream: &PlannedStream,
+        mut attempt: Attempt<RetryState>,
+        received: Option<Instant>,
+    ) -> Result<Outcome, ListenError> {
         let plan = &*self.plan;
         let metrics = plan.metrics.as_ref().map(|metrics| metrics.stream(attempt.at.stream));
         for (number, listener) in stream.listeners.iter().enumerate() {
             if attempt.skips(listener.name()) {
                 continue;
             }
-            let began = metrics.map(|_| Instant::now());
+            let began = received.map(|_| Instant::now());
+            let timing = || Some(Timing::ending_now(received?, began?));
             let tried = |end| {
                 if let (Some(metrics), Some(began)) = (metrics, began) {
                     metrics.tried(number, began, end);
@@ -163,12 +169,13 @@ impl Worker {
                     plan.reporter.tell(&Report::Processed {
                         message: &attempt.message,
                         listener: listener.name(),
+                        timing: timing(),
                     });
                 }
                 Err(error) => {
                     count(&self.counts.failed);
                     trace::failed(&span, &error);
-                    let mut failure = self.failed(&attempt.message, number, listener, &error)?;
+                    let mut failure = self.failed(&attempt.message, number, listener, &error, timing())?;
                     if failure.delay.is_none() {
                         failure.group_is_kept = self.failing.is_kept(plan, attempt.at.stream, number).await;
                     }
@@ -192,6 +199,7 @@ impl Worker {
         number: usize,
         listener: &RegisteredListener,
         error: &ListenerError,
+        timing: Option<Timing>,
     ) -> Result<Failure, ListenError> {
         let attempt = message.attempt();
         let delay = match listener.retry() {
@@ -209,11 +217,13 @@ impl Worker {
                 error,
                 attempt,
                 delay,
+                timing,
             },
             None => Report::Failed {
                 message,
                 listener,
                 error,
+                timing,
             },
         });
         Ok(Failure {

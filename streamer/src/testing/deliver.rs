@@ -75,11 +75,12 @@ pub async fn deliver_on<S: Clone>(streamer: &Streamer, listeners: &Listeners<S>,
     let seen = Arc::clone(&outcomes);
     let listening = listening.on_report(move |report| {
         let (message, listener, outcome) = match report {
-            Report::Processed { message, listener } => (message, listener, Ok(())),
+            Report::Processed { message, listener, .. } => (message, listener, Ok(())),
             Report::Failed {
                 message,
                 listener,
                 error,
+                ..
             } => (message, listener, Err((*error).to_owned())),
             _ => return,
         };

@@ -26,6 +26,7 @@ mod quiet;
 mod retries;
 mod store;
 mod supervision;
+mod times;
 mod trouble;
 mod trouble_apart;
 

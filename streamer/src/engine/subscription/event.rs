@@ -22,7 +22,12 @@ pub(crate) enum Event<'a> {
     /// Pending entries were deleted from the stream before anybody handled them.
     Gone { stream: u32, ids: &'a [EntryId] },
     /// Other consumers have claimed these, or had the time to.
-    LeaseLost { stream: u32, ids: &'a [EntryId] },
+    LeaseLost {
+        stream: u32,
+        ids: &'a [EntryId],
+        /// For how long this process stood still shortly before, if it did.
+        stood_still: Option<Duration>,
+    },
     /// These were pending with nobody although their leases were valid: the group or the consumer was removed. They are
     /// pending with this consumer again, and handled here.
     Orphaned { stream: u32, ids: &'a [EntryId] },

@@ -65,8 +65,8 @@ pub(super) struct LeaseWatch(Mutex<Beats>);
 #[derive(Debug)]
 struct Beats {
     last: Instant,
-    /// When it was noticed last that a beat came too late.
-    stood_still: Option<Instant>,
+    /// When it was noticed last that a beat came too late, and how long after the one before.
+    stood_still: Option<(Instant, Duration)>,
 }
 
 impl LeaseWatch {
@@ -81,9 +81,23 @@ impl LeaseWatch {
         let mut beats = locked(&self.0);
         let now = Instant::now();
         if now - beats.last > 2 * period {
-            beats.stood_still = Some(now);
+            beats.stood_still = Some((now, now - beats.last));
         }
         beats.last = now;
+    }
+
+    /// For how long the process stood still, if it did within the last lease: that is why leases are lost that are found lost
+    /// now.
+    fn stood_still(&self, lease: Duration) -> Option<Duration> {
+        let beats = locked(&self.0);
+        let now = Instant::now();
+        let since = now - beats.last;
+        if since > 2 * (lease / 3) {
+            // The task that beats has not had its turn yet.
+            return Some(since);
+        }
+        let (noticed, time) = beats.stood_still?;
+        (now - noticed <= lease).then_some(time)
     }
 
     /// From when on the leases of a reply count that was received now. A read may have waited for long before anything
@@ -94,7 +108,7 @@ impl LeaseWatch {
         let period = lease / 3;
         let beats = locked(&self.0);
         let stood_still =
-            beats.stood_still.is_some_and(|noticed| requested <= noticed) || now - beats.last > 2 * period;
+            beats.stood_still.is_some_and(|(noticed, _)| requested <= noticed) || now - beats.last > 2 * period;
         if stood_still && now - requested > period {
             return None;
         }
@@ -342,6 +356,11 @@ impl Core {
         failure.map_or(Ok(()), Err)
     }
 
+    /// For how long this process stood still shortly before, if it did.
+    pub(super) fn stood_still(&self) -> Option<Duration> {
+        self.watch.stood_still(self.lease()?)
+    }
+
     /// What becomes of those that were not renewed.
     async fn decide(
         &self,
@@ -361,7 +380,12 @@ impl Core {
         let judged = self.in_flight.judge(stream, asked, renewal, vanished);
         if !judged.lost.is_empty() {
             let ids = &judged.lost;
-            (self.events)(Event::LeaseLost { stream, ids });
+            let stood_still = self.stood_still();
+            (self.events)(Event::LeaseLost {
+                stream,
+                ids,
+                stood_still,
+            });
         }
         if !judged.detached.is_empty() {
             let ids = &judged.detached;
@@ -435,7 +459,12 @@ impl Core {
                 }
             }
             if !lost.is_empty() {
-                (self.events)(Event::LeaseLost { stream, ids: &lost });
+                let stood_still = self.stood_still();
+                (self.events)(Event::LeaseLost {
+                    stream,
+                    ids: &lost,
+                    stood_still,
+                });
             }
             if !gone.is_empty() {
                 (self.events)(Event::Gone { stream, ids: &gone });

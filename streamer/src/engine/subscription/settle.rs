@@ -340,7 +340,12 @@ impl Core {
             let acknowledged = plan.parts.iter().filter_map(|part| self.in_flight.was_acknowledged(part.at));
             let ids = acknowledged.collect::<Vec<_>>();
             if !ids.is_empty() {
-                (self.events)(Event::LeaseLost { stream, ids: &ids });
+                let stood_still = self.stood_still();
+                (self.events)(Event::LeaseLost {
+                    stream,
+                    ids: &ids,
+                    stood_still,
+                });
             }
         }
         for (part, settlement) in plan.parts.iter_mut().zip(&mut plan.request.1) {
