@@ -9,8 +9,8 @@ const FILTERS = ['stream', 'receiver', 'error', 'since', 'id'];
 export default {
   live: true,
   title: () => 'Failed',
-  identity: () => '',
-  load: ({ get, params }) => get('failed', filter(params)),
+  identity: (params) => params.from ?? '',
+  load: ({ get, params }) => get('failed', { ...filter(params), from: params.from ?? '' }),
   render(context) {
     const { data, params, session, state } = context;
     state.selected ??= new Set();
@@ -21,7 +21,8 @@ export default {
     for (const member of state.selected) if (!shown.has(member)) state.selected.delete(member);
     if (state.open && !shown.has(state.open.member) && data.matching <= data.failures.length) state.open = null;
     return [
-      h('p', { class: 'quiet' }, `${counted(data.listed, 'failure')} listed${filtered(params) ? `, ${count(data.matching)} match` : ''}${data.complete ? '' : `, as far as ${count(data.looked_at)} were looked at`}.`),
+      h('p', { class: 'quiet' }, `${counted(data.listed, 'failure')} listed${filtered(params) ? `, ${count(data.matching)} match` : ''}${data.complete ? '' : `, of the ${count(data.looked_at)} of this part of the list`}.`),
+      data.complete ? null : notice('info', h('p', null, 'The list is long and has no order in the store. It is shown in parts, each with its newest failures first.')),
       kinds(context),
       tools(context),
       session.cannot_retry ? notice('info', h('p', null, `Retry is off here. ${session.cannot_retry}`)) : null,
@@ -48,7 +49,7 @@ function kinds({ data, set }) {
         cells: [
           count(kind.count),
           kind.stream
-            ? h('button', { type: 'button', class: 'link', onclick: () => set({ stream: kind.stream, receiver: kind.receiver, error: fixed(kind.error) }) }, kind.error || '(no error text)')
+            ? h('button', { type: 'button', class: 'link', onclick: () => set({ from: '', stream: kind.stream, receiver: kind.receiver, error: fixed(kind.error) }) }, kind.error || '(no error text)')
             : kind.error,
           kind.receiver, kind.stream, dateOf(kind.first), dateOf(kind.last),
         ],
@@ -69,7 +70,7 @@ function tools(context) {
     class: 'tools', role: 'search',
     onsubmit: (event) => {
       event.preventDefault();
-      set(Object.fromEntries([...new FormData(event.target)].map(([name, value]) => [name, value.trim()])));
+      set({ from: '', ...Object.fromEntries([...new FormData(event.target)].map(([name, value]) => [name, value.trim()])) });
     },
   },
   field('Error contains', h('input', { name: 'error', value: params.error ?? '', 'data-search': true, placeholder: 'timeout' })),
@@ -106,8 +107,20 @@ function list(context) {
       button(filtered(params) ? 'Forget all matches' : 'Flush', () => act(context, 'forget', { filter: filter(params) }), off, 'The dashboard is read-only.', 'danger')),
     data.failures.length
       ? h('ul', { class: 'failures' }, data.failures.map((one) => item(context, one)))
-      : empty('No failure matches', 'Change the filter, or show all failures.'),
-    data.matching > data.failures.length ? h('p', { class: 'quiet' }, `The newest ${count(data.failures.length)} are shown.`) : null);
+      : params.from || data.next
+        ? empty('No failure here matches', data.next ? 'There may be some in the next part of the list.' : 'Those that were here are gone, or the filter leaves them out.')
+        : empty('No failure matches', 'Change the filter, or show all failures.'),
+    pages(context));
+}
+
+/** From the newest failures to the oldest. */
+function pages({ data, params, link }) {
+  if (!data.next && !params.from) return null;
+  const to = (from) => link('failed', { ...filter(params), from });
+  return h('div', { class: 'tools', role: 'navigation', 'aria-label': 'Pages of failures' },
+    params.from ? h('a', { class: 'button', href: to('') }, 'Newest') : null,
+    data.next ? h('a', { class: 'button', href: to(data.next) }, data.next_is_part ? 'Next part of the list' : 'Older') : null,
+    h('span', { class: 'quiet' }, `${params.from ? '' : 'The newest '}${counted(data.failures.length, 'failure')} of ${count(data.matching)}${data.next ? '' : '; there are no older ones'}.`));
 }
 
 function item(context, one) {
@@ -126,7 +139,7 @@ function item(context, one) {
       onclick: () => open(context, one),
     },
     h('strong', { class: 'first-line' }, one.unreadable ?? (one.error.split('\n')[0] || '(no error text)')),
-    h('span', { class: 'quiet block' }, one.unreadable ? 'cannot be read' : [one.receiver, ' · ', one.stream, ' · ', dateOf(one.date), one.attempts > 1 ? ` · ${count(one.attempts)} attempts` : ''])));
+    h('span', { class: 'quiet block' }, one.unreadable ? 'cannot be read' : [one.receiver, ' · ', one.stream, ' · ', one.group ? `${one.group} · ` : '', dateOf(one.date), one.attempts > 1 ? ` · ${count(one.attempts)} attempts` : ''])));
 }
 
 async function open(context, one) {
@@ -161,6 +174,7 @@ function detail(context) {
       h('div', null,
         h('h3', null, 'Error'),
         h('p', { class: 'quiet' }, dateOf(one.date), one.first_failure ? [', the first ', dateOf(one.first_failure)] : null, `, ${one.attempts === 1 ? '1 attempt' : `${count(one.attempts)} attempts`}`,
+          one.group ? `, in the group ${one.group}` : '',
           one.groups?.length ? `, pending in ${one.groups.join(', ')}` : ''),
         h('pre', { class: 'error', tabindex: '0' }, one.error)),
       h('div', null,

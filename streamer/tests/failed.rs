@@ -164,3 +164,78 @@ async fn failures_are_sorted_by_date_and_id_also_where_they_do_not_fit_into_memo
         1
     );
 }
+
+/// All failures that pages show, and how many parts began.
+async fn by_pages(streamer: &Streamer, filter: FailedFilter, limit: usize, part: u64) -> (Vec<FailedMessage>, usize) {
+    let (mut seen, mut parts, mut from) = (Vec::new(), 0, Some(failed::Position::default()));
+    while let Some(position) = from {
+        parts += usize::from(position.begins_part());
+        // A page is a request of its own: what it begins with comes as text.
+        let position = position.to_string().parse().unwrap();
+        let newest = streamer.failed().newest(filter.clone()).limit(limit).part(part);
+        let mut matching = 0;
+        let page = newest.from(position).page(|_| matching += 1).await.unwrap();
+        assert_eq!(page.matching, matching);
+        assert!(page.failures.len() <= limit);
+        let records = page.failures.iter().map(|listed| listed.record.clone().unwrap());
+        seen.extend(records);
+        from = page.next;
+    }
+    (seen, parts)
+}
+
+#[tokio::test]
+async fn pages_go_from_the_newest_failure_to_the_oldest_and_leave_none_out() {
+    let (_server, redis) = store().await;
+    for streamer in [redis, Streamer::connect("memory:").await.unwrap()] {
+        let failures = (0..2_000_u64).map(|n| FailedMessage {
+            date: format!("2026-11-{:02} 00:00:{:02}", 1 + n * 7 % 28, n % 3),
+            ..FailedMessage::new(EntryId::new(n * 13 % 500, 0), &"a".into(), "r", format!("error {n}"))
+        });
+        let mut failures = failures.collect::<Vec<_>>();
+        failed::record(streamer.engine().as_ref(), &failures).await.unwrap();
+        let (seen, parts) = by_pages(&streamer, FailedFilter::all(), 150, 100_000).await;
+        assert_eq!((seen.len(), parts), (2_000, 1));
+        let key = |failed: &FailedMessage| (failed.date.clone(), failed.id.parse::<EntryId>().unwrap());
+        assert!(seen.is_sorted_by_key(|failed| std::cmp::Reverse(key(failed))));
+
+        // A list that is longer than a part: in order within each part, and none is left out.
+        let (mut seen, parts) = by_pages(&streamer, FailedFilter::all(), 150, 600).await;
+        assert!(parts > 1, "{parts}");
+        let by_error = |failed: &FailedMessage| failed.error.clone();
+        seen.sort_by_key(by_error);
+        seen.dedup();
+        failures.sort_by_key(by_error);
+        assert_eq!(seen, failures);
+
+        let (seen, _) = by_pages(&streamer, FailedFilter::all().error("error 7"), 20, 100_000).await;
+        assert_eq!(seen.len(), 111);
+        assert!(seen.iter().all(|failed| failed.error.starts_with("error 7")));
+    }
+}
+
+#[tokio::test]
+async fn a_page_has_what_is_kept_beside_failures_and_ends_with_what_cannot_be_read() {
+    let (server, streamer) = store().await;
+    let engine = streamer.engine().as_ref();
+    let failed = failure("receipt", "no paper");
+    failed::record(engine, std::slice::from_ref(&failed)).await.unwrap();
+    let listener = streamer::engine::FailingListener {
+        stream: &failed.stream,
+        receiver: &failed.receiver,
+    };
+    engine.keep_failing_group(listener, "billing").await.unwrap();
+    server.command(&["SADD", "failed_stream", "no json"]);
+    let page = streamer
+        .failed()
+        .newest(FailedFilter::all())
+        .page(|_| {})
+        .await
+        .unwrap();
+    let shown = page
+        .failures
+        .iter()
+        .map(|listed| (listed.record.is_ok(), listed.details.group.as_deref()));
+    assert_eq!(shown.collect::<Vec<_>>(), [(true, Some("billing")), (false, None)]);
+    assert!(page.complete && page.next.is_none());
+}

@@ -11,10 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use streamer::{
     Moment, StopHandle,
-    failed::{self, FailedFilter, FailedMessage, RetryReport, Skipped},
+    failed::{self, FailedFilter, FailedMessage, Position, RetryReport, Skipped},
 };
 
-use super::{Answer, failure_pages::pass, finish};
+use super::{Answer, failure_pages::page, finish};
 use crate::{
     Actor,
     jobs::Progress,
@@ -83,12 +83,30 @@ impl Filter {
     }
 }
 
-/// `GET api/failed`
-pub(super) async fn list(State(site): State<Arc<Site>>, Params(filter): Params<Filter>) -> Answer {
-    let key = json!(filter).to_string();
+/// Which page.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(super) struct Begin {
+    /// The `next` of the page before; empty for the newest failures.
+    from: String,
+}
+
+/// `GET api/failed`: a page, the newest failures first.
+pub(super) async fn list(
+    State(site): State<Arc<Site>>,
+    Params(filter): Params<Filter>,
+    Params(Begin { from }): Params<Begin>,
+) -> Answer {
+    let key = json!([filter, from]).to_string();
     let filter = filter.read()?;
-    let pass = async { Ok(pass(&site, filter).await?) };
-    Ok(Json(site.failures.get(key, pass).await?.as_ref().clone()))
+    let from = match from.is_empty() {
+        true => Position::default(),
+        false => from
+            .parse()
+            .map_err(|error: streamer::failed::InvalidPosition| Problem::bad_request(error.to_string()))?,
+    };
+    let page = async { Ok(page(&site, filter, from).await?) };
+    Ok(Json(site.failures.get(key, page).await?.as_ref().clone()))
 }
 
 /// `GET api/failed/count`: how many failures an action would be about.

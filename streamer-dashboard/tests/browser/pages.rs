@@ -1,5 +1,11 @@
 //! Each page: what it shows, in light and dark, on a desk and on a phone.
 
+use streamer::{
+    EntryId,
+    engine::FailingListener,
+    failed::{self, FailedMessage},
+};
+
 use crate::{
     browser::Browser,
     shop::{Shop, TOKEN},
@@ -153,6 +159,57 @@ async fn the_log_is_filtered_and_read_back_and_a_message_is_one_click_away() {
     browser.sees("correlation_id").await;
     browser.sees("checkout-12").await;
     browser.sees("On the command line").await;
+    browser.end_well().await;
+}
+
+#[tokio::test]
+async fn all_failures_are_reached_page_by_page() {
+    let shop = Shop::open().await;
+    let failures = (1..=400_u64).map(|n| FailedMessage {
+        date: "2025-03-01 12:00:00".to_owned(),
+        ..FailedMessage::new(
+            EntryId::new(n, 0),
+            &"payment.received".into(),
+            "ledger",
+            format!("old error {n}"),
+        )
+    });
+    let engine = shop.streamer.engine().as_ref();
+    failed::record(engine, &failures.collect::<Vec<_>>()).await.unwrap();
+    let listener = FailingListener {
+        stream: "payment.received",
+        receiver: "ledger",
+    };
+    engine.keep_failing_group(listener, "bookkeeping").await.unwrap();
+    let browser = Browser::start(&shop.root).await;
+    browser.size(1280, 900).await;
+    browser.open("failed").await;
+    browser.sees("The newest 200 failures of 417.").await;
+    browser.click("//a[normalize-space()='Older']").await;
+    browser.sees("200 failures of 417.").await;
+    browser
+        .until("!document.body.innerText.includes('The newest 200')")
+        .await;
+    // The oldest ones: by ID, those with the smallest.
+    browser.click("//a[normalize-space()='Older']").await;
+    browser.sees("17 failures of 417; there are no older ones.").await;
+    browser.click("(//ul[@class='failures']//button)[17]").await;
+    browser.sees("in the group bookkeeping").await;
+    let oldest = "[...document.querySelectorAll('.failures .first-line')].at(-1).innerText";
+    assert_eq!(browser.js(oldest).await, "old error 1");
+    browser.client.back().await.unwrap();
+    browser.sees("200 failures of 417.").await;
+    browser.click("//a[normalize-space()='Newest']").await;
+    browser.sees("The newest 200 failures of 417.").await;
+    browser.sees("the printer has no paper").await;
+    // Its message is nowhere, which the console shows.
+    let errors = browser.errors().await;
+    assert!(
+        errors
+            .iter()
+            .all(|error| error.contains("404") && error.contains("api/payload")),
+        "{errors:?}"
+    );
     browser.end_well().await;
 }
 

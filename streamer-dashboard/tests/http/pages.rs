@@ -1,10 +1,13 @@
 //! Each page, on each kind of store.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::json;
 use streamer::{
+    EntryId,
     archive::{ArchiveStorage, MemoryArchive, OlderThan, Sweep},
+    engine::FailingListener,
+    failed::{self, FailedMessage},
     outbox::Outbox,
 };
 use streamer_test_servers::Topology;
@@ -180,6 +183,45 @@ async fn failures_are_grouped_by_kind_and_filtered() {
             let counted = bench.json(&format!("/api/failed/count?{filter}")).await;
             assert_eq!(counted, json!({"count": count, "exact": true}), "{filter}");
         }
+    }
+}
+
+#[tokio::test]
+async fn every_failure_is_on_a_page_with_its_group() {
+    for store in STORES {
+        let bench = Bench::new(store, |dashboard| dashboard).await;
+        let engine = bench.streamer.engine().as_ref();
+        let failures = (0..450_u64).map(|n| FailedMessage {
+            date: format!("2026-11-05 10:{:02}:00", n % 60),
+            ..FailedMessage::new(
+                EntryId::new(n + 1, 0),
+                &"order.placed".into(),
+                "receipt",
+                format!("error {n}"),
+            )
+        });
+        failed::record(engine, &failures.collect::<Vec<_>>()).await.unwrap();
+        let listener = FailingListener {
+            stream: "order.placed",
+            receiver: "receipt",
+        };
+        engine.keep_failing_group(listener, "billing").await.unwrap();
+        let (mut members, mut dates, mut path) = (BTreeSet::new(), Vec::new(), "/api/failed".to_owned());
+        loop {
+            let page = bench.json(&path).await;
+            assert_eq!((&page["matching"], &page["complete"]), (&json!(450), &json!(true)));
+            for failure in page["failures"].as_array().unwrap() {
+                assert_eq!(failure["group"], "billing", "{store:?}: {failure}");
+                assert!(members.insert(failure["member"].to_string()), "{failure} came twice");
+                dates.push(failure["date"].to_string());
+            }
+            assert_eq!(page["next_is_part"], false);
+            let Some(next) = page["next"].as_str() else { break };
+            path = format!("/api/failed?from={next}");
+        }
+        assert_eq!(members.len(), 450);
+        assert!(dates.is_sorted_by(|newer, older| newer >= older));
+        assert_eq!(bench.get("/api/failed?from=elsewhere").await.status, 400);
     }
 }
 

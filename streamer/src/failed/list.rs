@@ -175,6 +175,17 @@ impl Listing {
         self.looked_at
     }
 
+    /// Begins where another listing was ([`Listing::cursor`]).
+    pub(super) fn starting_at(mut self, cursor: u64) -> Self {
+        self.cursor = Some(cursor);
+        self
+    }
+
+    /// Where the next page begins; `None` at the end.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        self.cursor
+    }
+
     /// Whether everything was looked at.
     pub(crate) fn is_at_end(&self) -> bool {
         self.cursor.is_none()

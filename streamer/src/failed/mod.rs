@@ -6,7 +6,7 @@
 //!
 //! - `record`: one failure, to the byte as PHP writes it. `details`: what is known beyond PHP's five fields, kept beside
 //!   it. `store`: both in the engine.
-//! - `list`: the list in pages, filtered. `sorted`: by date. `summary`: in numbers. [`Failed`], here: the handle that an operator's program begins with.
+//! - `list`: the list in pages, filtered. `sorted`: by date. `newest`: the newest first, page by page. `summary`: in numbers. [`Failed`], here: the handle that an operator's program begins with.
 //! - `retry_state`: what earlier attempts of a message achieved that stays pending because of its failures.
 //! - `retry`: runs the listeners of failures once more. `find`: where a message is by now. `clear`: what becomes of a
 //!   message after its last failure. `report`: what a retry tells. `tidy`: removes details whose record
@@ -16,6 +16,7 @@ mod clear;
 mod details;
 mod find;
 mod list;
+mod newest;
 mod record;
 mod report;
 mod retry;
@@ -29,6 +30,7 @@ pub(crate) use self::retry_state::RetryState;
 pub use self::{
     details::Details,
     list::{FailedFilter, Listed, Listing},
+    newest::{InvalidPosition, Newest, NewestPage, Position},
     record::{FailedMessage, InvalidFailedMessage},
     report::{RetryReport, RetrySummary, Skipped},
     retry::Retry,

@@ -309,12 +309,14 @@ fn consumer_row(consumer: &ConsumerOverview) -> Row<'static> {
 fn failures(frame: &mut Frame<'_>, area: Rect, page: &Page, found: &Failures) {
     let [words, area] = Layout::vertical([Constraint::Length(1), Constraint::Min(2)]).areas(area);
     let shown = found.shown.len() as u64;
-    let line = match shown < found.listed {
-        true => format!(
-            "{shown} of {} (the list has no order: the newest of these come first)",
-            found.listed
+    let listed = output::counted(found.listed, "failure");
+    let line = match (shown < found.listed, found.looked_at < found.listed) {
+        (true, false) => format!("the newest {shown} of {listed}"),
+        (true, true) => format!(
+            "the newest {shown} of {} that were looked at, of {listed}",
+            found.looked_at
         ),
-        false => output::counted(shown, "failure"),
+        (false, _) => listed,
     };
     frame.render_widget(Line::raw(line), words);
     let (first, visible) = window(found.shown.len(), page.at, area);

@@ -46,10 +46,12 @@ pub(super) enum Found {
     Message(Vec<show::Line>),
 }
 
-/// Some of the failed list, which has no order: the newest first of what was looked at.
+/// The newest failures of what was looked at, newest first.
 #[derive(Debug, Default)]
 pub(super) struct Failures {
     pub(super) listed: u64,
+    /// Of a long list only a part is looked at.
+    pub(super) looked_at: u64,
     pub(super) shown: Vec<FailedMessage>,
 }
 
@@ -83,20 +85,13 @@ impl Looker {
 
     async fn failures(&self) -> streamer::engine::EngineResult<Failures> {
         let failed = self.streamer.failed();
-        let mut failures = Failures {
-            listed: failed.count().await?,
-            shown: Vec::new(),
-        };
-        let mut listing = failed.list(FailedFilter::all());
-        while failures.shown.len() < FAILURES
-            && let Some(page) = listing.next_page().await?
-        {
-            failures
-                .shown
-                .extend(page.into_iter().filter_map(|listed| listed.record.ok()));
-        }
-        failures.shown.sort_by(|one, other| other.date.cmp(&one.date));
-        failures.shown.truncate(FAILURES);
-        Ok(failures)
+        let listed = failed.count().await?;
+        let page = failed.newest(FailedFilter::all()).limit(FAILURES).page(|_| {}).await?;
+        let readable = page.failures.into_iter().filter_map(|listed| listed.record.ok());
+        Ok(Failures {
+            listed,
+            looked_at: page.looked_at,
+            shown: readable.collect(),
+        })
     }
 }

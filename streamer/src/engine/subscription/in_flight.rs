@@ -410,9 +410,7 @@ impl InFlight {
     /// Whether another consumer acknowledged this delivery, which this one has not tried to acknowledge yet: then it is lost.
     pub(super) fn was_acknowledged(&self, at: DeliveryRef) -> Option<EntryId> {
         let mut table = self.stream(at.stream);
-        let slot = table
-            .slot_mut(at)
-            .filter(|slot| slot.place == Place::Acknowledged)?;
+        let slot = table.slot_mut(at).filter(|slot| slot.place == Place::Acknowledged)?;
         slot.place = Place::Lost;
         Some(slot.id)
     }

@@ -337,7 +337,10 @@ impl Core {
         }
         self.renew_expired(stream, is_expired).await?;
         if first {
-            let acknowledged = plan.parts.iter().filter_map(|part| self.in_flight.was_acknowledged(part.at));
+            let acknowledged = plan
+                .parts
+                .iter()
+                .filter_map(|part| self.in_flight.was_acknowledged(part.at));
             let ids = acknowledged.collect::<Vec<_>>();
             if !ids.is_empty() {
                 let stood_still = self.stood_still();
