@@ -33,6 +33,22 @@ fn number(connection: &Connection, sql: &str) -> i64 {
     connection.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
+/// Its triggers, too, are those of this version.
+#[tokio::test]
+async fn a_file_without_the_newest_index_has_it_after_it_was_opened() {
+    let place = Place::new();
+    let first = place.open().await.append(an_append(1)).await.unwrap();
+    place.closed().await;
+    let connection = Connection::open(place.file()).unwrap();
+    let before = names(&connection);
+    let outdated = "DROP INDEX streamer_expiry_of_appended_once; DROP TRIGGER streamer_outbox_emit";
+    connection.execute_batch(outdated).unwrap();
+    drop(connection);
+    let engine = place.open().await;
+    assert_eq!(ids(&engine).await, [first]);
+    assert_eq!(names(&Connection::open(place.file()).unwrap()), before);
+}
+
 #[tokio::test]
 async fn a_file_of_the_layout_before_keeps_all_that_is_in_it() {
     let place = Place::new();

@@ -1,6 +1,6 @@
 //! The application's tables and the streams in one file: an event that is written in a transaction of the application.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use futures_util::future::join_all;
 use rusqlite::{Connection, TransactionBehavior, params};
@@ -253,6 +253,50 @@ async fn an_event_with_a_key_of_its_own_is_on_the_stream_once() {
         )
         .unwrap();
     assert!(over < 4, "{over}");
+}
+
+/// Neither by the engine nor in an application's own transaction, and whatever the keys are: those that are not over, and
+/// sort first, keep no other.
+#[tokio::test]
+async fn idempotency_keys_whose_window_is_over_are_forgotten_in_whatever_order_they_came() {
+    let place = Place::new();
+    let engine = place.open().await;
+    let shop = application(&place);
+    let append_once = async |key: String, window| {
+        let append = Append {
+            options: AppendOptions {
+                idempotency: Some(Idempotency {
+                    key: key.into(),
+                    window,
+                }),
+                ..AppendOptions::default()
+            },
+            ..an_append(1)
+        };
+        engine.append(append).await.unwrap();
+    };
+    let over = || {
+        let sql = "SELECT count(*) FROM streamer_appended_once WHERE expires_ms <= unixepoch('subsec') * 1000";
+        shop.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    for number in 0..4 {
+        append_once(format!("a-{number}"), LONG).await;
+    }
+    for through_the_view in [false, true] {
+        for number in 0..40 {
+            append_once(format!("b-{number}"), Duration::from_millis(1)).await;
+        }
+        while over() == 0 {
+            tokio::task::yield_now().await;
+        }
+        for number in 0..60 {
+            match through_the_view {
+                true => emit(&shop, row("other", number).idempotency_key(format!("c-{number}"))),
+                false => append_once(format!("d-{number}"), LONG).await,
+            }
+        }
+        assert_eq!(over(), 0, "{through_the_view}");
+    }
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]

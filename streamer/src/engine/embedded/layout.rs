@@ -82,7 +82,8 @@ pub(super) fn inspect(connection: &Connection, path: &Path) -> Step<Found> {
 pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
     let is_ready = |connection: &Connection| -> Step<bool> {
         let tables = inspect(connection, path)?;
-        Ok(tables == Found::Current && matches!(outbox_of(connection)?, Outbox::View | Outbox::Table))
+        let has_outbox = matches!(outbox_of(connection)?, Outbox::View | Outbox::Table);
+        Ok(tables == Found::Current && has_outbox && has_index_of_expiry(connection)?)
     };
     if is_ready(connection)? {
         return Ok(());
@@ -94,6 +95,15 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
         Found::Nothing => transaction.execute_batch(include_str!("schema.sql"))?,
         Found::Layout1 => from_layout_1(&transaction)?,
     }
+    if !has_index_of_expiry(&transaction)? {
+        // An earlier version wrote this file.
+        transaction
+            .execute_batch("CREATE INDEX streamer_expiry_of_appended_once ON streamer_appended_once (expires_ms)")?;
+        if outbox_of(&transaction)? == Outbox::View {
+            // Its triggers look for what is over without the index. They are made again below.
+            transaction.execute_batch("DROP VIEW streamer_outbox")?;
+        }
+    }
     match outbox_of(&transaction)? {
         Outbox::View | Outbox::Table => {}
         Outbox::EmptyTable => {
@@ -103,6 +113,12 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
         Outbox::Missing => create_outbox(&transaction)?,
     }
     Ok(transaction.commit()?)
+}
+
+fn has_index_of_expiry(connection: &Connection) -> Step<bool> {
+    let mut index = connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = 'streamer_expiry_of_appended_once'")?;
+    Ok(index.exists([])?)
 }
 
 /// What applications need to emit and to receive in transactions of their own.

@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS appended_once (
     PRIMARY KEY (stream, key)
 ) STRICT, WITHOUT ROWID;
 ALTER TABLE appended_once RENAME TO streamer_appended_once;
+CREATE INDEX streamer_expiry_of_appended_once ON streamer_appended_once (expires_ms);
 
 CREATE TABLE streamer_streams (
     stream INTEGER PRIMARY KEY,

@@ -36,8 +36,7 @@ pub(super) fn known(transaction: &Transaction<'_>, stream: Stream, idempotency: 
     Ok(known.map(EntryId::from_be_bytes))
 }
 
-/// Remembers the entry, and forgets some whose windows are over: the smallest keys first, which are the oldest where keys
-/// grow with time.
+/// Remembers the entry, and forgets some whose windows are over, of any stream: those first that have been over for longest.
 pub(super) fn remember(
     transaction: &Transaction<'_>,
     stream: Stream,
@@ -51,9 +50,9 @@ pub(super) fn remember(
         .execute(params![stream.key, &idempotency.key[..], id.to_be_bytes(), expires])?;
     transaction
         .sql(
-            "DELETE FROM streamer_appended_once WHERE stream = ?1 AND expires_ms <= ?2 AND key IN \
-             (SELECT key FROM streamer_appended_once WHERE stream = ?1 ORDER BY key LIMIT ?3)",
+            "DELETE FROM streamer_appended_once WHERE (stream, key) IN \
+             (SELECT stream, key FROM streamer_appended_once WHERE expires_ms <= ?1 ORDER BY expires_ms LIMIT ?2)",
         )?
-        .execute(params![stream.key, now, FORGOTTEN_AT_ONCE])?;
+        .execute(params![now, FORGOTTEN_AT_ONCE])?;
     Ok(())
 }

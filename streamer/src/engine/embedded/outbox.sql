@@ -86,12 +86,10 @@ CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox BEGIN
     ON CONFLICT DO UPDATE SET id = excluded.id, expires_ms = excluded.expires_ms;
     DELETE FROM streamer_appended_once
     WHERE substr(NEW.event_id, 15, 1) <> '7'
-      AND stream = (SELECT id FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB))
-      AND expires_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
-      AND key IN (
-          SELECT key FROM streamer_appended_once
-          WHERE stream = (SELECT id FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB))
-          ORDER BY key LIMIT 2
+      AND (stream, key) IN (
+          SELECT stream, key FROM streamer_appended_once
+          WHERE expires_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
+          ORDER BY expires_ms LIMIT 2
       );
 END;
 

@@ -30,6 +30,7 @@ CREATE TABLE streamer_entries (
 ) STRICT, WITHOUT ROWID;
 
 -- What was appended with an idempotency key. Keys that were made one after the other (UUIDs of version 7) lie side by side.
+-- Any other keys are in no order, so that only the index leads to those whose window is over.
 CREATE TABLE streamer_appended_once (
     stream INTEGER NOT NULL,
     key BLOB NOT NULL,
@@ -37,6 +38,7 @@ CREATE TABLE streamer_appended_once (
     expires_ms INTEGER NOT NULL,
     PRIMARY KEY (stream, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX streamer_expiry_of_appended_once ON streamer_appended_once (expires_ms);
 
 CREATE TABLE streamer_groups (
     id INTEGER PRIMARY KEY,
