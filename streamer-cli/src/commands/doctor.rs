@@ -1,5 +1,7 @@
 //! `doctor`: what endangers messages, what it means, and which command fixes it.
 
+use std::time::Duration;
+
 use clap::Args;
 use serde_json::json;
 use streamer::inspect::{Diagnosis, Finding, Importance, Known};
@@ -19,6 +21,9 @@ Examples:
 
 Exit codes: 0 nothing or only notices, 1 a warning, 2 something critical (also a
 store that cannot be reached). Of a SQLite file every page is read.";
+
+/// How long a consumer may do nothing and still counts as alive, where the reclaim time is not longer than half of it.
+const STALE_AFTER: Duration = Duration::from_secs(120);
 
 /// Find what endangers messages, and the command that fixes it
 #[derive(Args, Debug)]
@@ -74,7 +79,10 @@ impl Doctor {
         let mut known = Known::default();
         let has_listener = configured.into_iter().filter(|(_, names)| !names.is_empty());
         known.listened = has_listener.map(|(event, _)| event).collect();
-        let mut inspect = streamer.inspect().also(&known.listened);
+        known.reclaim = session.config.settings.reclaim.value.0;
+        // A consumer that shows itself three times in a long reclaim time is no stale one.
+        let stale_after = STALE_AFTER.max(known.reclaim.unwrap_or_default() * 2);
+        let mut inspect = streamer.inspect().stale_after(stale_after).also(&known.listened);
         let named = self
             .streams
             .iter()
@@ -83,7 +91,7 @@ impl Doctor {
         let named = named.map(str::to_owned).collect::<Vec<_>>();
         if !named.is_empty() {
             known.listened.retain(|event| named.contains(event));
-            inspect = streamer.inspect().streams(named);
+            inspect = streamer.inspect().stale_after(stale_after).streams(named);
         }
         Ok(inspect.diagnose(&known).await?)
     }

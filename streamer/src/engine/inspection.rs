@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 use super::{EngineResult, FullGroupInfo, PendingEntry};
 use crate::entry::{EntryId, StreamName};
@@ -30,6 +31,14 @@ pub trait Inspection {
         groups: &[String],
         id: EntryId,
     ) -> Vec<EngineResult<Option<PendingEntry>>>;
+
+    /// At most `most` keys that retry states and marks of handled entries are kept in (`docs/keys.md`), whether their streams and
+    /// groups are there or not. Keys of streams whose names are not UTF-8 are left out. Looks at all keys of the store, within
+    /// the bound of [`Inspection::find_streams`].
+    async fn keys_beside(&self, most: usize) -> EngineResult<Vec<Bytes>>;
+
+    /// How many retry states each of these groups has, in order. One round trip for each server. The caller bounds the number.
+    async fn count_retry_states(&self, groups: &[(StreamName, String)]) -> Vec<EngineResult<u64>>;
 
     /// How the store itself is. For a SQLite file this reads the whole file (`PRAGMA quick_check`).
     async fn store_health(&self) -> EngineResult<StoreHealth>;

@@ -130,6 +130,21 @@ pub(crate) fn appended_once(stream: &StreamName, idempotency_key: &[u8]) -> Vec<
     key
 }
 
+/// Where a search for [`retry_states`] and [`handled`] looks.
+#[cfg(feature = "redis")]
+pub(crate) const KEPT_PATTERNS: [&str; 2] = ["*{*}*:*", "streamer:progress:*"];
+
+/// Whether a key may be one of [`retry_states`], [`old_retry_states`] or [`handled`]. Which stream and group it belongs to,
+/// its name does not tell for sure: both names may have colons. Streams whose names are not UTF-8 are left out.
+pub(crate) fn may_be_kept(key: &[u8]) -> bool {
+    let Ok(key) = std::str::from_utf8(key) else {
+        return false;
+    };
+    let is_beside = key.contains('{') && !key.contains("}:hex:");
+    let is_kept = key.contains(":retry:") || key.contains(":handled:") || key.ends_with(":handled");
+    key.starts_with("streamer:progress:") || is_beside && is_kept
+}
+
 /// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash tag,
 /// or by making the name one. Where the name can be none, the tag is the smallest number in the stream's slot, and the
 /// name comes in hex: two such names must not share a key.
@@ -199,6 +214,30 @@ mod tests {
             .filter_map(|line| line.strip_prefix("| `")?.split_once('`'))
             .map(|(key, _)| key.to_owned());
         assert_eq!(listed.collect::<BTreeSet<_>>(), BTreeSet::from(ours));
+    }
+
+    #[test]
+    fn what_is_kept_for_groups_is_told_from_other_keys() {
+        for name in ["a", "{shop}a", "a:retry:b"] {
+            let stream = StreamName::from(name);
+            for key in [
+                retry_states(&stream, "g:h"),
+                old_retry_states(&stream, "g"),
+                handled(&stream, Some("g")),
+                handled(&stream, None),
+            ] {
+                assert!(may_be_kept(key.as_bytes()), "{key}");
+            }
+            for key in [restored(&stream), original_ids(&stream), name_users(&stream, "g", "c")] {
+                assert_eq!(may_be_kept(key.as_bytes()), name.contains("retry"), "{key}");
+            }
+        }
+        for key in ["a:retry:g", "failed_stream:details", "{a}", "{a}:once:k"] {
+            assert!(!may_be_kept(key.as_bytes()), "{key}");
+        }
+        assert!(!may_be_kept(
+            retry_states(&StreamName::from(vec![0xff]), "g").as_bytes()
+        ));
     }
 
     #[test]

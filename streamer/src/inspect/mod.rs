@@ -16,6 +16,7 @@
 //! | --- | --- | --- |
 //! | find the streams | 1 for 1,000 keys of any kind, at most 1,000 | `SCAN` |
 //! | overview | 1 for 100 streams, and 1 more for 100 streams whose groups are behind; at most 2 at once | for each stream `XINFO STREAM … FULL COUNT 1`, `MEMORY USAGE`, `TIME`; for each position of a group that is behind one script around `XRANGE` that reads one entry, or at most 257 where the server does not know the lag |
+//! | doctor, besides an overview and failures | 2 for 1,000 keys of any kind, at most 2,000; 2 for each of 100 streams and groups | `SCAN`, `XREVRANGE`, `HLEN`, `HMGET`, `INFO`, `CONFIG GET`, `COMMAND INFO`, `ACL DRYRUN` |
 //! | failures | 1 for the count; 1 for 500 members of the summary, at most 200 | `SCARD`, `SSCAN` |
 //! | life of a message | 3, and 1 for 500 members of the failed list, at most 2,000 | `XINFO STREAM … FULL COUNT 1`, `XPENDING`, `XRANGE`, `SSCAN` |
 //!

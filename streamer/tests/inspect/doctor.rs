@@ -1,5 +1,8 @@
 //! What the doctor finds.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use streamer::{
     Trim,
     inspect::{Finding, Importance, Known},
@@ -44,6 +47,7 @@ async fn what_is_wrong_with_groups_is_found(subject: Subject) {
         .unwrap();
     let known = Known {
         listened: vec!["a".to_owned(), "misspelled".to_owned()],
+        ..Known::default()
     };
     let found = findings(&subject, &known).await;
     assert_eq!(
@@ -97,10 +101,94 @@ async fn failures_and_undecodable_entries_are_found(subject: Subject) {
     );
 }
 
+async fn what_is_kept_for_nobody_is_found(subject: Subject) {
+    let ids = subject.emit("a", 2).await;
+    subject.group("a", "quiet").await;
+    let engine = subject.engine();
+    let state = Bytes::from_static(b"{}");
+    let keep = async |stream: &str, group: &str| {
+        let stream = streamer::StreamName::from(stream);
+        let kept = engine.replace_retry_state(&stream, group, ids[0], None, Some(&state));
+        assert!(kept.await.unwrap());
+    };
+    let about_kept = async |subject: &Subject| {
+        let found = findings(subject, &Known::default()).await;
+        let of = |check: &str| {
+            found
+                .iter()
+                .filter(|finding| finding.check == check)
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        (of("keys_without_owner"), of("retry_states_left"))
+    };
+    assert_eq!(about_kept(&subject).await, (vec![], vec![]));
+    // The group is there, and its message is not pending.
+    keep("a", "quiet").await;
+    let (orphans, left) = about_kept(&subject).await;
+    assert_eq!(orphans, []);
+    assert_eq!((left.len(), left[0].subject.as_str()), (1, "group quiet of stream a"));
+    assert_eq!(left[0].found, "1 retry state kept, and 0 messages pending");
+    // It is pending.
+    assert_eq!(subject.deliver("a", "quiet", "c", 1).await, ids[..1]);
+    assert_eq!(about_kept(&subject).await, (vec![], vec![]));
+    // Neither the group nor the stream is there.
+    engine.add_handled(&"a".into(), Some("gone"), &ids).await.unwrap();
+    engine.add_handled(&"a".into(), None, &ids).await.unwrap();
+    engine.add_handled(&"vanished".into(), None, &ids).await.unwrap();
+    let (orphans, _) = about_kept(&subject).await;
+    assert_eq!(orphans.len(), 1);
+    let expected =
+        "2 keys beside streams belong to a stream or a group that is not there: {a}:handled:gone, {vanished}:handled";
+    assert_eq!(orphans[0].found, expected);
+    // With some streams only, nobody knows which others there are.
+    let inspect = subject.streamer.inspect().streams(["a"]);
+    let diagnosis = inspect.diagnose(&Known::default()).await.unwrap();
+    assert!(
+        diagnosis
+            .findings
+            .iter()
+            .all(|finding| finding.check != "keys_without_owner")
+    );
+}
+
+async fn a_lease_that_is_shorter_than_the_handling_is_found(subject: Subject) {
+    let known = Known {
+        reclaim: Some(Duration::from_secs(30)),
+        ..Known::default()
+    };
+    let ids = subject.emit("a", 1).await;
+    subject.group("a", "slow").await;
+    assert_eq!(subject.deliver("a", "slow", "one", 1).await, ids);
+    assert_eq!(about(&findings(&subject, &known).await, "attempts_cut_off"), []);
+    // Another consumer takes over what the first one still handles.
+    let two = subject.streamer.stream("a").consumer("slow", "two");
+    two.claim(Duration::ZERO, &ids).await.unwrap();
+    let found = findings(&subject, &known).await;
+    let cut_off = found
+        .iter()
+        .find(|finding| finding.check == "attempts_cut_off")
+        .unwrap();
+    let expected = format!(
+        "message {} was delivered 2 times and no attempt has ended; two has it, and the reclaim time is 30 s",
+        ids[0]
+    );
+    assert_eq!((cut_off.importance, &cut_off.found), (Importance::Warning, &expected));
+    // An attempt has ended, with a failure, and the message waits for its next one.
+    let (stream, state) = (streamer::StreamName::from("a"), Bytes::from_static(b"{}"));
+    let kept = subject
+        .engine()
+        .replace_retry_state(&stream, "slow", ids[0], None, Some(&state));
+    assert!(kept.await.unwrap());
+    assert_eq!(about(&findings(&subject, &known).await, "attempts_cut_off"), []);
+}
+
 on_all_stores! {
     a_sound_store_has_nothing_that_is_critical
     what_is_wrong_with_groups_is_found
     failures_and_undecodable_entries_are_found
+    what_is_kept_for_nobody_is_found
+    a_lease_that_is_shorter_than_the_handling_is_found
 }
 
 #[tokio::test]

@@ -3,19 +3,20 @@
 use std::{fs, path::Path};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use rusqlite::params;
 
 use super::{
     EmbeddedEngine,
     entries::limit,
     failure::Step,
-    group, info, pending,
+    group, info, pending, records,
     transaction::{Kind, Transaction},
 };
 use crate::{
     engine::{
         EngineError, EngineErrorKind, EngineResult, EntriesAfter, FileHealth, FoundStreams, Inspection, PendingEntry,
-        StoreHealth, StreamState,
+        StoreHealth, StreamState, keys,
     },
     entry::{EntryId, StreamName},
 };
@@ -108,6 +109,28 @@ impl Inspection for EmbeddedEngine {
                 idle: found.idle(transaction.now_ms),
                 deliveries: found.deliveries,
             }))
+        })
+        .await
+    }
+
+    async fn keys_beside(&self, most: usize) -> EngineResult<Vec<Bytes>> {
+        let find = move |transaction: &mut Transaction<'_>| {
+            let mut statement = transaction.sql("SELECT name FROM streamer_keys WHERE kind IN (?, ?) ORDER BY name")?;
+            let names = statement.query_map(params![Kind::Hash as i64, Kind::Set as i64], |row| {
+                row.get::<_, Vec<u8>>(0).map(Bytes::from)
+            })?;
+            let kept = names.filter(|name| name.as_ref().map_or(true, |name| keys::may_be_kept(name)));
+            Ok(kept.take(most).collect::<Result<Vec<_>, _>>()?)
+        };
+        self.look(|| "look for keys beside streams".to_owned(), find).await
+    }
+
+    async fn count_retry_states(&self, groups: &[(StreamName, String)]) -> Vec<EngineResult<u64>> {
+        let attempted = |(stream, group): &(StreamName, String)| {
+            format!("count the retry states of group '{group}' on stream '{stream}'")
+        };
+        self.each(groups, attempted, |transaction, (stream, group)| {
+            records::hash_len(transaction, &keys::retry_states(stream, group))
         })
         .await
     }

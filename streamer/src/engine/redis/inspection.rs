@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Instant};
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use futures_util::future::join_all;
 use redis::{Cmd, Pipeline, RedisResult, Value, cmd};
 
@@ -19,7 +20,7 @@ use super::{
 use crate::{
     engine::{
         COMMANDS, Engine, EngineErrorKind, EngineResult, EntriesAfter, FoundStreams, Inspection, NodeHealth,
-        PendingEntry, StoreHealth, StreamState,
+        PendingEntry, StoreHealth, StreamState, keys,
     },
     entry::{EntryId, RangeBound, StreamName, unix_ms},
 };
@@ -36,11 +37,16 @@ impl Inspection for RedisEngine {
     async fn find_streams(&self, most: usize) -> EngineResult<FoundStreams> {
         let attempted = || "look for streams".to_owned();
         let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
-        let found = join_all(nodes.iter().map(|(_, node)| scan(node, most))).await;
+        let found = join_all(
+            nodes
+                .iter()
+                .map(|(_, node)| scan(node, most, ["TYPE", "stream"], |_| true)),
+        )
+        .await;
         let (mut names, mut complete) = (BTreeSet::new(), true);
         for found in found {
             let (more, all) = found.map_err(|error| engine_error(attempted(), error))?;
-            names.extend(more);
+            names.extend(more.into_iter().map(StreamName::from));
             complete &= all;
         }
         complete &= names.len() <= most;
@@ -135,6 +141,38 @@ impl Inspection for RedisEngine {
         answers.into_iter().zip(groups).map(pending).collect()
     }
 
+    async fn keys_beside(&self, most: usize) -> EngineResult<Vec<Bytes>> {
+        let attempted = || "look for keys beside streams".to_owned();
+        let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
+        let mut keys = BTreeSet::new();
+        for pattern in keys::KEPT_PATTERNS {
+            let scans = nodes
+                .iter()
+                .map(|(_, node)| scan(node, most, ["MATCH", pattern], keys::may_be_kept));
+            for found in join_all(scans).await {
+                keys.extend(found.map_err(|error| engine_error(attempted(), error))?.0);
+            }
+        }
+        Ok(keys.into_iter().take(most).collect())
+    }
+
+    async fn count_retry_states(&self, groups: &[(StreamName, String)]) -> Vec<EngineResult<u64>> {
+        let count = |(stream, group): &(StreamName, String)| {
+            let mut command = cmd("HLEN");
+            command.arg(keys::retry_states(stream, group));
+            (stream.clone(), command)
+        };
+        let answers = self.run_all(groups.iter().map(count).collect()).await;
+        let counted = |(answer, (stream, group)): (RedisResult<Value>, &(StreamName, String))| {
+            let attempted = || format!("count the retry states of group '{group}' on stream '{stream}'");
+            understood(
+                reply::number(answer.map_err(|error| engine_error(attempted(), error))?),
+                attempted,
+            )
+        };
+        answers.into_iter().zip(groups).map(counted).collect()
+    }
+
     async fn store_health(&self) -> EngineResult<StoreHealth> {
         let attempted = || format!("ask how {} is", self.location);
         let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
@@ -158,17 +196,17 @@ fn unanswered() -> RedisResult<Value> {
     Err((redis::ErrorKind::Client, "a command of a pipeline was not answered").into())
 }
 
-/// The streams of one server, and whether these are all.
-async fn scan(node: &Reconnecting, most: usize) -> RedisResult<(BTreeSet<StreamName>, bool)> {
+/// The keys of one server for which an option of `SCAN` and `wanted` hold, and whether these are all.
+async fn scan(
+    node: &Reconnecting,
+    most: usize,
+    option: [&str; 2],
+    wanted: impl Fn(&[u8]) -> bool,
+) -> RedisResult<(BTreeSet<Bytes>, bool)> {
     let (mut names, mut cursor) = (BTreeSet::new(), 0);
     for _ in 0..SCAN_STEPS {
         let mut command = cmd("SCAN");
-        command
-            .arg(cursor)
-            .arg("COUNT")
-            .arg(SCAN_STEP)
-            .arg("TYPE")
-            .arg("stream");
+        command.arg(cursor).arg("COUNT").arg(SCAN_STEP).arg(&option[..]);
         let page = reply::scan_page(node.run(&command).await?);
         let (next, page) = page.map_err(|Unexpected(what)| {
             redis::RedisError::from((
@@ -177,7 +215,7 @@ async fn scan(node: &Reconnecting, most: usize) -> RedisResult<(BTreeSet<StreamN
                 format!("expected {what}"),
             ))
         })?;
-        names.extend(page.into_iter().map(StreamName::from));
+        names.extend(page.into_iter().filter(|key| wanted(key)));
         cursor = next;
         if cursor == 0 {
             return Ok((names, true));

@@ -1,9 +1,12 @@
 //! What is wrong with a store, what it means, and which command fixes it.
 //!
-//! `store`: the servers or the file. `streams`: streams, groups and consumers.
+//! `store`: the servers or the file. `streams`: streams, groups and consumers. `kept`: what is kept beside streams, and leases.
 
+mod kept;
 mod store;
 mod streams;
+
+use std::time::Duration;
 
 use serde::Serialize;
 
@@ -109,6 +112,8 @@ impl Finding {
 pub struct Known {
     /// The events that have a listener.
     pub listened: Vec<String>,
+    /// The reclaim time of its listeners. Default: half of [`Inspect::stale_after`].
+    pub reclaim: Option<Duration>,
 }
 
 /// All checks, in the order in which they are made.
@@ -138,10 +143,13 @@ const CHECKS: &[&str] = &[
     "messages_missed",
     "pending_without_entry",
     "pending_not_taken_over",
+    "attempts_cut_off",
     "stale_consumers",
     "nobody_listens",
     "stream_missing",
     "undecodable_entries",
+    "keys_without_owner",
+    "retry_states_left",
     "failures_listed",
 ];
 
@@ -149,7 +157,8 @@ impl Inspect {
     /// Looks for what endangers messages. `known` adds what only the application knows.
     ///
     /// It reads the newest 10 entries of at most 100 streams, and at most 10,000 members of the failed list, besides an
-    /// [overview](Inspect::overview). For a SQLite file it reads the whole file (`PRAGMA quick_check`).
+    /// [overview](Inspect::overview). Unless streams are [named](Inspect::streams), it looks through the names of all keys once
+    /// more, for those that are kept beside streams. For a SQLite file it reads the whole file (`PRAGMA quick_check`).
     ///
     /// # Errors
     ///
@@ -158,8 +167,11 @@ impl Inspect {
         let health = self.streamer.engine().store_health().await?;
         let mut findings = Vec::new();
         store::check(&health, &mut findings);
+        let keys = self.keys_beside().await?;
         let overview = self.overview().await?;
         self.check_streams(&overview, known, &mut findings).await?;
+        self.check_leases(&overview, known, &mut findings).await?;
+        self.check_kept(&keys, &overview, &mut findings).await?;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.importance));
         Ok(Diagnosis {
             findings,
@@ -200,7 +212,12 @@ mod tests {
 
     #[test]
     fn each_check_that_is_made_is_listed_and_each_that_is_listed_is_made() {
-        let sources = [include_str!("store.rs"), include_str!("streams.rs")].concat();
+        let sources = [
+            include_str!("kept.rs"),
+            include_str!("store.rs"),
+            include_str!("streams.rs"),
+        ]
+        .concat();
         for check in CHECKS {
             assert!(sources.contains(&format!("\"{check}\"")), "{check} is never made");
         }
