@@ -1,7 +1,7 @@
 // All streams and groups: who is behind, and what endangers messages.
 
 import { h, table, tile, tiles, empty, notice, badge, field } from './dom.js';
-import { count, counted, lag, rate, age } from './format.js';
+import { count, counted, lag, rate, age, duration } from './format.js';
 import { spark } from './chart.js';
 import { finding } from './doctor.js';
 
@@ -25,7 +25,13 @@ export default {
         tile('Lag', lag(totals.lag), 'to be delivered'),
         tile('Pending', count(totals.pending), 'delivered, not settled'),
         tile('Failures', data.failures === null ? '?' : h('a', { href: link('failed') }, count(data.failures)), 'in the failed list', data.failures ? 'warning' : undefined),
-        tile('Consumers', count(totals.alive), totals.stale ? `alive, and ${count(totals.stale)} stale` : 'alive')),
+        tile('Consumers', count(totals.alive), totals.stale ? `alive, and ${count(totals.stale)} stale` : 'alive'),
+        data.archive
+          ? tile('Archive', h('a', { href: link('archive') }, data.archive.messages === null ? '?' : atLeast(data.archive.messages, data.archive.exact)), 'messages')
+          : null,
+        data.outbox
+          ? tile('Outbox', h('a', { href: link('outbox') }, atLeast(data.outbox.waiting, data.outbox.exact)), waiting(data.outbox), data.outbox.blocked ? 'critical' : undefined)
+          : null),
       h('form', { class: 'tools', role: 'search', onsubmit: (event) => event.preventDefault() },
         field('Find a stream or group', h('input', {
           type: 'search', value: params.q ?? '', 'data-search': true, placeholder: 'order',
@@ -54,6 +60,15 @@ export default {
     ];
   },
 };
+
+function atLeast(number, exact) {
+  return `${count(number)}${exact ? '' : '+'}`;
+}
+
+function waiting(outbox) {
+  if (outbox.blocked) return `to be published, ${count(outbox.blocked)} blocked`;
+  return outbox.oldest_ms === null ? 'to be published' : `to be published, the oldest for ${duration(outbox.oldest_ms)}`;
+}
 
 function findings(data, link) {
   if (data.diagnosed_at_ms === null) return null;

@@ -156,6 +156,8 @@ impl Observer {
             "at_ms": latest.map(|overview| overview.at_ms),
             "totals": latest.map(|overview| overview.totals),
             "failures": latest.and_then(|overview| overview.failures),
+            "archive": latest.and_then(|overview| overview.archive.as_ref()),
+            "outbox": latest.and_then(|overview| overview.outbox),
             "error": seen.error,
             "load": Load { viewers: self.viewers.load(Ordering::Relaxed), ..seen.load },
             "diagnosed_at_ms": seen.diagnosis.as_ref().map(|one| one.at_ms),
@@ -226,7 +228,7 @@ async fn run(site: Weak<Site>, wake: Arc<Notify>, stop: streamer::StopHandle) {
 
 async fn look(site: &Arc<Site>) -> Duration {
     let began = Instant::now();
-    let overview = site.streamer.inspect().also(&site.events).overview().await;
+    let overview = site.inspect().overview().await;
     let took = began.elapsed();
     let mut seen = site.observer.seen.write().unwrap_or_else(PoisonError::into_inner);
     match overview {

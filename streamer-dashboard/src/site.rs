@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use streamer::{Listeners, StopHandle, Streamer, archive::ArchiveStorage};
+use streamer::{Listeners, StopHandle, Streamer, archive::ArchiveStorage, inspect::Inspect};
 
 use crate::{Dashboard, cache::Cache, guard::Hosts, jobs::Jobs, login::Login, observer::Observer, tail::Tails};
 
@@ -63,6 +63,19 @@ impl Site {
             #[cfg(feature = "outbox")]
             outbox_status: Cache::default(),
         }
+    }
+
+    /// Looks at the store, with the archive and the outbox.
+    pub(crate) fn inspect(&self) -> Inspect {
+        let mut inspect = self.streamer.inspect().also(&self.events);
+        if let Some(archive) = &self.archive {
+            inspect = inspect.archive(Arc::clone(archive));
+        }
+        #[cfg(feature = "outbox")]
+        if let Some(outbox) = &self.outbox {
+            inspect = inspect.outbox(outbox.clone());
+        }
+        inspect
     }
 
     /// Why failures cannot be retried here; `None` where they can.

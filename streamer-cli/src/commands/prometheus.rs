@@ -52,6 +52,26 @@ pub(crate) const GAUGES: &[(&str, &str, &str)] = &[
         "",
         "Failures listed; absent where the user may not look.",
     ),
+    (
+        "streamer_archive_messages",
+        "",
+        "Messages in the archive, counted up to 100,000; absent without an archive, and where it cannot count.",
+    ),
+    (
+        "streamer_outbox_waiting_rows",
+        "",
+        "Rows of the outbox that are not published, counted up to 100,000; absent without an outbox.",
+    ),
+    (
+        "streamer_outbox_blocked_rows",
+        "",
+        "Rows of the outbox that could not be published.",
+    ),
+    (
+        "streamer_outbox_oldest_seconds",
+        "",
+        "How long the oldest row of the outbox has been waiting; 0 where none waits.",
+    ),
 ];
 
 /// All gauges of an overview.
@@ -80,9 +100,17 @@ type Sample<'a> = (Vec<(&'static str, &'a str)>, f64);
 
 fn samples<'a>(name: &str, overview: &'a Overview) -> Vec<Sample<'a>> {
     let mut samples: Vec<Sample<'a>> = Vec::new();
-    if name == "streamer_failures" {
-        samples.extend(overview.failures.map(|failures| (Vec::new(), failures as f64)));
-    }
+    let archived = || overview.archive.as_ref()?.messages;
+    let outbox = overview.outbox.as_ref();
+    let of_store = match name {
+        "streamer_failures" => overview.failures.map(|failures| failures as f64),
+        "streamer_archive_messages" => archived().map(|messages| messages as f64),
+        "streamer_outbox_waiting_rows" => outbox.map(|outbox| outbox.waiting as f64),
+        "streamer_outbox_blocked_rows" => outbox.map(|outbox| outbox.blocked as f64),
+        "streamer_outbox_oldest_seconds" => outbox.map(|outbox| outbox.oldest_ms.unwrap_or(0) as f64 / 1000.0),
+        _ => None,
+    };
+    samples.extend(of_store.map(|value| (Vec::new(), value)));
     for stream in &overview.streams {
         let of_stream = match name {
             "streamer_stream_entries" => Some(stream.length),

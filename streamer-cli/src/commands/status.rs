@@ -6,7 +6,7 @@ use clap::Args;
 use serde_json::json;
 use streamer::{
     Streamer,
-    inspect::{Collector, GroupOverview, Lag, Overview, Rates, StreamOverview},
+    inspect::{Collector, GroupOverview, Inspect, Lag, Overview, Rates, StreamOverview},
 };
 
 use super::{group::shown_ms, prometheus, tail::terminated};
@@ -65,7 +65,7 @@ impl Status {
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
         if !self.watch {
             let streamer = session.connect_to_read().await?;
-            let overview = self.look(session, &streamer).await?;
+            let overview = self.look(session, &self.inspect(session, &streamer).await).await?;
             let beyond = self.beyond(&overview);
             if self.prometheus {
                 output::text(prometheus::gauges(&overview).trim_end())?;
@@ -86,9 +86,10 @@ impl Status {
 
     async fn watch(&self, session: &Session) -> Outcome {
         let streamer = session.connect_to_read().await?;
+        let inspect = self.inspect(session, &streamer).await;
         let mut collector = Collector::new();
         loop {
-            let overview = self.look(session, &streamer).await?;
+            let overview = self.look(session, &inspect).await?;
             let beyond = self.beyond(&overview);
             collector.observe(overview);
             if let Some(overview) = collector.latest() {
@@ -101,8 +102,27 @@ impl Status {
         }
     }
 
-    async fn look(&self, session: &Session, streamer: &Streamer) -> Result<Overview, Failure> {
-        let inspect = streamer.inspect().stale_after(self.stale_after);
+    /// With the archive and the outbox, where they are configured; trouble with them is a warning.
+    async fn inspect(&self, session: &Session, streamer: &Streamer) -> Inspect {
+        let mut inspect = streamer.inspect().stale_after(self.stale_after);
+        if session.has_archive() && session.archive_is_there() {
+            match session.archive_to_read().await {
+                Ok(archive) => inspect = inspect.archive(archive),
+                Err(failure) => tracing::warn!("the archive is not shown: {failure}"),
+            }
+        }
+        let outbox_url = session.config.settings.outbox_url.value.as_deref();
+        if outbox_url.is_some_and(|url| !url.is_empty()) {
+            match super::outbox::open(session).await {
+                Ok(outbox) => inspect = inspect.outbox(outbox),
+                Err(failure) => tracing::warn!("the outbox is not shown: {failure}"),
+            }
+        }
+        inspect
+    }
+
+    async fn look(&self, session: &Session, inspect: &Inspect) -> Result<Overview, Failure> {
+        let inspect = inspect.clone();
         let named = self
             .streams
             .iter()
@@ -223,6 +243,25 @@ impl Status {
             output::counted(totals.alive, "consumer"),
             totals.stale,
         ))?;
+        let more = |exact: bool| if exact { "" } else { " or more" };
+        if let Some(archive) = &overview.archive {
+            let messages = archive.messages.map_or_else(
+                || "an unknown number of messages".to_owned(),
+                |messages| format!("{}{}", output::counted(messages, "message"), more(archive.exact)),
+            );
+            output::line(format!("Archive {}: {messages}.", archive.location))?;
+        }
+        if let Some(outbox) = &overview.outbox {
+            let oldest = outbox
+                .oldest_ms
+                .map_or_else(String::new, |ms| format!(", the oldest for {}", shown_ms(ms)));
+            output::line(format!(
+                "Outbox: {}{} to be published{oldest}, {} blocked.",
+                output::counted(outbox.waiting, "row"),
+                more(outbox.exact),
+                outbox.blocked
+            ))?;
+        }
         for name in &overview.missing {
             output::line(format!("There is no stream '{name}'."))?;
         }

@@ -1,6 +1,11 @@
 //! What an operator asks at three in the morning, each answered by one command.
 
 use serde_json::Value;
+use sqlx::Connection as _;
+use streamer::{
+    DynamicEvent,
+    outbox::{Column, Dialect, OutboxRow},
+};
 
 use crate::bench::{Bench, wait_until};
 
@@ -186,5 +191,59 @@ fn doctor_names_what_is_wrong_and_the_command_that_fixes_it() {
         let ended = bench.run(&["doctor", "a", "--json"]);
         let diagnosis = json(&ended.stdout);
         assert!(ended.code < Some(2), "{diagnosis}");
+    }
+}
+
+#[tokio::test]
+async fn the_archive_and_the_outbox_are_part_of_the_status() {
+    for bench in [Bench::new(), Bench::on_redis()] {
+        sqlx::any::install_default_drivers();
+        let database = format!("sqlite://{}?mode=rwc", bench.path("app.db").display());
+        let archive = format!("sqlite://{}", bench.path("archive.db").display());
+        bench.write(
+            "streamer.toml",
+            &format!("outbox_url = '{database}'\narchive_url = '{archive}'\n"),
+        );
+        for _ in 0..2 {
+            bench.emit("a", "{}");
+        }
+        assert!(!bench.ok(&["status"]).contains("Archive"), "there is none");
+        bench.ok(&["archive", "--streams", "a", "--older-than", "0 seconds"]);
+        bench.ok(&["outbox", "migrate"]);
+        let mut connection = sqlx::AnyConnection::connect(&database).await.unwrap();
+        let row = OutboxRow::new(&DynamicEvent::new("a", serde_json::json!({})), "shop").unwrap();
+        let mut insert = sqlx::query(sqlx::AssertSqlSafe(OutboxRow::insert(Dialect::Sqlite)));
+        for column in row.columns() {
+            insert = match column {
+                Column::Text(text) => insert.bind(text),
+                Column::Bytes(bytes) => insert.bind(bytes),
+                Column::Small(number) => insert.bind(number),
+                Column::Big(number) => insert.bind(number),
+            };
+        }
+        insert.execute(&mut connection).await.unwrap();
+        let shown = bench.ok(&["status"]);
+        assert!(shown.contains("archive.db: 2 messages."), "{shown}");
+        assert!(
+            shown.contains("Outbox: 1 row to be published, the oldest for "),
+            "{shown}"
+        );
+        let status = json(&bench.ok(&["status", "--json"]));
+        assert_eq!(
+            (&status["archive"]["messages"], &status["archive"]["exact"]),
+            (&2.into(), &true.into())
+        );
+        assert_eq!(
+            (&status["outbox"]["waiting"], &status["outbox"]["blocked"]),
+            (&1.into(), &0.into())
+        );
+        let gauges = bench.ok(&["status", "--prometheus"]);
+        for gauge in [
+            "streamer_archive_messages 2",
+            "streamer_outbox_waiting_rows 1",
+            "streamer_outbox_blocked_rows 0",
+        ] {
+            assert!(gauges.contains(&format!("{gauge}\n")), "{gauges}");
+        }
     }
 }

@@ -243,6 +243,10 @@ async fn the_archive_is_browsed_and_replays_find_messages_there() {
         assert_eq!(bench.json(&after).await["messages"], json!([]));
         assert_eq!(bench.json("/api/archive?stream=other").await["messages"], json!([]));
         assert_eq!(bench.json("/api/archive/count").await["count"], 2);
+        let archived = bench.until("/api/overview", |overview| {
+            (overview["archive"]["messages"] == 2).then_some(())
+        });
+        archived.await;
         let payload = bench.json(&format!("/api/payload?stream=%7Buser%7D&id={second}")).await;
         assert_eq!(payload["from"], "archive");
 
@@ -291,6 +295,14 @@ async fn the_outbox_shows_what_waits_and_what_is_blocked() {
     let status = bench.json("/api/outbox").await;
     assert_eq!((&status["waiting"], &status["blocked_count"]), (&json!(0), &json!(0)));
     assert_eq!(bench.json("/api/session").await["outbox"], true);
+    let waits = bench.until("/api/overview", |overview| {
+        overview.get("outbox").filter(|one| !one.is_null()).cloned()
+    });
+    let waits = waits.await;
+    assert_eq!(
+        waits,
+        json!({"waiting": 0, "blocked": 0, "oldest_ms": null, "exact": true})
+    );
     let reply = bench.post("/api/outbox/skip", json!({"event_id": "nothing"})).await;
     assert_eq!(reply.status, 404, "{}", reply.body);
     let reply = bench.post("/api/outbox/retry", json!({"all": true})).await;

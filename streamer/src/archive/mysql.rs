@@ -143,6 +143,16 @@ impl ArchiveStorage for MysqlArchive {
         Ok(messages)
     }
 
+    async fn count(&self, most: u64) -> ArchiveResult<Option<u64>> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let count =
+            sqlx::query_scalar::<_, i64>("SELECT COUNT(*) FROM (SELECT 1 FROM streamer_archive LIMIT ?) AS counted");
+        let count = count.bind(most).fetch_one(&self.pool).await;
+        Ok(Some(
+            count.map_err(self.explain("count the messages of"))?.unsigned_abs(),
+        ))
+    }
+
     async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool> {
         let deleted = sqlx::query("DELETE FROM streamer_archive WHERE stream = ? AND id = ?")
             .bind(stream.as_bytes())

@@ -32,6 +32,10 @@ impl ArchiveStorage for NullArchive {
         Ok(Vec::new())
     }
 
+    async fn count(&self, _most: u64) -> ArchiveResult<Option<u64>> {
+        Ok(Some(0))
+    }
+
     async fn delete(&self, _stream: &StreamName, _id: EntryId) -> ArchiveResult<bool> {
         Ok(false)
     }

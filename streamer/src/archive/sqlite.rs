@@ -286,6 +286,16 @@ impl ArchiveStorage for SqliteArchive {
             .collect()
     }
 
+    async fn count(&self, most: u64) -> ArchiveResult<Option<u64>> {
+        let most = i64::try_from(most).unwrap_or(i64::MAX);
+        let count = self.run("count the messages", move |connection| {
+            let mut count = connection
+                .prepare_cached("SELECT COUNT(*) FROM (SELECT 1 FROM streamer_archive LIMIT ?1) AS counted")?;
+            count.query_row([most], |row| row.get::<_, i64>(0))
+        });
+        Ok(Some(count.await?.unsigned_abs()))
+    }
+
     async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool> {
         let name = stream.clone();
         self.run(format!("delete message {id} of '{stream}'"), move |connection| {

@@ -17,6 +17,7 @@
 //! | find the streams | 1 for 1,000 keys of any kind, at most 1,000 | `SCAN` |
 //! | overview | 1 for 100 streams, and 1 more for 100 streams whose groups are behind; at most 2 at once | for each stream `XINFO STREAM … FULL COUNT 1`, `MEMORY USAGE`, `TIME`; for each position of a group that is behind one script around `XRANGE` that reads one entry, or at most 257 where the server does not know the lag |
 //! | doctor, besides an overview and failures | 2 for 1,000 keys of any kind, at most 2,000; 2 for each of 100 streams and groups | `SCAN`, `XREVRANGE`, `HLEN`, `HMGET`, `INFO`, `CONFIG GET`, `COMMAND INFO`, `ACL DRYRUN` |
+//! | archive and outbox, where they are named | 1 query for each, of at most 100,000 rows | `COUNT` |
 //! | failures | 1 for the count; 1 for 500 members of the summary, at most 200 | `SCARD`, `SSCAN` |
 //! | life of a message | 3, and 1 for 500 members of the failed list, at most 2,000 | `XINFO STREAM … FULL COUNT 1`, `XPENDING`, `XRANGE`, `SSCAN` |
 //!
@@ -30,7 +31,7 @@ mod lag;
 mod message;
 mod overview;
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 pub use self::{
     collector::{Collector, Point, Rates, Series},
@@ -38,9 +39,12 @@ pub use self::{
     failures::FailureSample,
     lag::Lag,
     message::{Caused, GroupView, Life, MessageFailure, MessageState},
-    overview::{ConsumerOverview, GroupOverview, OldestPending, Overview, Refused, StreamOverview, Totals},
+    overview::{
+        ArchiveOverview, ConsumerOverview, GroupOverview, OldestPending, OutboxOverview, Overview, Refused,
+        StreamOverview, Totals,
+    },
 };
-use crate::{client::Streamer, entry::StreamName};
+use crate::{archive::ArchiveStorage, client::Streamer, entry::StreamName};
 
 /// How long a consumer may do nothing and still counts as alive, unless said otherwise.
 ///
@@ -74,6 +78,9 @@ pub struct Inspect {
     also: Vec<StreamName>,
     most_streams: usize,
     stale_after: Duration,
+    archive: Option<Arc<dyn ArchiveStorage>>,
+    #[cfg(feature = "outbox-relay")]
+    outbox: Option<crate::outbox::Outbox>,
 }
 
 impl Streamer {
@@ -86,6 +93,9 @@ impl Streamer {
             also: Vec::new(),
             most_streams: MOST_STREAMS,
             stale_after: STALE_AFTER,
+            archive: None,
+            #[cfg(feature = "outbox-relay")]
+            outbox: None,
         }
     }
 }
@@ -122,6 +132,25 @@ impl Inspect {
     #[must_use]
     pub fn stale_after(self, stale_after: Duration) -> Self {
         Self { stale_after, ..self }
+    }
+
+    /// With how many messages this archive has ([`Overview::archive`]): one more query, which counts up to 100,000.
+    #[must_use]
+    pub fn archive(self, archive: Arc<dyn ArchiveStorage>) -> Self {
+        Self {
+            archive: Some(archive),
+            ..self
+        }
+    }
+
+    /// With how many rows wait in this outbox ([`Overview::outbox`]): one more query, which looks at up to 100,000.
+    #[cfg(feature = "outbox-relay")]
+    #[must_use]
+    pub fn outbox(self, outbox: crate::outbox::Outbox) -> Self {
+        Self {
+            outbox: Some(outbox),
+            ..self
+        }
     }
 }
 

@@ -20,6 +20,8 @@ const CHUNK: usize = 100;
 const AT_ONCE: usize = 2;
 /// How many entries after a group's position are counted where the server does not know the lag.
 const COUNTED: usize = 256;
+/// How many messages of the archive and rows of the outbox are counted.
+const COUNTED_BESIDE: u64 = 100_000;
 /// How many consumers of a group are told, those with the most pending entries first.
 const MOST_CONSUMERS: usize = 100;
 
@@ -39,6 +41,12 @@ pub struct Overview {
     pub complete: bool,
     /// How many failures are listed; `None` where the user may not look.
     pub failures: Option<u64>,
+    /// The archive, if [`Inspect::archive`] named one and it could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveOverview>,
+    /// The outbox, if [`Inspect::outbox`] named one and it could be asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outbox: Option<OutboxOverview>,
     /// Everything together.
     pub totals: Totals,
 }
@@ -71,6 +79,33 @@ pub struct Refused {
     pub stream: Option<String>,
     /// Why.
     pub error: String,
+}
+
+/// An archive at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ArchiveOverview {
+    /// Which archive it is, without its password.
+    pub location: String,
+    /// How many messages it has, counted up to 100,000; `None` where counting them costs as much as reading them (object
+    /// stores, and an application's own).
+    pub messages: Option<u64>,
+    /// Whether these are all.
+    pub exact: bool,
+}
+
+/// An outbox at one moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct OutboxOverview {
+    /// How many rows wait to be published, counted up to 100,000.
+    pub waiting: u64,
+    /// How many of them are blocked.
+    pub blocked: u64,
+    /// How long ago the oldest of them was written, in milliseconds; `None` when none waits.
+    pub oldest_ms: Option<u64>,
+    /// Whether these are all.
+    pub exact: bool,
 }
 
 /// A stream at one moment.
@@ -236,8 +271,40 @@ impl Inspect {
             Ok(failures) => overview.failures = Some(failures),
             Err(error) => overview.refused.push(refused(None, error)?),
         }
+        self.look_beside(&mut overview).await;
         overview.totals = totals(&overview);
         Ok(overview)
+    }
+
+    /// The archive and the outbox: other stores, whose trouble must not hide what this one has.
+    async fn look_beside(&self, overview: &mut Overview) {
+        let mut trouble = |error: String| overview.refused.push(Refused { stream: None, error });
+        if let Some(archive) = &self.archive {
+            match archive.count(COUNTED_BESIDE + 1).await {
+                Ok(count) => {
+                    overview.archive = Some(ArchiveOverview {
+                        location: archive.location().to_owned(),
+                        messages: count.map(|count| count.min(COUNTED_BESIDE)),
+                        exact: count.is_some_and(|count| count <= COUNTED_BESIDE),
+                    });
+                }
+                Err(error) => trouble(error.to_string()),
+            }
+        }
+        #[cfg(feature = "outbox-relay")]
+        if let Some(outbox) = &self.outbox {
+            match outbox.backlog(COUNTED_BESIDE).await {
+                Ok(backlog) => {
+                    overview.outbox = Some(OutboxOverview {
+                        waiting: backlog.waiting,
+                        blocked: backlog.blocked,
+                        oldest_ms: backlog.oldest_ms,
+                        exact: backlog.exact,
+                    });
+                }
+                Err(error) => trouble(error.to_string()),
+            }
+        }
     }
 
     /// The streams that are looked at, and whether these are all.

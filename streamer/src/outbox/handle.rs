@@ -29,6 +29,20 @@ pub struct OutboxStatus {
     pub published: u64,
 }
 
+/// How much waits in an outbox, counted within a bound.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[non_exhaustive]
+pub struct OutboxBacklog {
+    /// How many rows are not published, of those that were looked at.
+    pub waiting: u64,
+    /// How many of them are blocked.
+    pub blocked: u64,
+    /// How long ago the oldest of them was written, in milliseconds; `None` when there is none.
+    pub oldest_ms: Option<u64>,
+    /// Whether these are all rows.
+    pub exact: bool,
+}
+
 /// A row that could not be published.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct BlockedRow {
@@ -74,6 +88,34 @@ impl Outbox {
     /// A relay that publishes its rows to a store.
     pub fn relay(&self, streamer: &Streamer) -> OutboxRelay {
         OutboxRelay::new(streamer.clone(), self.database.clone())
+    }
+
+    /// How much waits, of the oldest `most` rows: one query whose cost does not grow with the outbox.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn backlog(&self, most: u64) -> Result<OutboxBacklog, OutboxError> {
+        let of = OutboxError::of("count what waits");
+        let sql = format!(
+            "SELECT COUNT(*), COUNT(CASE WHEN blocked THEN 1 END), COALESCE(MIN(created_ms), -1) \
+             FROM (SELECT blocked, created_ms FROM {TABLE} ORDER BY position LIMIT {}) AS oldest",
+            most.saturating_add(1).min(i64::MAX as u64)
+        );
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
+            .fetch_one(&self.database.pool)
+            .await
+            .map_err(&of)?;
+        let number = |column: usize| row.try_get::<i64, _>(column).map_err(&of);
+        let (seen, blocked) = (number(0)?.unsigned_abs(), number(1)?.unsigned_abs());
+        Ok(OutboxBacklog {
+            waiting: seen.min(most),
+            blocked: blocked.min(most),
+            oldest_ms: u64::try_from(number(2)?)
+                .ok()
+                .map(|oldest| unix_ms().saturating_sub(oldest)),
+            exact: seen <= most,
+        })
     }
 
     /// How it stands.

@@ -43,7 +43,7 @@ pub(crate) use self::schema::SQLITE_INBOX;
 #[cfg(feature = "outbox-relay")]
 pub use self::{
     error::OutboxError,
-    handle::{BlockedRow, Outbox, OutboxStatus},
+    handle::{BlockedRow, Outbox, OutboxBacklog, OutboxStatus},
     relay::{OutboxRelay, RelaySummary},
     report::RelayReport,
     sqlx::{EmitInError, OutboxConnection, emit_in, emit_replayable_in, emit_row_in},

@@ -26,6 +26,7 @@ macro_rules! storage_suite {
                 deleting_tells_what_was_there
                 many_are_found_and_deleted_at_once
                 migrating_again_changes_nothing
+                counting_ends_at_its_bound
             }
         }
     };
@@ -248,4 +249,21 @@ pub(crate) async fn migrating_again_changes_nothing(archive: Archive, other: Arc
     archive.create(&[message("a", 1, 0)]).await.unwrap();
     other.migrate().await.unwrap();
     assert_eq!(keys(&archive).await.len(), 1);
+}
+
+pub(crate) async fn counting_ends_at_its_bound(archive: Archive, other: Archive) {
+    let messages = (0..7)
+        .map(|n| message(format!("s{}", n % 3), n + 1, 0))
+        .collect::<Vec<_>>();
+    archive.create(&messages).await.unwrap();
+    match other.count(100).await.unwrap() {
+        Some(count) => {
+            assert_eq!(count, 7);
+            assert_eq!(other.count(5).await.unwrap(), Some(5));
+            other.delete_stream(&"s0".into()).await.unwrap();
+            assert_eq!(archive.count(100).await.unwrap(), Some(4));
+        }
+        // To count objects is to list them.
+        None => assert!(archive.location().starts_with("file:"), "{}", archive.location()),
+    }
 }

@@ -1,9 +1,10 @@
 //! Streams and groups at one moment.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use streamer::{
     EntryId, Trim,
+    archive::{ArchiveStorage as _, ArchivedMessage, MemoryArchive, SqliteArchive},
     inspect::{Collector, Lag},
 };
 
@@ -176,7 +177,43 @@ async fn rates_come_from_two_overviews(subject: Subject) {
     assert_eq!((rates.delivered, rates.acknowledged), (Some(8.0), Some(8.0)));
 }
 
+async fn an_archive_is_counted_and_its_trouble_hides_nothing(subject: Subject) {
+    let ids = subject.emit("a", 3).await;
+    let archive = Arc::new(MemoryArchive::default());
+    let stored = ids.iter().map(|id| ArchivedMessage {
+        stream: "a".into(),
+        id: *id,
+        original_ids: Vec::new(),
+        fields: vec![("name".into(), "a".into())],
+    });
+    archive.create(&stored.collect::<Vec<_>>()).await.unwrap();
+    let inspect = subject.streamer.inspect();
+    assert_eq!(inspect.overview().await.unwrap().archive, None);
+    let overview = inspect.archive(archive).overview().await.unwrap();
+    let counted = overview.archive.unwrap();
+    assert_eq!((counted.messages, counted.exact), (Some(3), true));
+    // It has no table, and the streams are seen all the same.
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let sqlite = SqliteArchive::open(&format!("sqlite://{}", file.path().display()))
+        .await
+        .unwrap();
+    rusqlite::Connection::open(file.path())
+        .unwrap()
+        .execute_batch("DROP TABLE IF EXISTS streamer_archive")
+        .unwrap();
+    let overview = subject
+        .streamer
+        .inspect()
+        .archive(Arc::new(sqlite))
+        .overview()
+        .await
+        .unwrap();
+    assert_eq!((overview.archive, overview.streams.len()), (None, 1));
+    assert_eq!(overview.refused.len(), 1, "{:?}", overview.refused);
+}
+
 on_all_stores! {
+    an_archive_is_counted_and_its_trouble_hides_nothing
     an_overview_tells_who_is_behind_and_what_is_pending_with_whom
     a_consumer_that_did_nothing_for_long_is_stale
     a_lag_that_the_store_does_not_know_is_counted_or_unknown_and_never_zero

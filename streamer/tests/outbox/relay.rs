@@ -37,6 +37,28 @@ async fn what_is_committed_is_published_as_it_would_have_been_emitted() {
 }
 
 #[tokio::test]
+async fn a_backlog_is_counted_up_to_a_bound() {
+    for db in databases("backlog").await {
+        let backlog = async |most| {
+            let backlog = db.outbox.backlog(most).await.unwrap();
+            (
+                backlog.waiting,
+                backlog.blocked,
+                backlog.oldest_ms.is_some(),
+                backlog.exact,
+            )
+        };
+        assert_eq!(backlog(10).await, (0, 0, false, true), "{:?}", db.dialect());
+        for number in 0..4 {
+            db.write(db.row("e", "k", number)).await;
+        }
+        assert_eq!(backlog(10).await, (4, 0, true, true));
+        assert_eq!(backlog(4).await, (4, 0, true, true));
+        assert_eq!(backlog(3).await, (3, 0, true, false));
+    }
+}
+
+#[tokio::test]
 async fn a_rolled_back_event_is_never_published() {
     for db in databases("rollback").await {
         let mut connection = db.pool.acquire().await.unwrap();
