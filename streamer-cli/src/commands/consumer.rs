@@ -78,7 +78,7 @@ impl List {
     async fn run(&self, session: &Session) -> Outcome {
         let Self { stream, group } = self;
         let streamer = session.connect_to_read().await?;
-        group::find(&streamer, stream, group).await?;
+        group::find(session, &streamer, stream, group).await?;
         let consumers = streamer.engine().consumers(&StreamName::from(stream), group).await?;
         if session.json {
             for ConsumerInfo {
@@ -140,7 +140,7 @@ impl Delete {
             confirm,
         } = self;
         let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
-        group::find(&streamer, stream, group).await?;
+        group::find(session, &streamer, stream, group).await?;
         let name = StreamName::from(stream);
         let consumers = streamer.engine().consumers(&name, group).await?;
         let Some(info) = consumers.iter().find(|one| one.name == *consumer) else {

@@ -10,7 +10,7 @@ use crate::{
     app::Session,
     config::suspicious_times,
     exit::{Exit, Failure, Outcome},
-    listeners, output,
+    listeners, names, output,
 };
 
 const EXAMPLES: &str = "\
@@ -89,6 +89,11 @@ impl Doctor {
             .map(|name| name.trim())
             .filter(|name| !name.is_empty());
         let named = named.map(str::to_owned).collect::<Vec<_>>();
+        for name in &named {
+            if let Some(missing) = names::no_stream(session, &streamer, name).await {
+                tracing::warn!("{missing}");
+            }
+        }
         if !named.is_empty() {
             known.listened.retain(|event| named.contains(event));
             inspect = streamer.inspect().stale_after(stale_after).streams(named);

@@ -4,7 +4,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use streamer::{
     EntryId, RangeBound, StreamName, Streamer,
-    engine::{GroupInfo, GroupStart},
+    engine::{EngineErrorKind, GroupInfo, GroupStart},
 };
 
 use super::start::{StartAt, start};
@@ -109,11 +109,8 @@ impl List {
         ]);
         for name in streams {
             let stream = StreamName::from(name);
-            if streamer.engine().info(&stream).await?.is_none() {
-                tracing::warn!(
-                    "there is no stream '{name}'{}",
-                    names::hint(name, known.iter().copied())
-                );
+            if let Some(missing) = names::no_stream(session, &streamer, name).await {
+                tracing::warn!("{missing}");
                 continue;
             }
             for group in streamer.engine().groups(&stream).await? {
@@ -147,7 +144,11 @@ impl List {
 
 /// For how long no consumer of the group did anything; `None` when it has none.
 pub(crate) async fn idle_ms(streamer: &Streamer, stream: &StreamName, group: &str) -> Result<Option<u64>, Failure> {
-    let consumers = streamer.engine().consumers(stream, group).await?;
+    let consumers = match streamer.engine().consumers(stream, group).await {
+        // Deleted a moment ago, or its name is not text, so that it cannot be asked for.
+        Err(error) if error.kind() == EngineErrorKind::NoGroup => return Ok(None),
+        consumers => consumers?,
+    };
     let idle = consumers.iter().map(|consumer| consumer.idle).min();
     Ok(idle.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)))
 }
@@ -161,10 +162,15 @@ pub(crate) fn shown_ms(ms: u64) -> String {
 }
 
 /// The group, or an error with the nearest name.
-pub(super) async fn find(streamer: &Streamer, stream: &str, group: &str) -> Result<GroupInfo, Failure> {
+pub(super) async fn find(
+    session: &Session,
+    streamer: &Streamer,
+    stream: &str,
+    group: &str,
+) -> Result<GroupInfo, Failure> {
     let name = StreamName::from(stream);
-    if streamer.engine().info(&name).await?.is_none() {
-        return Err(Failure::failed(format!("there is no stream '{stream}'")));
+    if let Some(missing) = names::no_stream(session, streamer, stream).await {
+        return Err(Failure::failed(missing));
     }
     let groups = streamer.engine().groups(&name).await?;
     match groups.iter().find(|one| one.name == group) {
@@ -187,7 +193,7 @@ struct Reset {
     /// The group
     group: String,
     /// Where it goes on: after an entry ID, at a date or an age, at the `start`, or with what comes from `now` on
-    #[arg(long, value_name = "PLACE", value_parser = start)]
+    #[arg(long, value_name = "PLACE", value_parser = start, allow_hyphen_values = true)]
     to: StartAt,
     /// Only tell what would happen
     #[arg(long)]
@@ -200,7 +206,7 @@ impl Reset {
             stream, group, dry_run, ..
         } = self;
         let streamer = session.connect_to_change(*dry_run).await?;
-        let info = find(&streamer, stream, group).await?;
+        let info = find(session, &streamer, stream, group).await?;
         let name = StreamName::from(stream);
         let last = streamer.engine().last_id(&name).await?;
         let to = match self.to {
@@ -240,6 +246,7 @@ impl Reset {
         let did = if *dry_run { "would be moved" } else { "has been moved" };
         let pending = match info.pending {
             0 => String::new(),
+            1 => " 1 message stays pending.".to_owned(),
             pending => format!(" {} stay pending.", output::counted(pending, "message")),
         };
         output::line(format!(
@@ -288,7 +295,7 @@ impl Delete {
     async fn run(&self, session: &Session) -> Outcome {
         let Self { stream, group, confirm } = self;
         let streamer = session.connect_to_change(confirm.is_dry_run()).await?;
-        let info = find(&streamer, stream, group).await?;
+        let info = find(session, &streamer, stream, group).await?;
         let (pending, consumers) = (info.pending, info.consumers);
         let lag = match info.lag {
             Some(lag) => format!("{} not yet delivered", output::counted(lag, "message")),

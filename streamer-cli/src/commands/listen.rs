@@ -13,7 +13,7 @@ use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use streamer::{
-    AfterSuccess, EndReason, KeepAlive, LeaveWhen, Listeners, OnNameInUse, OrderKey, Report, Scope, StopHandle,
+    AfterSuccess, EndReason, Health, KeepAlive, LeaveWhen, Listeners, OnNameInUse, OrderKey, Report, Scope, StopHandle,
     StreamName, Streamer, Summary, Workers,
 };
 
@@ -58,7 +58,7 @@ pub(crate) struct Listen {
     settings: SettingFlags,
     /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now`; for a group, only when
     /// it is made [default: now; a new group: 0]
-    #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
+    #[arg(long, value_name = "ID", value_parser = start, alias = "last_id", allow_hyphen_values = true)]
     last_id: Option<StartAt>,
     /// Move messages to the archive when all their listeners have handled them
     #[arg(long)]
@@ -82,9 +82,9 @@ pub(crate) struct Listen {
     #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
     health: Option<SocketAddr>,
     /// After so long without an answer to a read, or without a message that ended while some are in flight, it is not
-    /// ready; longer than the slowest listener takes
-    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>, default_value = "60s")]
-    stalled_after: Duration,
+    /// ready; longer than the slowest listener takes [default: 60s]
+    #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>)]
+    stalled_after: Option<Duration>,
     /// POST each message to this URL; 2xx means handled. No configuration is needed. Other users of this machine see the
     /// URL in the process list: one with a secret belongs into the file
     #[arg(long, value_name = "URL", requires = "events")]
@@ -148,7 +148,8 @@ impl Listen {
             Some(after) => listening.after_success(after),
             None => listening,
         };
-        let health = listening.health().stalled_after(self.stalled_after);
+        let health = listening.health();
+        let health = self.stalled_after.into_iter().fold(health, Health::stalled_after);
         let _ = watched.set(health.clone());
         #[cfg(unix)]
         systemd::watch(health);
@@ -200,6 +201,10 @@ impl Listen {
             Ok(())
         };
         if let Some(command) = &self.exec {
+            // `sh -c ''` succeeds: every message would count as handled.
+            if command.trim().is_empty() {
+                return Err(Failure::usage("--exec names no program"));
+            }
             add("exec", "exec", What::command_line(command))?;
         }
         if let Some(url) = &self.webhook {
@@ -235,6 +240,18 @@ impl Listen {
                 "--reclaim has no effect without --group",
             ),
             (
+                said(&settings.poison.source) && !group,
+                "--poison has no effect without --group",
+            ),
+            (
+                said(&settings.name_in_use.source) && settings.consumer.value.is_none(),
+                "--name-in-use has no effect without --consumer: a generated name is nobody else's",
+            ),
+            (
+                self.stalled_after.is_some() && self.health.is_none() && std::env::var_os("NOTIFY_SOCKET").is_none(),
+                "--stalled-after has no effect without --health, or systemd's watchdog",
+            ),
+            (
                 self.when.is_some() && !self.archive && !self.purge,
                 "--when has no effect without --archive or --purge",
             ),
@@ -268,6 +285,9 @@ impl Listen {
     /// The events that have a listener. As in PHP, those that have none are named, and only when none is left it is an
     /// error.
     fn events(&self, session: &Session, definitions: &Definitions) -> Result<Vec<StreamName>, Failure> {
+        if !self.all && self.named().next().is_none() {
+            return Err(Failure::usage("no event is named"));
+        }
         let known = listeners::names(&session.listeners, definitions);
         if known.iter().all(|(_, listeners)| listeners.is_empty()) {
             return Err(Failure::usage(
@@ -296,11 +316,7 @@ impl Listen {
         };
         if with.is_empty() {
             let text = without.iter().map(text).collect::<Vec<_>>().join(" ");
-            return Err(if text.is_empty() {
-                Failure::usage("no event is named")
-            } else {
-                Failure::failed(text)
-            });
+            return Err(Failure::failed(text));
         }
         for event in &without {
             tracing::warn!("{}", text(event));

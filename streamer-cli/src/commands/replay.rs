@@ -40,7 +40,7 @@ pub(crate) struct Replay {
     #[arg(long)]
     model: bool,
     /// Only what happened before this moment: a date (UTC where it names no zone), or an age such as `2 days`
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", allow_hyphen_values = true)]
     until: Option<Moment>,
     /// Show each change as it happened
     #[arg(long)]

@@ -12,7 +12,7 @@ use super::group::shown_ms;
 use crate::{
     app::Session,
     exit::{Exit, Outcome},
-    output,
+    names, output,
     terminal::Shown,
 };
 
@@ -53,6 +53,11 @@ impl Show {
             output::json(&object)?;
         } else {
             self.tell(&life, archive.is_some())?;
+        }
+        if !life.is_known()
+            && let Some(missing) = names::no_stream(session, &streamer, &self.stream).await
+        {
+            tracing::warn!("{missing}");
         }
         Ok(if life.is_known() { Exit::Done } else { Exit::Failed })
     }
@@ -148,10 +153,10 @@ pub(super) fn lines(life: &Life, raw: bool, archive_asked: bool) -> Vec<Line> {
         plain("The failed list is too long, or not to be read: not all failures were looked at.".to_owned());
     }
     plain(match (&life.archived, &life.archive_error) {
-        (Some(_), _) => "Archive: it is there.".to_owned(),
+        (Some(_), _) => "Archive: the message is in it.".to_owned(),
         (None, Some(error)) => format!("Archive: could not be asked: {error}"),
-        (None, None) if archive_asked => "Archive: it is not there.".to_owned(),
-        (None, None) => "Archive: none is configured.".to_owned(),
+        (None, None) if archive_asked => "Archive: the message is not in it.".to_owned(),
+        (None, None) => "Archive: none is configured. (One in a file is made when something is archived.)".to_owned(),
     });
     if !life.earlier_ids.is_empty() {
         let ids = life.earlier_ids.iter().map(ToString::to_string).collect::<Vec<_>>();

@@ -14,7 +14,7 @@ use crate::{
     app::Session,
     config::{flag, whole_number},
     exit::{Exit, Failure, Outcome},
-    listeners, output,
+    listeners, names, output,
     table::{Column, Table},
 };
 
@@ -70,7 +70,7 @@ impl Status {
             if self.prometheus {
                 output::text(prometheus::gauges(&overview).trim_end())?;
             } else {
-                self.show(session, &overview, &beyond, None)?;
+                self.show(session, &streamer, &overview, &beyond, None).await?;
             }
             return Ok(if beyond.is_empty() { Exit::Done } else { Exit::Failed });
         }
@@ -96,7 +96,8 @@ impl Status {
                 if !session.json && std::io::stdout().is_terminal() {
                     console::Term::stdout().clear_screen()?;
                 }
-                self.show(session, overview, &beyond, Some(&collector))?;
+                self.show(session, &streamer, overview, &beyond, Some(&collector))
+                    .await?;
             }
             tokio::time::sleep(self.interval.max(Duration::from_millis(100))).await;
         }
@@ -169,9 +170,10 @@ impl Status {
         beyond
     }
 
-    fn show(
+    async fn show(
         &self,
         session: &Session,
+        streamer: &Streamer,
         overview: &Overview,
         beyond: &[String],
         collector: Option<&Collector>,
@@ -263,7 +265,9 @@ impl Status {
             ))?;
         }
         for name in &overview.missing {
-            output::line(format!("There is no stream '{name}'."))?;
+            if let Some(missing) = names::no_stream(session, streamer, name).await {
+                output::line(format!("{}.", missing.replacen("there", "There", 1)))?;
+            }
         }
         for refused in &overview.refused {
             tracing::warn!("{}", refused.error);

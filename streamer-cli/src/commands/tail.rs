@@ -39,7 +39,7 @@ pub(crate) struct Tail {
     #[arg(value_name = "EVENTS", value_delimiter = ',', required = true)]
     events: Vec<String>,
     /// Where to begin: an entry ID (what follows it), a date or an age, `0` (everything) or `now` [default: now]
-    #[arg(long, value_name = "ID", value_parser = start, alias = "last_id")]
+    #[arg(long, value_name = "ID", value_parser = start, alias = "last_id", allow_hyphen_values = true)]
     last_id: Option<StartAt>,
 }
 

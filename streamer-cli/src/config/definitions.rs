@@ -257,7 +257,7 @@ fn program(table: &Table<'_>, command: Vec<String>) -> Result<What, Failure> {
         let span = table.find(key).map_or(0..0, |(span, _)| span);
         table.file.complain(span, &format!("`{}` {text}", table.full(key)))
     };
-    if command.first().is_none_or(std::string::String::is_empty) {
+    if command.first().is_none_or(|program| program.trim().is_empty()) {
         return Err(complain("program", "names no program"));
     }
     let shell = table.get("shell")?.is_some_and(|(shell, _)| shell);

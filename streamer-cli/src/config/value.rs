@@ -277,6 +277,10 @@ impl<V: Value> Value for Option<V> {
     }
 
     fn from_toml(value: &DeValue<'_>) -> Option<Self> {
+        // An empty name counts as not given, as in a flag and in the environment: two processes would share it.
+        if value.as_str() == Some("") && V::from_text("").is_some() {
+            return Some(None);
+        }
         V::from_toml(value).map(Some)
     }
 

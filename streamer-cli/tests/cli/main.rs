@@ -24,6 +24,7 @@ mod replay;
 mod secrets;
 mod shell;
 mod signals;
+mod slips;
 mod status;
 mod tail;
 mod terminal;

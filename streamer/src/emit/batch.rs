@@ -22,14 +22,15 @@ const UNDER_WAY: usize = 2;
 impl Streamer {
     /// Emits events in their order, and gives the IDs of their entries in the same order.
     ///
-    /// The events are taken from the iterator and encoded as they are sent, a chunk at a time (256 events, or 512 KiB), two
-    /// chunks under way at most (on a Redis Cluster one): no more than that is in memory. Events may go to several streams; items may be events
-    /// or references to them.
+    /// Events are encoded and sent in chunks of 256 events or 512 KiB. At most two chunks wait for a reply (on a Redis Cluster
+    /// one), so memory does not depend on the number of events. Events may go to several streams; items may be events or
+    /// references to them.
     ///
     /// # Errors
     ///
-    /// [`EmitAllError`] at the first chunk of which not everything was written; it tells each event's lot, also of those
-    /// that were under way behind it. An event that cannot be encoded ends its chunk: what came before it is sent.
+    /// [`EmitAllError`] after the first chunk with an event that was not written. The error says for each event what became of
+    /// it, including the events of the chunk that was sent after that one. An event that cannot be encoded ends its chunk:
+    /// the events before it are sent.
     pub async fn emit_all<I>(&self, events: I) -> Result<Vec<EntryId>, EmitAllError>
     where
         I: IntoIterator,
@@ -59,7 +60,7 @@ impl Streamer {
     }
 }
 
-/// What was emitted, what is under way, and the chunk that is being filled.
+/// The chunks that were answered, those that wait for a reply, and the one that is being filled.
 #[derive(Default)]
 struct Batch<'a> {
     emitted: Emitted,
@@ -126,7 +127,7 @@ impl<'a> Batch<'a> {
     }
 }
 
-/// The lots of the events so far.
+/// What became of the events so far.
 #[derive(Default)]
 struct Emitted {
     /// While all went well.

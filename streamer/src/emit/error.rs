@@ -8,7 +8,7 @@ use crate::{
     message::php_json,
 };
 
-/// An event that was not emitted. The text names it, and its stream, which has the same name.
+/// An emit that failed. The text names the event and its stream, which has the same name.
 #[derive(Debug)]
 pub struct EmitError {
     stream: StreamName,
@@ -26,12 +26,14 @@ enum Cause {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum EmitErrorKind {
-    /// The payload has no JSON text. Nothing was sent.
+    /// The payload cannot be encoded as JSON. Nothing was sent.
     Encode,
-    /// The engine refused, or could not be reached.
+    /// The store refused the event, or could not be reached. After a connection error nobody knows whether the event is
+    /// written ([`EmitError::may_be_written`]).
     Engine(EngineErrorKind),
-    /// The event is written, and not as safe as was asked ([`EmitOptions::replicas`](crate::EmitOptions::replicas),
-    /// [`EmitOptions::flushed`](crate::EmitOptions::flushed)), or nobody can tell. [`EmitError::written_as`] names its entry.
+    /// The event is written, but it is not as durable as was requested ([`EmitOptions::replicas`](crate::EmitOptions::replicas),
+    /// [`EmitOptions::flushed`](crate::EmitOptions::flushed)), or the store did not say so in time. [`EmitError::written_as`]
+    /// names its entry.
     NotDurable,
 }
 
@@ -57,7 +59,8 @@ impl EmitError {
         }
     }
 
-    /// The entry, where the event is written although the emit failed ([`EmitErrorKind::NotDurable`]). Listeners get it.
+    /// The ID of the entry, if the event is written although the emit failed ([`EmitErrorKind::NotDurable`]). Listeners get
+    /// it.
     #[must_use]
     pub fn written_as(&self) -> Option<EntryId> {
         match &self.cause {
@@ -76,13 +79,13 @@ impl EmitError {
         }
     }
 
-    /// The stream, and the event, that it was about.
+    /// The stream of the event, which has the event's name.
     #[must_use]
     pub fn stream(&self) -> &StreamName {
         &self.stream
     }
 
-    /// Whether the event may have been written all the same: the connection broke before the answer came.
+    /// Whether the event may be written although the emit failed: the connection broke before the reply came.
     #[must_use]
     pub fn may_be_written(&self) -> bool {
         self.kind() == EmitErrorKind::Engine(EngineErrorKind::Connection)
@@ -127,7 +130,7 @@ impl StdError for EmitError {
     }
 }
 
-/// A batch that broke. Positions count the batch's events from 0.
+/// An [`emit_all`](crate::Streamer::emit_all) that failed. Positions count the events from 0.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct EmitAllError {

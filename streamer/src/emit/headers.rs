@@ -10,9 +10,9 @@ use crate::{
 };
 
 impl EmitOptions {
-    /// Adds a header: a field of the entry after those of the message, which [`ReceivedMessage::header`] gives. A header of
-    /// that name that was set before is replaced. Headers survive archive, restore and retry; laravel-streamer passes them
-    /// on to its listeners and loses them when *it* archives a message.
+    /// Adds a header: an extra field of the entry, which [`ReceivedMessage::header`] reads. A header with the same name is
+    /// replaced. Headers survive archive, restore and retry. laravel-streamer passes them to its listeners, and drops them
+    /// when *it* archives a message.
     ///
     /// The names of the message's own fields (`_id`, `original_id`, `type`, `version`, `name`, `domain`, `created`, `data`,
     /// `hash`) and an empty name are refused when the event is emitted ([`EngineErrorKind::InvalidInput`]).
@@ -37,9 +37,9 @@ impl EmitOptions {
         self
     }
 
-    /// Says that the event is a consequence of a message: [`CAUSATION_ID`] is that message's
-    /// [`reference`](ReceivedMessage::reference), [`CORRELATION_ID`] is the one that it has, or its reference where it has
-    /// none, and its trace ([`TRACEPARENT`], [`TRACESTATE`]) goes on, unless these headers were set before.
+    /// Says that a message caused the event. [`CAUSATION_ID`] is the [`reference`](ReceivedMessage::reference) of that message.
+    /// [`CORRELATION_ID`] is that of the message, or the message's reference if it has none. The trace ([`TRACEPARENT`],
+    /// [`TRACESTATE`]) of the message goes on. Headers that were set before are kept.
     ///
     /// ```
     /// use streamer::{DynamicEvent, EmitOptions, ReceivedMessage, extract::State, Streamer, EmitError};

@@ -24,7 +24,7 @@ use crate::{
 /// How long a repeated emit is recognised, unless said otherwise.
 const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(10 * 60);
 
-/// How an event is emitted.
+/// Options of one emit: ID, trim, headers, idempotency, durability.
 ///
 /// ```
 /// use streamer::{EmitOptions, Trim};
@@ -44,33 +44,35 @@ pub struct EmitOptions {
 }
 
 impl EmitOptions {
-    /// The engine gives the ID, the stream is made if it is missing and not trimmed, the domain is the [`Streamer`]'s.
+    /// The defaults: the store gives the ID, a missing stream is made, nothing is trimmed, and the domain is that of the
+    /// [`Streamer`].
     #[must_use]
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// The ID of the new entry.
+    /// The ID of the new entry. Default: the store gives one. An ID that is not greater than the last one of the stream is
+    /// refused.
     #[must_use]
     pub fn id(self, id: impl Into<NewId>) -> Self {
         Self { id: id.into(), ..self }
     }
 
-    /// Cuts the stream's old end in the same step.
+    /// Trims the oldest entries of the stream in the same step. Default: no trim.
     #[must_use]
     pub fn trim(mut self, trim: Trim) -> Self {
         self.append.trim = Some(trim);
         self
     }
 
-    /// Whether to make the stream if it is missing. Default: yes.
+    /// Whether a missing stream is made. Default: yes; otherwise the emit fails where there is no stream.
     #[must_use]
     pub fn create_stream(mut self, create: bool) -> Self {
         self.append.create_stream = create;
         self
     }
 
-    /// The domain that the event carries, instead of the [`Streamer`]'s.
+    /// The domain of the event: which application emitted it. Default: that of the [`Streamer`].
     #[must_use]
     pub fn domain(self, domain: impl Into<String>) -> Self {
         Self {
@@ -79,8 +81,8 @@ impl EmitOptions {
         }
     }
 
-    /// Which resource the event is about: a snapshot for [`Streamer::replay`] is written in the same step as the entry.
-    /// Default: none. For an event whose type knows it, see [`Streamer::emit_replayable`].
+    /// The identifier of the resource that the event is about: a snapshot for [`Streamer::replay`] is written in the same step
+    /// as the entry. Default: none. For an event type that has an identifier, see [`Streamer::emit_replayable`].
     #[must_use]
     pub fn identifier(self, identifier: impl Into<String>) -> Self {
         Self {
@@ -89,10 +91,10 @@ impl EmitOptions {
         }
     }
 
-    /// Emits the event once, however often the emit is repeated with this key within the window
-    /// ([`EmitOptions::idempotency_window`]): every repetition gives the ID of the first entry. An emit whose answer was lost
-    /// because its connection broke is repeated by itself, at most three times; the caller may repeat it later. At most 256
-    /// bytes; a UUID is a good key.
+    /// Makes the emit idempotent: repeated with the same key within the window ([`EmitOptions::idempotency_window`]), it stores
+    /// nothing and gives the ID of the first entry. An emit whose reply was lost with its connection is retried
+    /// automatically, at most three times; the caller may repeat it later. A key has at most 256 bytes; a UUID is a good
+    /// one.
     ///
     /// ```
     /// use serde_json::json;
@@ -121,7 +123,7 @@ impl EmitOptions {
         self
     }
 
-    /// For how long a repetition is recognised, from the first emit on. Default: 10 minutes. Without a key it has no effect.
+    /// How long the idempotency key is kept, from the first emit on. Default: 10 minutes. No effect without a key.
     #[must_use]
     pub fn idempotency_window(mut self, window: Duration) -> Self {
         if let Some(idempotency) = &mut self.append.idempotency {
@@ -130,20 +132,21 @@ impl EmitOptions {
         self
     }
 
-    /// Returns only when so many replicas have received the event (`WAIT`). On Redis; the embedded engine has no replicas.
-    /// Default: none, so that the event may be missing after a fail-over.
+    /// Waits until so many replicas have received the event (Redis's `WAIT`). The embedded engine has no replicas and refuses
+    /// this. Default: 0, so a fail-over may lose the event.
     ///
-    /// The emit fails with [`EmitErrorKind::NotDurable`] when that is not so within [`EmitOptions::durable_within`]: then the
-    /// event is written all the same, and [`EmitError::written_as`] names its entry.
+    /// If the replicas do not have it within [`EmitOptions::durable_within`], the emit fails with
+    /// [`EmitErrorKind::NotDurable`]. The event is written all the same; [`EmitError::written_as`] names its entry.
     #[must_use]
     pub fn replicas(mut self, replicas: u32) -> Self {
         self.durability.replicas = replicas;
         self
     }
 
-    /// Returns only when the store has flushed the event to its device, so that it survives a loss of power: Redis its
-    /// append-only file (`WAITAOF`, from Redis 7.2 on and in Valkey; with [`EmitOptions::replicas`] theirs, too), the embedded
-    /// engine as with `synchronous=full`. Default: no. It fails as [`EmitOptions::replicas`] does.
+    /// Waits until the store has flushed the event to its device, so that it survives a power failure. Redis flushes its
+    /// append-only file (`WAITAOF`, Redis 7.2 or newer and Valkey; with [`EmitOptions::replicas`] also those of the replicas);
+    /// the embedded engine flushes its log, as with `synchronous=full`. Default: no. It fails as [`EmitOptions::replicas`]
+    /// does.
     #[must_use]
     pub fn flushed(mut self, flushed: bool) -> Self {
         self.durability.flushed = flushed;
@@ -158,8 +161,8 @@ impl EmitOptions {
         self
     }
 
-    /// The history that the snapshot belongs to, where that is not the event's own name
-    /// ([`Replayable::history`](crate::Replayable::history)). Without an identifier it has no effect.
+    /// The name of the history that gets the snapshot ([`Replayable::history`](crate::Replayable::history)). Default: the
+    /// event's name. No effect without an identifier.
     #[must_use]
     pub fn history(self, name: impl Into<String>) -> Self {
         Self {
@@ -170,22 +173,24 @@ impl EmitOptions {
 }
 
 impl Streamer {
-    /// Emits an event and gives the ID of its entry. Emits that many tasks await at once share round trips.
+    /// Emits an event and gives the ID of its entry. Concurrent emits share round trips, so there is no need to batch by
+    /// hand.
     ///
     /// # Errors
     ///
-    /// [`EmitErrorKind::Encode`] when the payload has no JSON text; [`EmitErrorKind::Engine`] when the engine refused.
-    /// After a [`Connection`](crate::engine::EngineErrorKind::Connection) error the event may have been written all
-    /// the same. [`EmitErrorKind::NotDurable`] when it is written and not as safe as the options ask.
+    /// [`EmitErrorKind::Encode`] if the payload cannot be encoded as JSON; [`EmitErrorKind::Engine`] if the store refused the
+    /// event or could not be reached. After a [`Connection`](crate::engine::EngineErrorKind::Connection) error the event may
+    /// have been written ([`EmitError::may_be_written`]).
     pub async fn emit<E: Event>(&self, event: &E) -> Result<EntryId, EmitError> {
         self.emit_with(event, EmitOptions::default()).await
     }
 
-    /// Emits an event in another way than the default.
+    /// Emits an event with options.
     ///
     /// # Errors
     ///
-    /// As [`Streamer::emit`].
+    /// As [`Streamer::emit`]; [`EmitErrorKind::NotDurable`] if the event is written, but is not as durable as the options
+    /// request.
     pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
         let span = trace::emit_span(event);
         let timer = EmitTimer::start();
@@ -239,16 +244,16 @@ impl Streamer {
         emitted.map_err(|error| EmitError::engine(&stream, error))
     }
 
-    /// Emits an event and records, in one step, that it is about the resource that it names: either both are written or
-    /// none. [`Streamer::replay`] puts the resource together again.
+    /// Emits an event, and writes a snapshot of the resource that it is about, in one atomic step: both are written, or
+    /// neither. [`Streamer::replay`] rebuilds the resource from its snapshots.
     ///
-    /// The snapshot is kept in the list `<name>-<identifier>`, as laravel-streamer keeps it.
+    /// The snapshot is in the list `<name>-<identifier>`, where laravel-streamer keeps it.
     ///
     /// # Errors
     ///
-    /// As [`Streamer::emit`]. [`EngineErrorKind::WrongType`] when a stream has the name of that list, or a list the name
-    /// of the event: then nothing is written. [`EngineErrorKind::Unsupported`] on a Redis Cluster, unless the event's
-    /// name has a hash tag, such as `{user}.changed`.
+    /// As [`Streamer::emit`]. [`EngineErrorKind::WrongType`] if a stream has the name of that list, or a list has the name of
+    /// the event; nothing is written then. [`EngineErrorKind::Unsupported`] on a Redis Cluster, unless the event's name has a
+    /// hash tag, such as `{user}.changed`.
     pub async fn emit_replayable<E: Replayable>(&self, event: &E) -> Result<EntryId, EmitError> {
         let mut options = EmitOptions::new().identifier(event.identifier());
         let history = event.history();

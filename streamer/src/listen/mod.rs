@@ -58,7 +58,8 @@ use crate::{
     listener::{Listeners, StopHandle},
 };
 
-/// A listening that is being described; [`Listening::run`] begins it.
+/// The settings of a listening, from [`Streamer::listen`]; nothing happens before [`Listening::run`] or
+/// [`Listening::spawn`].
 ///
 /// ```no_run
 /// use streamer::{Listeners, Payload, Streamer, Workers};
@@ -93,7 +94,7 @@ pub struct Listening {
 }
 
 impl Streamer {
-    /// Begins to describe a listening with these listeners, to every event that has one.
+    /// Prepares a listening with these listeners, to every event that has one; [`Listening::run`] begins it.
     pub fn listen<S>(&self, listeners: Listeners<S>) -> Listening {
         Listening {
             streamer: self.clone(),
@@ -109,7 +110,8 @@ impl Streamer {
 }
 
 impl Listening {
-    /// Listens to these events only.
+    /// Listens to these events only. Default: every event that has a listener. An event without a listener is an error when
+    /// the listening begins.
     pub fn events<E: Into<StreamName>>(mut self, events: impl IntoIterator<Item = E>) -> Self {
         self.events.extend(events.into_iter().map(Into::into));
         self
@@ -129,8 +131,8 @@ impl Listening {
         self
     }
 
-    /// Where to begin. Default: [`StartAt::Now`] without a group; with a group, where the group stands, and
-    /// [`StartAt::Beginning`] for a group that is made.
+    /// Where to begin. Default: [`StartAt::Now`] without a group, and [`StartAt::Beginning`] for a group that is made. A group
+    /// that exists goes on where it is, whatever is said here.
     pub fn start(mut self, start: StartAt) -> Self {
         self.options.start = Some(start);
         self
@@ -142,59 +144,62 @@ impl Listening {
         self
     }
 
-    /// Claims what other consumers of the group left idle for so long, at the start and then all the time; what is in
-    /// flight here is renewed well before. `None` never claims. Default: 60 s. It must be the same for all consumers of
-    /// a group, and longer than any pause of a process (consumers of laravel-streamer do not renew: keep it longer than
-    /// their longest batch).
+    /// The lease of a message: a consumer claims messages that other consumers of the group left idle for so long, at the
+    /// start and then all the time. The leases of messages in flight here are renewed at least three times in that time.
+    /// `None` never claims. Default: 60 s; less than 3 ms is an error. It must be the same for all consumers of a group, and
+    /// longer than any pause of a process (consumers of laravel-streamer do not renew: make it longer than their longest
+    /// batch).
     pub fn reclaim(mut self, idle: Option<Duration>) -> Self {
         self.options.reclaim = idle;
         self
     }
 
-    /// The most messages read at once, of all streams together; though up to ten of each (or the batch, if that is
-    /// less), where so many streams have a backlog that less would be left for them. At most four times as many are in
-    /// memory; eight times as many in one read, when all of many streams have a backlog at once after few had one.
-    /// Default: 512. Fewer are read when they are large (about 8 MiB at once), or when their listeners are slow (about
-    /// a quarter of a second's work at once, so that other consumers of the group get their share).
+    /// Upper limit for one read over all streams, in messages. Default: 512; 0 is an error. With so many backlogged streams
+    /// that each would get fewer than 10 (or the limit, if that is less), each still gets that many. Up to four batches
+    /// are in memory; when many streams that were empty get a backlog at the same moment, one read brings up to eight.
+    /// A read asks for fewer messages when they are large (about 8 MiB together) or their listeners slow (about a quarter of a
+    /// second's work), so that other consumers of the group get their share.
     pub fn batch(mut self, messages: usize) -> Self {
         self.options.batch = messages;
         self
     }
 
-    /// How long one read waits for messages at the server. Default: 2 s. It delays nothing: messages end the wait.
+    /// How long one read waits for messages at the store. Default: 2 s. A message that arrives ends the wait, so a longer
+    /// one delays nothing.
     pub fn read_wait(mut self, wait: Duration) -> Self {
         self.options.read_wait = wait;
         self
     }
 
-    /// Ends when so much time has passed since the last message was settled (or, before the first, since the listening
-    /// began), every stream answered a read with nothing, nothing is in flight and nothing waits for a retry here.
-    /// Default: never.
+    /// Ends the listening when it is idle: so much time has passed since the last message was settled (or since the listening
+    /// began), every stream answered a read with nothing, nothing is in flight, and no retry waits in this process. Default:
+    /// never.
     pub fn listen_timeout(mut self, quiet: Duration) -> Self {
         self.options.listen_timeout = Some(quiet);
         self
     }
 
-    /// Goes on when the store comes back, also when it is away at the start. Default: a failure of the store ends the
-    /// listening.
+    /// Reconnects with backoff when the store is away, also at the start, and goes on after the last message that was read.
+    /// Default: a failure of the store ends the listening with an error.
     pub fn keep_alive(mut self, keep_alive: KeepAlive) -> Self {
         self.options.keep_alive = Some(keep_alive);
         self
     }
 
-    /// Whether a message is acknowledged although a listener failed (the failure is recorded either way). `true`, the
-    /// default, leaves it to the failed list. `false` keeps it pending: it comes again after the reclaim time, and only
-    /// listeners that have not succeeded run again.
+    /// Whether a message is acknowledged although a listener failed. The failure is in the failed list either way. With `true`,
+    /// the default, the message is done. With `false` it stays pending and is delivered again after the reclaim time, then
+    /// after twice as long each time, up to one hour (or the reclaim time, if that is longer); only listeners that have not
+    /// succeeded run again.
     pub fn always_acknowledge(mut self, always: bool) -> Self {
         self.options.always_acknowledge = always;
         self
     }
 
-    /// How many attempts at a message may be cut off because the process ended, before the message is listed as failed
-    /// and not handled any more ([`Report::Poison`]). Default: 5; 0: any number. Below 3 counts as 3: a message that
-    /// ends its process takes others with it that were read together with it, and only from the third time on it is known
-    /// which one ran. A message that waits for a retry has no more attempts than its listener's
-    /// [`RetryPolicy`](crate::RetryPolicy), if two or more were cut off.
+    /// After how many attempts that the end of the process cut off a message is listed as failed and not handled any more
+    /// ([`Report::Poison`]). Default: 5; 0 never does; 1 and 2 count as 3. The first two crashes do not tell which of the
+    /// messages in flight caused them; from the third attempt on such messages run one at a time. If two or more attempts
+    /// were cut off, a message that waits for a retry has no more attempts than its listener's
+    /// [`RetryPolicy`](crate::RetryPolicy) allows.
     pub fn poison(mut self, cut_off: u64) -> Self {
         self.options.poison = cut_off;
         self
@@ -206,28 +211,29 @@ impl Listening {
         self
     }
 
-    /// Ends after so many messages, each counted as often as it comes. What was read beyond them goes back to the group.
-    /// Default: any number.
+    /// Ends after so many deliveries: a message that is delivered twice counts twice. Prefetched messages beyond them are
+    /// released. Default: no limit.
     pub fn stop_after(mut self, messages: u64) -> Self {
         self.options.stop_after = Some(messages);
         self
     }
 
-    /// How long to wait at the end for listeners that run. Default: 30 s.
+    /// How long to wait for running listeners when the listening ends. Default: 30 s. Messages of listeners that take longer
+    /// stay pending.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.options.grace = grace;
         self
     }
 
-    /// What becomes of a message after all its listeners handled it. Default: it stays on the stream. A message that any
-    /// listener failed on stays in any case.
+    /// What becomes of a message that all its listeners have handled. Default: it stays on the stream. A message with a failed
+    /// listener always stays.
     pub fn after_success(mut self, after: AfterSuccess) -> Self {
         self.options.after_success = Some(after);
         self
     }
 
-    /// Tells `tell` what happens, besides the log. Several may be told, in the order in which they were given. Each is called
-    /// in the midst of the work, so it must be quick.
+    /// Calls `tell` with every [`Report`], besides the log. Several functions can be given and are called in that order. They
+    /// are called by the tasks that read and handle messages, so a slow one delays these. A panic ends the listening.
     pub fn on_report(mut self, tell: impl Fn(&Report<'_>) + Send + Sync + 'static) -> Self {
         self.reporter.add(tell);
         self.reporter.want_times();
@@ -240,20 +246,21 @@ impl Listening {
         self
     }
 
-    /// What ends this listening.
+    /// A handle that ends this listening, from any task.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.stop.clone()
     }
 
-    /// What tells whether this listening works: for the health checks of an orchestrator, or a page of the application. To be
-    /// asked for before the listening runs.
+    /// A handle that tells whether this listening works, for health checks of an orchestrator or a page of the application.
+    /// Call this before the listening runs.
     #[must_use]
     pub fn health(&self) -> Health {
         self.health.watched()
     }
 
-    /// Listens until it is stopped, until it was quiet for long enough or has had enough, or until it cannot go on.
+    /// Listens until it is stopped, until [`Listening::listen_timeout`] or [`Listening::stop_after`] ends it, or until it cannot
+    /// go on.
     ///
     /// # Errors
     ///

@@ -127,6 +127,8 @@ impl Options {
             "a consumer needs a group: name the group too"
         } else if self.group.as_deref() == Some("") {
             "a group needs a name"
+        } else if self.consumer.as_deref() == Some("") {
+            "a consumer needs a name: leave it out for a generated one"
         } else if self.reclaim.is_some_and(|reclaim| reclaim.as_millis() < 3) {
             "a reclaim time below 3 ms leaves no time to renew: make it longer"
         } else if self.batch == 0 {

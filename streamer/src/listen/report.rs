@@ -64,13 +64,14 @@ pub enum Report<'a> {
         /// How long it waited and took; `None` where no function is told, only the log ([`Timing`]).
         timing: Option<Timing>,
     },
-    /// Messages that another consumer left idle are handled here now, or pending ones of this consumer are again.
+    /// Pending messages are handled here now. A message that was claimed before its next attempt was due is told when that
+    /// attempt comes, as one of this consumer.
     Recovered {
         /// The stream.
         stream: &'a StreamName,
         /// How many.
         count: usize,
-        /// Whether they were claimed from other consumers.
+        /// Whether they were pending with another consumer, which left them idle, and not with this one.
         claimed: bool,
     },
     /// Pending messages whose entries were deleted from the stream: nobody can handle them any more. They leave the
@@ -296,7 +297,7 @@ impl fmt::Display for Report<'_> {
             } => {
                 write!(
                     f,
-                    "Took up {} on '{stream}' stream that this consumer had left pending.",
+                    "Took up {} on '{stream}' stream, pending with this consumer before.",
                     messages(*count)
                 )
             }

@@ -1,6 +1,9 @@
 //! Owns the tasks of a listening: whoever spawns a task joins it.
 
-use std::{collections::HashMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap, btree_map::Entry},
+    time::Duration,
+};
 
 use tokio::{
     task::{AbortHandle, Id, JoinError, JoinSet},
@@ -25,6 +28,8 @@ pub(super) struct Supervisor {
     tasks: JoinSet<Result<Finished, ListenError>>,
     /// The tasks that have not ended.
     running: HashMap<Id, (Stage, AbortHandle)>,
+    /// How many of them each stage has: thousands of workers end one by one, and each end looks at every stage.
+    left: BTreeMap<Stage, usize>,
     /// The last stage that ended in order.
     latest: Option<Stage>,
 }
@@ -87,6 +92,7 @@ impl Supervisor {
     ) {
         let handle = self.tasks.spawn(task);
         self.running.insert(handle.id(), (stage, handle));
+        *self.left.entry(stage).or_default() += 1;
     }
 
     /// Whether a stage has not ended.
@@ -95,7 +101,7 @@ impl Supervisor {
     }
 
     fn stages(&self) -> impl Iterator<Item = Stage> {
-        self.running.values().map(|(stage, _)| *stage)
+        self.left.keys().copied()
     }
 
     /// Waits for the next task to end; `None` when no stage is left (tasks beside the stages may be).
@@ -136,7 +142,14 @@ impl Supervisor {
             Ok((id, _)) => *id,
             Err(error) => error.id(),
         };
-        self.running.remove(&id).map(|(stage, _)| stage)
+        let (stage, _) = self.running.remove(&id)?;
+        if let Entry::Occupied(mut left) = self.left.entry(stage) {
+            *left.get_mut() -= 1;
+            if *left.get() == 0 {
+                left.remove();
+            }
+        }
+        Some(stage)
     }
 
     /// Aborts the stages and joins them; tasks beside them go on.

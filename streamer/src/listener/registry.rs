@@ -284,8 +284,9 @@ impl<S> Listeners<S> {
         self
     }
 
-    /// Mistakes in how they were registered: two listeners of one name on an event, of which only the last one is kept,
-    /// and retry policies for names that no event has. Listening and retrying refuse to begin with any.
+    /// Mistakes in how listeners were registered: a listener without a name, two listeners of one name on an event (only
+    /// the last one is kept), and a retry policy for a name that no event has. Listening and retrying refuse to begin while
+    /// there is one.
     #[must_use]
     pub fn mistakes(&self) -> &[String] {
         &self.mistakes
@@ -322,6 +323,11 @@ impl<S> Listeners<S> {
     }
 
     fn add_registered(&mut self, event: StreamName, listener: RegisteredListener) {
+        // The failed list could not be filtered by it, and its retries would name nobody.
+        if listener.name.is_empty() {
+            self.mistakes
+                .push(format!("a listener of the event '{event}' has an empty name"));
+        }
         let at = self
             .events
             .iter()

@@ -33,7 +33,13 @@ pub(crate) struct SweepArgs {
     #[arg(long, value_name = "STREAMS", value_delimiter = ',', required = true)]
     streams: Vec<String>,
     /// Messages created so long ago or earlier (`5 days`, `60 min`, `P5D`), or on this date or before it (`2026-11-01`; UTC where it names no zone)
-    #[arg(long, value_name = "AGE", required = true, alias = "older_than")]
+    #[arg(
+        long,
+        value_name = "AGE",
+        required = true,
+        alias = "older_than",
+        allow_hyphen_values = true
+    )]
     older_than: Option<OlderThan>,
     /// Also what some group has not been delivered, or has not acknowledged
     #[arg(long)]

@@ -137,6 +137,12 @@ impl Emit {
                 }
                 (text, "stdin".to_owned())
             }
+            // A variable that is not set: the reason of a JSON parser would not say so.
+            Some(text) if text.trim().is_empty() => {
+                return Err(Failure::usage(
+                    "the payload is empty; an event without a payload is written as '{}'",
+                ));
+            }
             Some(text) => match text.strip_prefix('@') {
                 Some(path) => {
                     let file = File::open(path);

@@ -78,7 +78,7 @@ struct Of {
     #[arg(long, value_name = "TEXT")]
     error: Option<String>,
     /// Only those since a date (UTC), or an age such as `2 hours`
-    #[arg(long, value_name = "DATE")]
+    #[arg(long, value_name = "DATE", allow_hyphen_values = true)]
     since: Option<Moment>,
 }
 

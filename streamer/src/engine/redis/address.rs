@@ -223,8 +223,14 @@ async fn file(path: &Path) -> EngineResult<Vec<u8>> {
 /// One host of the URL. The redis crate reads the login and the port.
 fn endpoint(parts: &Parts<'_>, host: &str, db: &str, tls: Option<Arc<ClientConfig>>) -> EngineResult<Endpoint> {
     let login = parts.login.map(|login| format!("{login}@")).unwrap_or_default();
+    if !db.bytes().all(|byte| byte.is_ascii_digit()) {
+        return Err(wrong("the database after the '/' is not a number"));
+    }
     let info = format!("redis://{login}{host}/{db}").into_connection_info();
-    Ok(Endpoint::new(&info.map_err(unusable)?, tls))
+    // The library's words do not say which part is wrong.
+    let info =
+        info.map_err(|_| wrong("its host, port or login does not parse; write redis://user:password@host:port/db"))?;
+    Ok(Endpoint::new(&info, tls))
 }
 
 fn sentinels(parts: &Parts<'_>, tls: Option<&Arc<ClientConfig>>) -> EngineResult<Sentinels> {
