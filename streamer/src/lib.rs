@@ -1,7 +1,8 @@
 //! Events between applications over Redis Streams, or over one SQLite file with no server at all.
 //!
-//! One application emits, others listen in groups, and each group handles every message at least once. What a listener
-//! cannot handle is listed for it, and can be retried. The bytes on the wire are those of the PHP package laravel-streamer.
+//! One application emits, others listen in consumer groups, and each group handles every message at least once. A message that
+//! a listener cannot handle is in the failed list, and can be retried. The bytes on the wire are those of the PHP package
+//! laravel-streamer.
 //!
 //! ```no_run
 //! use streamer::prelude::*;
@@ -57,19 +58,19 @@
 //!
 //! # Layout
 //!
-//! An event takes this road: event → message → emit → engine → listen → failed.
+//! The flow of an event: event → message → emit → engine → listen → failed.
 //!
 //! - [`event`](Event): what a program emits. `#[derive(Event)]` is in the crate `streamer-macros`.
 //! - [`message`]: what an event becomes on a stream, to the byte, and what a listener gets back.
-//! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that everything begins with.
-//! - [`engine`]: the seam to what stores the streams, and the engines behind it.
-//! - [`stream`]: streams, groups and consumers by hand, below events and listeners.
+//! - [`emit`](Streamer::emit): writes events, one or many. [`client`](Streamer): the handle that all other handles come from.
+//! - [`engine`]: the interface to the store, and the engines that implement it.
+//! - [`stream`]: plain handles for streams, groups and consumers, without events and listeners.
 //! - [`listener`](Listener): what handles messages. [`listen`](Listening): gives messages to listeners.
-//! - [`failed`]: the list of what listeners could not handle.
-//! - [`archive`]: where messages go when they leave their stream, and how they come back.
-//! - [`history`](Replayable): what happened to one resource, [replayed](Streamer::replay).
-//! - [`inspect`]: what a store looks like at one moment, and what is wrong with it.
-//! - [`metrics`]: numbers about what happens in this process. [`trace`]: spans, and traces from process to process.
+//! - [`failed`]: the list of failures, by message and listener.
+//! - [`archive`]: moves messages from their stream to an archive, and back.
+//! - [`history`](Replayable): the events about one resource, [replayed](Streamer::replay).
+//! - [`inspect`]: the state of a store at one moment, and what is wrong with it.
+//! - [`metrics`]: counters and times of this process. [`trace`]: spans, and traces from process to process.
 //! - [`model`]: events about the records of a database.
 //! - [`outbox`]: events that commit together with the row of a database.
 //! - [`testing`]: for the tests of an application.

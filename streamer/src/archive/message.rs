@@ -9,7 +9,7 @@ use crate::{
     message::{self, ReceivedMessage, fields_as_json, fields_from_json},
 };
 
-/// A message as it was on its stream. Nothing is decoded or encoded anew: type, payload and hash keep their bytes.
+/// A message as it was on its stream. Nothing is decoded or encoded again: type, payload and hash keep their bytes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ArchivedMessage {
     /// The stream that it was on.

@@ -1,4 +1,4 @@
-//! The archive: where messages go when they leave their stream, and come back from.
+//! The archive: moves messages from their stream to another store, and back.
 //!
 //! # Layout
 //!
@@ -14,10 +14,10 @@
 //!
 //! # Why nothing is lost
 //!
-//! Archiving stores first and deletes after. Restoring appends first and removes from the archive after. So after a crash a
-//! message is on the stream, in the archive, or in both; and doing the same again ends it, because both first steps may
-//! be repeated: storing is idempotent by stream and ID, and an append of a restore is recorded in the same step, so that
-//! it happens once.
+//! Archiving stores a message before it deletes the entry. Restoring appends the entry before it removes the message from the
+//! archive. So after a crash a message is on the stream, in the archive, or in both. Running the same command again finishes it,
+//! because both first steps can be repeated: storing is idempotent by stream and ID, and the append of a restore is
+//! recorded in the same atomic step, so it happens once.
 
 mod age;
 mod error;
@@ -100,7 +100,7 @@ pub(crate) const PAGE_BYTES: usize = 8 << 20;
 /// `streamer/tests/archive/` holds a suite that every driver passes; run it on yours.
 #[async_trait]
 pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
-    /// Which archive this is, for people: its URL without its password.
+    /// The URL of the archive without its password, for messages.
     fn location(&self) -> &str;
 
     /// The statements that make what [`ArchiveStorage::migrate`] makes; `None` where nothing has to be made.
@@ -108,13 +108,14 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
         None
     }
 
-    /// Makes tables and the like where they are missing. Repeating it does no harm.
+    /// Creates tables and whatever else is missing. It is safe to repeat.
     async fn migrate(&self) -> ArchiveResult<()> {
         Ok(())
     }
 
-    /// Stores messages, and tells each one's lot in their order. Idempotent by stream and ID: a message that is there is
-    /// left as it is, also when two processes store it at once (it may be `New` to both then). The caller bounds the size of a batch.
+    /// Stores messages, and gives one [`Stored`] for each, in order. Idempotent by stream and ID: a message that is in the
+    /// archive stays as it is, also when two processes store it concurrently (both may get `New` then). The caller bounds the
+    /// size of a batch.
     async fn create(&self, messages: &[ArchivedMessage]) -> ArchiveResult<Vec<Stored>>;
 
     /// One message.
@@ -146,11 +147,11 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
         Ok(None)
     }
 
-    /// Deletes one message, and tells whether it was there.
+    /// Deletes one message; `false` if it was not there.
     async fn delete(&self, stream: &StreamName, id: EntryId) -> ArchiveResult<bool>;
 
-    /// Deletes several messages of a stream, and tells of each whether it was there. A failure in its midst may leave some;
-    /// repeat it. The caller bounds their number. By default it [deletes](ArchiveStorage::delete) one after the other.
+    /// Deletes several messages of a stream, and gives for each whether it was there. After an error some may be left; it is safe
+    /// to repeat. The caller bounds their number. Default: [deletes](ArchiveStorage::delete) one after the other.
     async fn delete_many(&self, stream: &StreamName, ids: &[EntryId]) -> ArchiveResult<Vec<bool>> {
         let mut were_there = Vec::with_capacity(ids.len());
         for id in ids {
@@ -159,7 +160,7 @@ pub trait ArchiveStorage: Send + Sync + fmt::Debug + 'static {
         Ok(were_there)
     }
 
-    /// Deletes a stream's messages, and tells how many were there. A failure in its midst may leave some; repeat it.
+    /// Deletes all messages of a stream, and gives their number. After an error some may be left; it is safe to repeat.
     async fn delete_stream(&self, stream: &StreamName) -> ArchiveResult<u64>;
 }
 
@@ -170,8 +171,8 @@ pub enum Stored {
     New,
     /// The archive had it already.
     AlreadyThere,
-    /// The archive has *another* message under this stream and ID, which was left as it is. Two stores share an archive,
-    /// or a stream was removed and began anew: give each an archive of its own.
+    /// The archive has *another* message under this stream and ID, and keeps it. Two stores share the archive, or the stream
+    /// was removed and made again: give each its own archive.
     Conflict,
 }
 

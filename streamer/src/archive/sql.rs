@@ -46,7 +46,7 @@ pub(super) fn explain(location: &str, attempted: &str, missing_table: &str, erro
     ArchiveError::new(kind, attempted, error.to_string()).with_source(error)
 }
 
-/// The lot of a message that was not inserted, because `there` was there.
+/// What became of a message that was not inserted, because `there` was there.
 pub(super) fn compare(message: &ArchivedMessage, there: Option<ArchivedMessage>) -> Stored {
     match there {
         Some(there) if there.fields == message.fields => Stored::AlreadyThere,

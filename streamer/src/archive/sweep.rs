@@ -16,10 +16,10 @@ const FIRST: usize = 32;
 
 type Tell = dyn Fn(&StreamName, EntryId, Fate) + Send + Sync;
 
-/// Moves old messages from streams to an archive, or away for good.
+/// Archives or purges the old messages of streams.
 ///
-/// Messages go in pages, so memory does not grow with the stream. Each page is stored, then deleted: a crash leaves a message on
-/// the stream, in the archive or in both, and running again ends it. Several may run at once.
+/// It works in pages, so memory does not grow with the stream. Each page is stored before it is deleted. A crash leaves each
+/// message on the stream, in the archive or in both; running it again finishes that. Several sweeps may run at once.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -83,7 +83,7 @@ impl fmt::Display for Kept {
     }
 }
 
-/// How many messages had which fate.
+/// What became of the messages, in numbers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct SweepSummary {
     /// Archived, or purged.
@@ -133,15 +133,15 @@ impl Sweep {
         self
     }
 
-    /// Tells `tell` each message's fate, when it is certain.
+    /// Calls `tell` with what became of each message.
     pub fn on_message(mut self, tell: impl Fn(&StreamName, EntryId, Fate) + Send + Sync + 'static) -> Self {
         self.tell = Box::new(tell);
         self
     }
 
-    /// Goes through a stream as it is now, up to the messages whose ID is more than an hour younger than what is asked
-    /// for: it costs what it finds there, not what lies behind. Messages that arrive meanwhile are left for the next time,
-    /// and so are older ones that were restored, until their new ID is old enough, too.
+    /// Sweeps a stream up to the IDs that are an hour younger than `older_than`, so its cost does not depend on newer messages.
+    /// Messages that are appended during the sweep stay until the next one. A message that was restored stays until its new ID
+    /// is old enough.
     ///
     /// # Errors
     ///

@@ -110,7 +110,7 @@ pub struct Appended {
 #[derive(Debug, thiserror::Error)]
 #[error("{} of {} entries were not appended; the first: {}", self.failures().count(), self.results.len(), self.first())]
 pub struct AppendManyError {
-    /// The lot of each append, in order.
+    /// The result of each append, in order.
     pub results: Vec<EngineResult<EntryId>>,
 }
 

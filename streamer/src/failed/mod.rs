@@ -1,6 +1,6 @@
-//! The failed list: what a listener could not handle, one record for each listener that failed.
+//! The failed list (dead letters): one record for each message and listener that failed.
 //!
-//! It is a set of JSON texts that PHP programs share. They remove a record by writing it anew, so every byte counts.
+//! It is a set of JSON texts that PHP programs share. PHP removes a record by encoding it again, so every byte matters.
 //!
 //! # Layout
 //!
@@ -50,7 +50,7 @@ use crate::{
 /// The set of failed messages.
 pub const FAILED_KEY: &str = keys::FAILED;
 
-/// The hash with what a record itself has no room for ([`Details`]). Field: the lower-case hex SHA-256 of the set's
+/// The hash of what PHP's five fields do not have ([`Details`]). Field: the lower-case hex SHA-256 of the set's
 /// member. Value: a JSON object with those of `fields` (`[[name,value],…]`, what is not UTF-8 as `{"base64":"…"}`),
 /// `attempts`, `first_failure`, `group` and `groups` that say something. Records of PHP have none.
 pub const DETAILS_KEY: &str = keys::FAILED_DETAILS;
@@ -130,20 +130,20 @@ impl Failed {
         Ok(found.map(|entry| ReceivedMessage::new(stream, entry, listed.details.attempts)))
     }
 
-    /// Begins to describe a retry of these failures; [`Retry::run`] does it.
+    /// Prepares a retry of these failures; [`Retry::run`] does it.
     pub fn retry<S>(&self, filter: FailedFilter, listeners: Listeners<S>) -> Retry {
         Retry::new(self.streamer.clone(), filter, listeners.without_state())
     }
 
-    /// Removes failures from the list, and tells how many. Their messages stay on their streams; one that is pending
-    /// because of its failure ([`always_acknowledge`](crate::Listening::always_acknowledge) off) comes again.
+    /// Removes failures from the list, and gives their number. Their messages stay on their streams. A message that is pending
+    /// because of its failure ([`always_acknowledge`](crate::Listening::always_acknowledge) off) is delivered again.
     ///
-    /// A filter that lets everything through removes members that cannot be read, too. With [`FailedFilter::id`] this
-    /// forgets one message's failures.
+    /// A filter that matches everything also removes members that cannot be read. With [`FailedFilter::id`] only the failures of
+    /// one message are removed.
     ///
     /// # Errors
     ///
-    /// The engine's. Some of the failures may be gone then; doing it again does no harm.
+    /// The engine's. Some of the failures may be removed then; it is safe to repeat.
     pub async fn flush(&self, filter: FailedFilter) -> EngineResult<u64> {
         let mut removed = 0;
         let mut listing = self.list(filter.clone());

@@ -1,11 +1,11 @@
 //! Runs the listeners of failures once more.
 //!
-//! The order is the promise: a new failure is recorded *before* the old record goes, and a record goes only *after* its
-//! listener has succeeded. At no instant is a failure neither listed nor handled; a crash leaves it listed, so that a
-//! listener may see a message once more than needed.
+//! A new failure is recorded *before* the old record is removed, and a record is removed only *after* its listener has
+//! succeeded. So a failure is always listed until it is handled. A crash leaves it listed, and its listener may then get the
+//! message once more than needed.
 //!
-//! Several retries may run at once: a message is claimed before its listener runs, and only then it is looked whether the
-//! failure is still listed.
+//! Concurrent retries: a message is claimed before its listener runs, and the check that the failure is still listed comes after
+//! the claim.
 
 use std::{
     collections::{HashSet, VecDeque},
@@ -40,7 +40,7 @@ const LEASE: Duration = Duration::from_secs(30);
 /// So many failures may wait for a worker before more are read.
 const LOOK_AHEAD: usize = 64;
 
-/// A retry that is being described; [`Retry::run`] does it.
+/// The settings of a retry, from [`Failed::retry`](super::Failed::retry); [`Retry::run`] does it.
 #[must_use = "nothing is retried before `run`"]
 pub struct Retry {
     context: ListenerContext,
@@ -94,7 +94,7 @@ impl Retry {
         }
     }
 
-    /// Looks for messages here that are no longer on their streams. Default: nowhere.
+    /// The archive in which messages are looked for that are no longer on their streams. Default: none.
     pub fn archive(mut self, archive: Arc<dyn ArchiveStorage>) -> Self {
         self.archive = Some(archive);
         self
@@ -113,13 +113,13 @@ impl Retry {
         self
     }
 
-    /// Is told of everything that happens; it must be quick. Default: the log is told.
+    /// Calls `tell` for each failure with its outcome. It delays the retry as long as it takes. Default: outcomes are logged.
     pub fn on_report(mut self, tell: impl Fn(&RetryReport<'_>) + Send + Sync + 'static) -> Self {
         self.tell = Box::new(tell);
         self
     }
 
-    /// What ends this retry after the failure that is being retried; the others stay listed.
+    /// A handle that ends this retry: failures that are being retried are finished, the others stay listed.
     #[must_use]
     pub fn stop_handle(&self) -> StopHandle {
         self.context.stop.clone()
@@ -137,13 +137,13 @@ impl Retry {
         self
     }
 
-    /// Retries the failures by date, oldest first, those that were listed when it began.
+    /// Retries the failures that are listed now, by date, oldest first.
     ///
-    /// Several retries may run at once, here and elsewhere: a failure's message is claimed just before its listener runs,
-    /// and a failure that another retry is at work on, or has settled, is skipped. A claim is renewed while the listener
-    /// runs and ends 30 s after its retrier died; until then the failure cannot be retried.
+    /// Several retries may run at once, also in other processes. The message of a failure is claimed just before its listener
+    /// runs, and a failure that another retry works on or has settled is skipped. The claim is renewed while the listener
+    /// runs. If the process dies, the claim ends after 30 s, and the failure can be retried again.
     ///
-    /// What it costs to sort the list says [`SortedListing`](super::SortedListing).
+    /// [`SortedListing`](super::SortedListing) tells what sorting the list costs.
     ///
     /// # Errors
     ///

@@ -51,7 +51,7 @@ pub struct Health {
     stalled_after: Duration,
 }
 
-/// How a listening fares. The text ([`Display`](fmt::Display)) is one line for an operator.
+/// The health of a listening. The text ([`Display`](fmt::Display)) is one line for an operator.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Condition {
@@ -236,7 +236,7 @@ impl Health {
         self
     }
 
-    /// How the listening fares now. Costs a look at what the last sample found, and never waits for the store.
+    /// The health of the listening now. It is read from the last sample, so it costs little and never waits for the store.
     #[must_use]
     pub fn condition(&self) -> Condition {
         let state = self.state();

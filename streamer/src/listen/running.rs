@@ -27,7 +27,7 @@ impl RunningListening {
         }
     }
 
-    /// Ends it in good order ([`StopHandle::stop`]). [`join`](Self::join) waits for the end.
+    /// Shuts it down gracefully ([`StopHandle::stop`]). [`join`](Self::join) waits for the end.
     pub fn stop(&self) {
         self.stop.stop();
     }
@@ -107,7 +107,7 @@ impl Listening {
         }
     }
 
-    /// Ends in good order ([`StopHandle::stop`]) when this future is ready: one signal for several listenings and a web
+    /// Shuts down gracefully ([`StopHandle::stop`]) when this future is ready: one signal for several listenings and a web
     /// server, for example. Can be given several times; the first that is ready counts.
     pub fn stop_when(mut self, end: impl Future<Output = ()> + Send + 'static) -> Self {
         self.ends.0.push(Box::pin(end));

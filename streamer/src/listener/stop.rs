@@ -18,7 +18,7 @@ impl StopHandle {
         Self::default()
     }
 
-    /// Ends it in good order: nothing more is read, what runs finishes (within the grace period), what was handled is
+    /// Shuts down gracefully: nothing more is read, running listeners finish (within the grace period), what was handled is
     /// acknowledged, what was read and not begun goes back to the group.
     pub fn stop(&self) {
         self.stop.cancel();
@@ -52,7 +52,7 @@ impl StopHandle {
         self.abort.cancelled().await;
     }
 
-    /// Ends the listening in good order at the first Ctrl-C or SIGTERM, and at once at the second.
+    /// Shuts the listening down gracefully at the first Ctrl-C or SIGTERM, and at once at the second.
     ///
     /// Must be called inside a Tokio runtime. The signals no longer end the process by themselves from then on.
     ///

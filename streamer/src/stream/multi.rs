@@ -55,7 +55,7 @@ impl MultiStream {
     ///
     /// # Errors
     ///
-    /// As [`Reader::next`]. It can be called again: the next call connects anew.
+    /// As [`Reader::next`]. It can be called again after an error: the next call reconnects.
     pub async fn next(&mut self, count: usize, wait: Option<Duration>) -> EngineResult<Vec<StreamEntries>> {
         // Taken out while it reads: a reader whose read failed or was dropped half-way is never used again.
         let mut reader = match self.reader.take() {

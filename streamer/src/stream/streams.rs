@@ -34,7 +34,7 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// As [`Engine::append_many`]: the error tells each stream's lot.
+    /// As [`Engine::append_many`]: the error holds one `Result` for each stream, in order.
     pub async fn add(&self, fields: &Fields, options: AppendOptions) -> Result<Vec<EntryId>, AppendManyError> {
         let append = |stream: &StreamName| Append {
             stream: stream.clone(),

@@ -1,6 +1,6 @@
 //! JSON text as PHP's `json_encode` writes it with its default flags and `serialize_precision = -1`, to the byte.
 //!
-//! PHP programs remove records from sets by writing them anew, and message hashes cover this text: another spelling of
+//! PHP programs remove records from sets by encoding them again, and message hashes cover this text: another spelling of
 //! the same value would be another record. Hence a serialiser of our own. It takes the data model exactly as `serde_json`
 //! does and differs in the spelling only:
 //!
