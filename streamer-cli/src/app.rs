@@ -227,6 +227,7 @@ impl App {
         match command {
             Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
             Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
+            Command::Scheduled(scheduled) => scheduled.run(&session(&|_| {})?).await,
             Command::List(list) => list.run(&session(&|_| {})?),
             Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
             Command::Status(status) => status.run(&session(&|_| {})?).await,

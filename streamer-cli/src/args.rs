@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::{
     commands::{
         archive, completions, config, consumer, dashboard, demo, doctor, emit, failed, group, history, list, listen,
-        outbox, replay, show, status, tail, top,
+        outbox, replay, scheduled, show, status, tail, top,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -97,6 +97,7 @@ pub(crate) enum Command {
     Listen(listen::Listen),
     #[command(alias = "streamer:emit")]
     Emit(emit::Emit),
+    Scheduled(scheduled::Scheduled),
     #[command(alias = "streamer:list")]
     List(list::List),
     #[command(alias = "streamer:tail")]

@@ -110,7 +110,7 @@ pub mod trace;
 
 pub use self::{
     client::{Streamer, StreamerBuilder},
-    emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions},
+    emit::{EmitAllError, EmitError, EmitErrorKind, EmitOptions, ScheduledEvents},
     entry::{Entry, EntryId, Fields, InvalidEntryId, NewId, RangeBound, StreamName, Trim, TrimLimit},
     event::{DynamicEvent, Event, NamedEvent},
     history::{Change, HistoryError, Replay, Replayable, Replayed, TrimmedHistory},

@@ -63,6 +63,7 @@ fn reserved_for(name: &str) -> Option<&'static str> {
     match what.split_once(':').map_or(what, |(what, _)| what) {
         "restored" | "original_ids" => Some("the IDs that restored messages had before"),
         "handled" => Some("messages that wait for other groups"),
+        "scheduled" => Some("events that are due later"),
         "retry" if what.contains(':') => Some("what earlier attempts achieved"),
         "name" if what.matches(':').count() >= 2 => Some("which processes use a consumer's name"),
         _ => None,
@@ -89,6 +90,8 @@ mod tests {
             keys::NAME_USERS.to_owned(),
             keys::restored(&"{shop}order".into()),
             keys::handled(&"{shop}order".into(), Some("g")),
+            "{order.placed}:scheduled".to_owned(),
+            "{order.placed}:scheduled:entries".to_owned(),
             String::new(),
         ] {
             assert!(StreamName::from(&ours).check().is_err(), "{ours}");

@@ -206,3 +206,41 @@ async fn the_permissions_of_the_guide_are_enough() {
     assert_eq!(stream.len().await.unwrap(), 3);
     stream.full_info(10).await.unwrap();
 }
+
+#[tokio::test]
+async fn events_that_are_due_later_need_the_permissions_of_the_guide_and_nothing_else_needs_those() {
+    let rules = rules_of_the_guide();
+    let later = || EmitOptions::new().deliver_after(Duration::from_millis(20));
+    let event = DynamicEvent::new("a.b", json!({"n": 1}));
+    let server = Options::default().user(rules).start();
+    let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
+    let streamer = Streamer::connect(&url).await.unwrap();
+    let scheduled = streamer.scheduled("a.b");
+    streamer
+        .emit_with(&event, later().idempotency_key("once"))
+        .await
+        .unwrap();
+    let id = streamer.emit_with(&event, later()).await.unwrap();
+    assert_eq!(scheduled.count().await.unwrap(), 2);
+    assert_eq!(scheduled.page(None, 10).await.unwrap()[1].id, id);
+    assert!(scheduled.cancel(id).await.unwrap());
+    while scheduled.append_due().await.unwrap() == 0 {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    assert_eq!(streamer.stream("a.b").len().await.unwrap(), 1);
+
+    // What an earlier version of the guide asked for.
+    let rules = rules.replace(" +zadd +zrange +zrangebylex +zrem +zcard", "");
+    assert!(!rules.contains("+z"));
+    let server = Options::default().user(&rules).start();
+    let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
+    let streamer = Streamer::connect(&url).await.unwrap();
+    let refused = streamer.emit_with(&event, later()).await.unwrap_err();
+    assert!(refused.to_string().contains("permission"), "{refused}");
+    assert_eq!(server.command(&["DBSIZE"]), "0");
+    streamer.emit(&event).await.unwrap();
+    async fn works() {}
+    let listening = streamer.listen(Listeners::new().on("a.b", "numbers", works)).group("g");
+    let summary = listening.stop_after(1).run().await.unwrap();
+    assert_eq!(summary.processed, 1);
+}

@@ -16,6 +16,7 @@ pub(crate) mod listen;
 pub(crate) mod outbox;
 pub(crate) mod prometheus;
 pub(crate) mod replay;
+pub(crate) mod scheduled;
 pub(crate) mod show;
 mod start;
 pub(crate) mod status;

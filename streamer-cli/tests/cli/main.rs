@@ -21,6 +21,7 @@ mod outbox;
 mod picture;
 mod program;
 mod replay;
+mod scheduled;
 mod secrets;
 mod shell;
 mod signals;

@@ -3,13 +3,18 @@
 mod batch;
 mod error;
 mod headers;
+mod scheduled;
 
 use std::time::Duration;
 
 use bytes::Bytes;
 use tracing::Instrument as _;
 
-pub use self::error::{EmitAllError, EmitError, EmitErrorKind};
+use self::scheduled::Deliver;
+pub use self::{
+    error::{EmitAllError, EmitError, EmitErrorKind},
+    scheduled::ScheduledEvents,
+};
 use crate::{
     Event, Replayable, Streamer,
     engine::{Append, AppendOptions, Durability, EngineError, EngineErrorKind, Idempotency, Record},
@@ -41,6 +46,8 @@ pub struct EmitOptions {
     /// Fields after those of the message.
     headers: Vec<(String, String)>,
     durability: Durability,
+    /// When it is put on its stream, if not at once.
+    deliver: Option<Deliver>,
 }
 
 impl EmitOptions {
@@ -185,7 +192,7 @@ impl Streamer {
         self.emit_with(event, EmitOptions::default()).await
     }
 
-    /// Emits an event with options.
+    /// Emits an event with options. With [`EmitOptions::deliver_at`] the ID is the one under which the event waits.
     ///
     /// # Errors
     ///
@@ -290,7 +297,10 @@ impl Streamer {
             stream: StreamName::from(stream),
             id: options.id,
             fields,
-            options: options.append.clone(),
+            options: AppendOptions {
+                due_ms: options.deliver.map(Deliver::due_ms),
+                ..options.append.clone()
+            },
         };
         Ok((append, created))
     }

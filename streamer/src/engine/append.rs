@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use super::{EngineError, EngineResult};
+use super::{EngineError, EngineErrorKind, EngineResult};
 use crate::entry::{EntryId, Fields, NewId, StreamName, Trim};
 
 /// An entry to append.
@@ -20,6 +20,29 @@ pub struct Append {
     pub options: AppendOptions,
 }
 
+impl Append {
+    /// The latest moment at which an entry may be due, in milliseconds since the Unix epoch: in the year 37648.
+    pub const LATEST_DUE_MS: u64 = 1 << 50;
+
+    /// Refuses what cannot be had together with a moment at which the entry is due.
+    pub(crate) fn check_due(&self, record: Option<&Record>) -> EngineResult<()> {
+        let Some(due_ms) = self.options.due_ms else {
+            return Ok(());
+        };
+        let reason = if due_ms > Self::LATEST_DUE_MS {
+            "it is due later than an entry may be, which is 2^50 ms after the Unix epoch"
+        } else if self.id != NewId::Auto {
+            "an entry that is due later gets its ID when it is appended: give it no ID"
+        } else if record.is_some() {
+            "an entry that is due later has no ID yet that a snapshot could hold: emit it without an identifier, or at once"
+        } else {
+            return Ok(());
+        };
+        let attempted = format!("append to stream '{}' later", self.stream);
+        Err(EngineError::new(EngineErrorKind::InvalidInput, attempted, reason))
+    }
+}
+
 /// How an entry is appended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AppendOptions {
@@ -29,6 +52,10 @@ pub struct AppendOptions {
     pub create_stream: bool,
     /// Append the entry once, however often the append is repeated. Default: no.
     pub idempotency: Option<Idempotency>,
+    /// Keep the entry beside the stream until this moment, in milliseconds since the Unix epoch, and append it then
+    /// ([`Scheduled`](super::Scheduled)). The append gives the ID under which the entry waits. A moment that has passed, by the
+    /// store's clock, appends the entry at once, as without it. Default: at once.
+    pub due_ms: Option<u64>,
 }
 
 impl Default for AppendOptions {
@@ -37,6 +64,7 @@ impl Default for AppendOptions {
             trim: None,
             create_stream: true,
             idempotency: None,
+            due_ms: None,
         }
     }
 }

@@ -138,6 +138,16 @@ pub const COMMANDS: &[(&str, &str)] = &[
     ("SREM", "failures cannot be removed"),
     ("HSET", "retry states and details of failures cannot be kept"),
     ("LPUSH", "replayable events cannot be emitted"),
+    ("ZADD", "events cannot be emitted for later"),
+    ("ZRANGE", "events that are due later are not moved to their streams"),
+    (
+        "ZRANGEBYLEX",
+        "events that are due later are not moved to their streams",
+    ),
+    (
+        "ZREM",
+        "events that are due later are not moved to their streams, and cannot be cancelled",
+    ),
     ("SCAN", "streams must be named, because they cannot be found"),
 ];
 

@@ -145,6 +145,25 @@ pub(crate) fn may_be_kept(key: &[u8]) -> bool {
     key.starts_with("streamer:progress:") || is_beside && is_kept
 }
 
+/// The sorted set of entries that are appended later: the IDs under which they wait, all with the score 0, so that they are in
+/// the order of their bytes. The parts of an ID have 16 digits each.
+///
+/// Written by appends that are due later, by listenings when they are, and by those who cancel one. Bounded by what is
+/// scheduled; it goes with its last member. The embedded engine has a table instead.
+#[cfg(feature = "redis")]
+pub(crate) fn scheduled(stream: &StreamName) -> String {
+    beside(stream, "scheduled")
+}
+
+/// The hash of what those entries hold, by the same IDs: the arguments of their `XADD` behind the key, each as its length, a
+/// colon and its bytes.
+///
+/// Written and removed in the same steps as [`scheduled`].
+#[cfg(feature = "redis")]
+pub(crate) fn scheduled_entries(stream: &StreamName) -> String {
+    beside(stream, "scheduled:entries")
+}
+
 /// The key of something that is kept beside the stream, in the same slot of a Redis Cluster: by the name's own hash tag,
 /// or by making the name one. Where the name can be none, the tag is the smallest number in the stream's slot, and the
 /// name comes in hex: two such names must not share a key.
@@ -206,6 +225,8 @@ mod tests {
             restored(&stream),
             original_ids(&stream),
             String::from_utf8_lossy(&appended_once(&stream, b"KEY")).into_owned(),
+            scheduled(&stream),
+            scheduled_entries(&stream),
         ];
         let page = include_str!("../../../docs/keys.md");
         // The first cell of each row that begins with code.

@@ -5,8 +5,8 @@
 //! - [`Engine`], here: the contract of storing streams and looking at them. `append`, `reader`, `info`: its data.
 //! - `group_store`: deliveries, the lower half of a subscription. `subscription/`: the upper half, written once.
 //!   `name_users`: which processes use a consumer's name.
-//! - `failures`, `retry_states`, `retry_claims`, `handled`, `origins`, `snapshots`: what is kept beside the streams, each a
-//!   small trait. `keys`: the names of all keys that are written.
+//! - `failures`, `retry_states`, `retry_claims`, `handled`, `origins`, `scheduled`, `snapshots`: what is kept beside the
+//!   streams, each a small trait. `keys`: the names of all keys that are written.
 //! - `group_admin`: groups by single commands, for operators and plain handles. `inspection`: what views of the store look
 //!   at.
 //! - `error`: what can go wrong, as kinds that a program can match. `open`: from a URL to an engine.
@@ -40,6 +40,7 @@ mod reader;
 mod redis;
 mod retry_claims;
 mod retry_states;
+mod scheduled;
 mod slot;
 mod snapshots;
 pub(crate) mod subscription;
@@ -78,6 +79,7 @@ pub use self::{
     reader::{Interrupter, ReadMode, Reader, StreamEntries},
     retry_claims::RetryClaims,
     retry_states::RetryStates,
+    scheduled::{AppendedDue, FirstScheduled, Scheduled, ScheduledEntry},
     snapshots::Snapshots,
     subscription::{KeepAlive, OnNameInUse},
 };
@@ -103,7 +105,7 @@ mod sealed {
 /// | | |
 /// | --- | --- |
 /// | deliveries | [`GroupStore`]: what a listening does in a group, many entries at a time |
-/// | stores with a meaning | [`Failures`], [`RetryStates`], [`RetryClaims`], [`Handled`], [`Origins`], [`Snapshots`] |
+/// | stores with a meaning | [`Failures`], [`RetryStates`], [`RetryClaims`], [`Handled`], [`Origins`], [`Scheduled`], [`Snapshots`] |
 /// | administration | [`GroupAdmin`]: groups by single commands, for operators and plain handles |
 /// | inspection | [`Inspection`]: what views of the store look at, in bounded work |
 ///
@@ -130,6 +132,7 @@ pub trait Engine:
     + RetryClaims
     + Handled
     + Origins
+    + Scheduled
     + Snapshots
     + Inspection
     + Send

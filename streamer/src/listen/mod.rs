@@ -14,6 +14,7 @@
 //!
 //! Around them:
 //!
+//! - `scheduled`: moves events that are due later to their streams.
 //! - `run`: puts them together, and ends them in order (`running`: in a task of its own); `supervisor`: owns the tasks, and says which one failed.
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
 //! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
@@ -36,6 +37,7 @@ mod report;
 mod retention;
 mod run;
 mod running;
+mod scheduled;
 mod settle;
 mod supervisor;
 mod trouble;

@@ -17,6 +17,7 @@ use super::{
     plan::Plan,
     read,
     retention::Retention,
+    scheduled,
     settle::Settling,
     supervisor::{Finished, Stage, Supervisor},
     work::{Counts, Worker},
@@ -53,6 +54,11 @@ pub(super) async fn run(listening: Listening) -> Result<Summary, ListenError> {
             Ok(Finished::Other)
         });
     }
+    let moving = scheduled::move_due(Arc::clone(&plan), settler.clone());
+    supervisor.spawn(Stage::Beside("the task that moves events that are due"), async {
+        moving.await;
+        Ok(Finished::Other)
+    });
     let (dispatcher, queues) = dispatch::queues(&plan.options.workers);
     supervisor.spawn(
         Stage::Read,

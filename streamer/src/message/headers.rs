@@ -32,6 +32,10 @@ pub const TRACEPARENT: &str = "traceparent";
 /// The header with what tracing systems add to [`TRACEPARENT`].
 pub const TRACESTATE: &str = "tracestate";
 
+/// The header of an event that was emitted with [`EmitOptions::deliver_at`](crate::EmitOptions::deliver_at): the ID that the
+/// emit gave, under which the event waited. It is added when the event is due.
+pub const SCHEDULED_ID: &str = "scheduled_id";
+
 /// Whether a header may have this name.
 pub(crate) fn is_header_name(name: &str) -> bool {
     !name.is_empty() && !ENVELOPE.contains(&name)

@@ -30,6 +30,6 @@ pub(crate) use self::{
 pub use self::{
     decode::{DecodeError, payload_from_text},
     encode::Envelope,
-    headers::{CAUSATION_ID, CORRELATION_ID, TRACEPARENT, TRACESTATE},
+    headers::{CAUSATION_ID, CORRELATION_ID, SCHEDULED_ID, TRACEPARENT, TRACESTATE},
     received::ReceivedMessage,
 };

@@ -21,6 +21,7 @@ mod readers;
 mod recorded;
 mod removal;
 mod retry_claims;
+mod scheduled;
 mod settling;
 mod stores;
 mod thousands;
@@ -79,6 +80,19 @@ macro_rules! suite {
                     a_window_that_is_over_lets_the_next_append_through
                     what_was_refused_is_not_remembered
                     a_key_of_any_bytes_is_a_key_and_a_long_one_is_refused
+                }
+                scheduled {
+                    nothing_is_appended_before_it_is_due
+                    what_is_due_is_appended_once_however_many_try
+                    entries_are_appended_in_the_order_in_which_they_are_due
+                    a_moment_that_has_passed_appends_at_once
+                    a_repeated_append_is_scheduled_once
+                    what_is_cancelled_is_never_appended
+                    what_is_scheduled_goes_with_its_stream
+                    what_cannot_be_scheduled_is_refused
+                    to_a_stream_that_is_there_it_can_be_scheduled_without_making_it
+                    what_is_scheduled_holds_any_bytes
+                    who_is_cut_off_while_appending_loses_and_doubles_nothing
                 }
                 range {
                     all_entries_oldest_first

@@ -24,6 +24,7 @@ mod plain;
 mod processes;
 mod quiet;
 mod retries;
+mod scheduled;
 mod store;
 mod supervision;
 mod times;

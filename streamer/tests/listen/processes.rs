@@ -13,8 +13,8 @@ use std::{
 
 use serde_json::json;
 use streamer::{
-    DynamicEvent, ListenerError, Listeners, ReceivedMessage, RetryPolicy, StartAt, StopHandle, Streamer, Workers,
-    extract::State,
+    DynamicEvent, EmitOptions, ListenerError, Listeners, ReceivedMessage, RetryPolicy, StartAt, StopHandle, Streamer,
+    Workers, extract::State,
 };
 use tempfile::TempDir;
 
@@ -28,6 +28,7 @@ on_each_engine!(
     what_kills_the_process_is_listed_also_when_others_claim_it,
     what_others_handled_while_a_process_stood_still_is_not_repeated,
     killed_processes_lose_nothing,
+    processes_that_are_killed_move_each_event_that_is_due_once,
 );
 on!(memory_of_redis, Redis, without_a_group_what_waits_for_a_retry_is_bounded what_waits_keeps_no_read_buffer_alive);
 on!(
@@ -337,6 +338,40 @@ async fn killed_processes_lose_nothing(store: Store) {
         crate::all_there(notes.begun(), 0..MESSAGES) && store.pending("e", "g").is_empty()
     })
     .await;
+    survivor.kill();
+}
+
+/// They are killed in the midst of moving and handling.
+async fn processes_that_are_killed_move_each_event_that_is_due_once(store: Store) {
+    const PART: u64 = 400;
+    let streamer = store.connect().await;
+    let notes = Notes::new(&store);
+    let start = || {
+        let mut command = notes.command("note");
+        command.env("GROUP", "g").env("RECLAIM", "500").env("WORKERS", "4");
+        Process(command.spawn().unwrap())
+    };
+    let survivor = start();
+    for part in 0..4 {
+        let process = start();
+        for number in part * PART..(part + 1) * PART {
+            let event = DynamicEvent::new("e", json!({"n": number}));
+            // They become due one after the other.
+            let later = EmitOptions::new().deliver_after(Duration::from_millis(20 + number % 50));
+            streamer.emit_with(&event, later).await.unwrap();
+        }
+        until("they are in the midst of it", async || {
+            notes.begun().len() as u64 > part * PART + 50
+        })
+        .await;
+        process.kill();
+    }
+    until("all are handled", async || {
+        crate::all_there(notes.begun(), 0..4 * PART) && store.pending("e", "g").is_empty()
+    })
+    .await;
+    assert_eq!(streamer.stream("e").len().await.unwrap(), 4 * PART);
+    assert_eq!(streamer.scheduled("e").count().await.unwrap(), 0);
     survivor.kill();
 }
 

@@ -11,7 +11,7 @@ use std::{
 use clap::Args;
 use serde_json::{Value, json};
 use streamer::{
-    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, NewId, StreamName, Trim,
+    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, Moment, NewId, StreamName, Trim,
     message::payload_from_text,
 };
 
@@ -29,10 +29,13 @@ Examples:
   echo '{\"id\": 123}' | streamer emit order.placed
   streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7
   streamer emit order.paid '{\"id\": 7}' --replicas 1 --within 2s
+  streamer emit cart.reminder '{\"cart\": 7}' --in 24h
+  streamer emit sale.begins '{}' --at 2026-12-01T09:00[Europe/Oslo]
   streamer emit order.placed --lines @orders.jsonl
   streamer emit order.placed --lines < orders.jsonl
 
-The ID of the new entry is printed.";
+The ID of the new entry is printed. With --at or --in it is the ID under which the event waits:
+`scheduled list` and `scheduled cancel` take it.";
 
 /// Redis takes no value longer than 512 MiB.
 const LONGEST_PAYLOAD: u64 = 512 << 20;
@@ -77,6 +80,13 @@ pub(crate) struct Emit {
     /// How long to wait for --replicas and --flushed, up to 8s [default: 5s]
     #[arg(long, value_name = "TIME", value_parser = flag::<Duration>, conflicts_with = "lines")]
     within: Option<Duration>,
+    /// When it is put on its stream: a date, such as `2026-12-01T09:00+01:00` (UTC where no zone is named). A date that has
+    /// passed: at once
+    #[arg(long, value_name = "DATE", value_parser = date, conflicts_with_all = ["lines", "id", "identifier"])]
+    at: Option<Moment>,
+    /// Put it on its stream after this time, such as `90s` or `2days`
+    #[arg(long = "in", value_name = "TIME", value_parser = flag::<Duration>, conflicts_with_all = ["at", "lines", "id", "identifier"])]
+    after: Option<Duration>,
     /// Emit one event for each line of FILE or stdin, a JSON object or list; empty lines are skipped
     #[arg(long)]
     lines: bool,
@@ -108,6 +118,12 @@ impl Emit {
         options = options.replicas(self.replicas.0).flushed(self.flushed);
         if let Some(within) = self.within {
             options = options.durable_within(within);
+        }
+        if let Some(moment) = self.at {
+            options = options.deliver_at(moment);
+        }
+        if let Some(delay) = self.after {
+            options = options.deliver_after(delay);
         }
         let id = streamer
             .emit_with(&event, options)
@@ -199,6 +215,17 @@ fn parsed(text: &str) -> Result<Value, String> {
         Err(DecodeError::Undecodable(reason)) => Err(format!("is not JSON: {reason}")),
         Err(error) => Err(format!("is not JSON: {error}")),
     }
+}
+
+/// A date. An age would count back from now, which nobody means here.
+fn date(text: &str) -> Result<Moment, String> {
+    let is_date = text.trim_start().chars().take_while(char::is_ascii_digit).count() == 4 && text.contains('-');
+    if !is_date {
+        return Err(format!(
+            "'{text}' is not a date, such as 2026-12-01T09:00+01:00; --in takes a time"
+        ));
+    }
+    text.parse::<Moment>().map_err(|error| error.to_string())
 }
 
 fn new_id(text: &str) -> Result<NewId, String> {

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     failure::{Failure, Step},
-    once,
+    once, stores,
     transaction::{Stream, Transaction},
 };
 use crate::{
@@ -27,6 +27,21 @@ impl From<Append> for Encoded {
             stream: append.stream,
             id: append.id,
             options: append.options,
+        }
+    }
+}
+
+impl Encoded {
+    /// What was scheduled, with its fields encoded already.
+    pub(super) fn due(stream: &StreamName, fields: Vec<u8>, trim: Option<Trim>) -> Self {
+        Self {
+            stream: stream.clone(),
+            id: NewId::Auto,
+            fields,
+            options: AppendOptions {
+                trim,
+                ..AppendOptions::default()
+            },
         }
     }
 }
@@ -58,6 +73,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     if known.is_none() && !append.options.create_stream {
         return Err(Failure::refused(EngineErrorKind::NoStream, "there is no such stream"));
     }
+    let due_ms = append.options.due_ms.filter(|due_ms| *due_ms > transaction.now_ms);
     let idempotency = append.options.idempotency.as_ref();
     if let (Some(idempotency), Some(stream)) = (idempotency, known)
         && let Some(id) = once::known(transaction, stream, idempotency)?
@@ -72,6 +88,17 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     transaction.make_room(append.fields.len())?;
 
     // From here on nothing is refused.
+    if let Some(due_ms) = due_ms {
+        let stream = match known {
+            Some(stream) => stream,
+            None => transaction.create_stream(&append.stream)?,
+        };
+        let id = stores::keep(transaction, stream, due_ms, &append.fields, append.options.trim)?;
+        if let Some(idempotency) = idempotency {
+            once::remember(transaction, stream, idempotency, id)?;
+        }
+        return Ok(Appended { id, fresh: true });
+    }
     let mut stream = match known {
         Some(stream) => stream,
         None => transaction.create_stream(&append.stream)?,

@@ -83,7 +83,8 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
     let is_ready = |connection: &Connection| -> Step<bool> {
         let tables = inspect(connection, path)?;
         let has_outbox = matches!(outbox_of(connection)?, Outbox::View | Outbox::Table);
-        Ok(tables == Found::Current && has_outbox && has_index_of_expiry(connection)?)
+        let has_all = has_index_of_expiry(connection)? && has_scheduled(connection)?;
+        Ok(tables == Found::Current && has_outbox && has_all)
     };
     if is_ready(connection)? {
         return Ok(());
@@ -104,6 +105,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
             transaction.execute_batch("DROP VIEW streamer_outbox")?;
         }
     }
+    transaction.execute_batch(include_str!("scheduled.sql"))?;
     match outbox_of(&transaction)? {
         Outbox::View | Outbox::Table => {}
         Outbox::EmptyTable => {
@@ -119,6 +121,14 @@ fn has_index_of_expiry(connection: &Connection) -> Step<bool> {
     let mut index = connection
         .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = 'streamer_expiry_of_appended_once'")?;
     Ok(index.exists([])?)
+}
+
+/// Whether there is a table for entries that are appended later. Files that were written before there were such entries lack it;
+/// earlier versions of the program that use the same file do not look at it.
+pub(super) fn has_scheduled(connection: &Connection) -> Step<bool> {
+    let mut statement = connection
+        .prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'streamer_scheduled'")?;
+    Ok(statement.exists([])?)
 }
 
 /// What applications need to emit and to receive in transactions of their own.

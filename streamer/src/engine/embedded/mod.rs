@@ -2,7 +2,7 @@
 //!
 //! # Layout
 //!
-//! - `address`: what the URL says. `store`: opens the file. `layout`: what lies in it (`schema.sql`, `outbox.sql`), and how an
+//! - `address`: what the URL says. `store`: opens the file. `layout`: what lies in it (`schema.sql`, `scheduled.sql`, `outbox.sql`), and how an
 //!   older file comes to that (`layout1_to_2.sql`).
 //! - `worker`: handles on the threads that own the connections; a caller who is alone uses the connection itself.
 //!   `store_thread`: such a thread; operations that wait at once share a commit. `answers`: how their callers are answered.

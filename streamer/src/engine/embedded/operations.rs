@@ -32,6 +32,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
+        append.check_due(None)?;
         let append = Encoded::from(append);
         let attempted = appending(&append.stream);
         let is_short = append.is_short();
@@ -48,6 +49,7 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
+        append.check_due(Some(&record))?;
         let append = Encoded::from(append);
         let attempted = appending(&append.stream);
         let is_short = append.is_short();
@@ -68,6 +70,10 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
+        let checks: Vec<EngineResult<()>> = appends.iter().map(|append| append.check_due(None)).collect();
+        if checks.iter().any(Result::is_err) {
+            return self.append_sound(appends, checks).await;
+        }
         let streams: Vec<StreamName> = appends.iter().map(|append| append.stream.clone()).collect();
         let appends: Vec<Encoded> = appends.into_iter().map(Encoded::from).collect();
         let operation = move |transaction: &mut Transaction<'_>| {
@@ -167,6 +173,24 @@ impl Engine for EmbeddedEngine {
             move |transaction| info::full(transaction, &name, count),
         )
         .await
+    }
+}
+
+impl EmbeddedEngine {
+    /// Appends those of many that are not refused beforehand.
+    async fn append_sound(
+        &self,
+        appends: Vec<Append>,
+        checks: Vec<EngineResult<()>>,
+    ) -> Result<Vec<EntryId>, AppendManyError> {
+        let mut results = Vec::with_capacity(appends.len());
+        for (append, check) in appends.into_iter().zip(checks) {
+            results.push(match check {
+                Ok(()) => Engine::append(self, append).await,
+                Err(error) => Err(error),
+            });
+        }
+        Err(AppendManyError { results })
     }
 }
 

@@ -186,6 +186,7 @@ impl<'c> Transaction<'c> {
             "DELETE FROM streamer_groups WHERE stream = ?",
             "DELETE FROM streamer_entries WHERE stream = ?",
             "DELETE FROM streamer_appended_once WHERE stream = ?",
+            "DELETE FROM streamer_scheduled WHERE stream = ?",
             "DELETE FROM streamer_streams WHERE stream = ?",
             "DELETE FROM streamer_keys WHERE id = ?",
         ] {

@@ -10,8 +10,13 @@ use redis::{Cmd, ErrorKind, Pipeline, RedisError, RedisResult, ServerErrorKind, 
 use tokio::time::Instant;
 
 use super::{
-    RedisEngine, address::Server, command::millis, error::engine_error, operations::appended,
-    recorded::appended_by_script, says,
+    RedisEngine,
+    address::Server,
+    command::millis,
+    error::engine_error,
+    operations::{appended, needs_script},
+    recorded::appended_by_script,
+    says,
 };
 use crate::{
     engine::{Append, Durability, DurableAppend, EngineResult, Record, durability::not_durable},
@@ -123,7 +128,7 @@ fn reason(error: &RedisError) -> String {
 
 /// What the append's answer says.
 fn written_as(append: &Append, record: Option<&Record>, answer: RedisResult<Value>) -> EngineResult<EntryId> {
-    match record.is_some() || append.options.idempotency.is_some() {
+    match record.is_some() || needs_script(append) {
         true => appended_by_script(append, answer).map(|appended| appended.id),
         false => appended(&append.stream, append.id, answer),
     }

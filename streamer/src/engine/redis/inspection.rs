@@ -351,6 +351,9 @@ fn example(name: &str) -> &'static [&'static str] {
         "XTRIM" => &["failed_stream", "MAXLEN", "1"],
         "SSCAN" => &["failed_stream", "0"],
         "HSET" => &["failed_stream", "a", "b"],
+        "ZADD" => &["failed_stream", "0", "a"],
+        "ZRANGE" => &["failed_stream", "0", "0"],
+        "ZRANGEBYLEX" => &["failed_stream", "-", "+"],
         _ => &["failed_stream", "0-1"],
     }
 }

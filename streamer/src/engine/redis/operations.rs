@@ -53,7 +53,7 @@ impl Engine for RedisEngine {
 
     async fn append(&self, append: Append) -> EngineResult<EntryId> {
         checked(&append)?;
-        if append.options.idempotency.is_some() {
+        if needs_script(&append) {
             return Ok(self.append_by_script(&append, None).await?.id);
         }
         let answer = match &self.server {
@@ -65,7 +65,7 @@ impl Engine for RedisEngine {
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
         let mut checks: Vec<EngineResult<()>> = appends.iter().map(checked).collect();
-        let by_script = appends.iter().any(|append| append.options.idempotency.is_some());
+        let by_script = appends.iter().any(needs_script);
         let answers = match &self.server {
             Server::Single(server) if !by_script => {
                 let sound = appends.iter().zip(&checks).filter(|(_, check)| check.is_ok());
@@ -107,6 +107,7 @@ impl Engine for RedisEngine {
 
     async fn append_recorded(&self, append: Append, record: Record) -> EngineResult<Appended> {
         checked(&append)?;
+        append.check_due(Some(&record))?;
         self.append_by_script(&append, Some(&record)).await
     }
 
@@ -117,6 +118,7 @@ impl Engine for RedisEngine {
         durability: Durability,
     ) -> EngineResult<DurableAppend> {
         checked(&append)?;
+        append.check_due(record.as_ref())?;
         self.append_and_wait(&append, record.as_ref(), durability).await
     }
 
@@ -142,8 +144,11 @@ impl Engine for RedisEngine {
     async fn remove_stream(&self, stream: &StreamName) -> EngineResult<bool> {
         let groups = GroupAdmin::groups(self, stream).await?;
         let mut command = cmd("EVAL");
-        command.arg(&script::REMOVE_STREAM[..]).arg(2 + 2 * groups.len());
+        command.arg(&script::REMOVE_STREAM[..]).arg(4 + 2 * groups.len());
         command.arg(stream.as_bytes()).arg(keys::handled(stream, None));
+        command
+            .arg(keys::scheduled(stream))
+            .arg(keys::scheduled_entries(stream));
         for GroupInfo { name, .. } in &groups {
             command.arg(keys::retry_states(stream, name));
             command.arg(keys::handled(stream, Some(name)));
@@ -250,7 +255,13 @@ impl RedisEngine {
 /// others wait for their answers.
 const LONGEST_VALUE: usize = 512 << 20;
 
+/// Whether it is more than one command.
+pub(super) fn needs_script(append: &Append) -> bool {
+    append.options.idempotency.is_some() || append.options.due_ms.is_some()
+}
+
 fn checked(append: &Append) -> EngineResult<()> {
+    append.check_due(None)?;
     let wrong = |reason: String| {
         let attempted = format!("append to stream '{}'", append.stream);
         Err(EngineError::new(EngineErrorKind::InvalidInput, attempted, reason))
@@ -275,7 +286,7 @@ pub(super) fn appended(stream: &StreamName, id: NewId, answer: RedisResult<Value
             attempted(),
             "there is no such stream",
         )),
-        // Of the script that appends idempotently.
+        // Of a script.
         Ok(answer @ Value::Array(_)) => understood(reply::recorded(answer), attempted).map(|appended| appended.id),
         Ok(answer) => understood(reply::id(answer), attempted),
         Err(error) if matches!(id, NewId::AutoSequence(_)) && says(&error, "Invalid stream ID") => {

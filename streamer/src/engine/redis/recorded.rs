@@ -1,4 +1,4 @@
-//! Entries that are appended together with a record, or idempotently.
+//! Entries that are appended together with a record, idempotently, or later.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     RedisEngine,
     address::Server,
     command::{xadd, xadd_arguments},
-    operations::appended,
+    operations::{appended, needs_script},
     reply, says,
     script::{self, Hashed},
     understood,
@@ -37,9 +37,10 @@ fn was_not_begun(error: &RedisError) -> bool {
 }
 
 /// The script that appends, with this record if there is one.
-fn script_for(record: Option<&Record>) -> &'static Hashed {
+fn script_for(append: &Append, record: Option<&Record>) -> &'static Hashed {
     match record {
         Some(Record::Restored { .. }) => &script::APPEND_RESTORED,
+        None if append.options.due_ms.is_some() => &script::SCHEDULE,
         Some(Record::Push { .. }) | None => &script::APPEND_RECORDED,
     }
 }
@@ -61,7 +62,10 @@ fn script_command(name: &str, script: &str, append: &Append, record: Option<&Rec
             let all = if ids.len() > 1 { ids_to_text(ids) } else { Bytes::new() };
             command.arg(text(ids.last())).arg(text(ids.first())).arg(&all[..])
         }
-        None => command.arg("").arg("").arg(""),
+        None => {
+            let due = append.options.due_ms.map(|due| due.to_string()).unwrap_or_default();
+            command.arg(due).arg("").arg("")
+        }
     };
     let window = append.options.idempotency.as_ref().map_or(0, Idempotency::window_ms);
     command.arg(window);
@@ -103,7 +107,7 @@ impl RedisEngine {
     async fn append_by_script_once(&self, append: &Append, record: Option<&Record>) -> EngineResult<Appended> {
         let stream = &append.stream;
         let keys = self.keys_of(append, record)?;
-        let script = script_for(record);
+        let script = script_for(append, record);
         let by_hash = script_command("EVALSHA", &script.hash, append, record, &keys);
         let answer = match self.run(stream.as_bytes(), &by_hash).await {
             Err(error) if was_not_begun(&error) => {
@@ -119,11 +123,12 @@ impl RedisEngine {
     ///
     /// With the script's text, so that the order within a pipeline holds although the server may not know the script.
     pub(super) fn append_command(&self, append: &Append, record: Option<&Record>) -> EngineResult<Cmd> {
-        match (&append.options.idempotency, record) {
-            (None, None) => Ok(xadd(append)),
-            _ => {
+        match record.is_some() || needs_script(append) {
+            false => Ok(xadd(append)),
+            true => {
                 let keys = self.keys_of(append, record)?;
-                Ok(script_command("EVAL", &script_for(record).text, append, record, &keys))
+                let script = script_for(append, record);
+                Ok(script_command("EVAL", &script.text, append, record, &keys))
             }
         }
     }
@@ -138,7 +143,7 @@ impl RedisEngine {
         if append.fields.len() > MOST_FIELDS {
             let reason = format!(
                 "it has {} fields, and the server can append at most {MOST_FIELDS} in one step with something else, such as \
-                 where a restored message was, a snapshot, or an idempotency key",
+                 where a restored message was, a snapshot, an idempotency key, or later",
                 append.fields.len()
             );
             return refused(EngineErrorKind::Unsupported, reason);
@@ -156,6 +161,9 @@ impl RedisEngine {
             Some(Record::Push { list, .. }) => keys.push(list.as_bytes().to_vec()),
             Some(Record::Restored { .. }) => {
                 keys.extend([keys::restored(stream), keys::original_ids(stream)].map(String::into_bytes));
+            }
+            None if append.options.due_ms.is_some() => {
+                keys.extend([keys::scheduled(stream), keys::scheduled_entries(stream)].map(String::into_bytes));
             }
             None => {}
         }

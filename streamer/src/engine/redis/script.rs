@@ -1,7 +1,7 @@
 //! Lua for what must be one step and is no single command.
 //!
 //! Scripts are sent with `EVAL`: the server keeps the compiled form by itself, and there is no `NOSCRIPT` to handle
-//! after a fail-over. Only those that append with a record, once for each event, are sent by their hash, and by their
+//! after a fail-over. Only those that append, once for each event, are sent by their hash, and by their
 //! text where the server does not know that.
 
 use std::sync::LazyLock;
@@ -56,6 +56,11 @@ pub(super) static APPEND_RESTORED: LazyLock<Hashed> = LazyLock::new(|| {
         include_str!("scripts/append_restored.lua")
     )))
 });
+/// One that keeps an entry until it is due.
+pub(super) static SCHEDULE: LazyLock<Hashed> =
+    LazyLock::new(|| Hashed::new(sent(include_str!("scripts/schedule.lua"))));
+/// One that appends what is due.
+pub(super) static APPEND_DUE: LazyLock<String> = files!("append_due");
 /// One that forgets restored messages that are gone.
 pub(super) static FORGET_RESTORED: LazyLock<String> = files!("origins", "forget_restored");
 /// One that finds restored messages that are not on the stream.
@@ -149,3 +154,12 @@ pub(super) const LIST_REMOVE: &str = "
 local removed = 0
 for i = 1, #ARGV do removed = removed + redis.call('LREM', KEYS[1], 0, ARGV[i]) end
 return removed";
+
+/// `KEYS`: IDs of what is scheduled, its entries. `ARGV`: IDs. Answers how many were there.
+pub(super) const CANCEL_SCHEDULED: &str = "
+local cancelled = 0
+for i = 1, #ARGV do
+  cancelled = cancelled + redis.call('ZREM', KEYS[1], ARGV[i])
+  redis.call('HDEL', KEYS[2], ARGV[i])
+end
+return cancelled";

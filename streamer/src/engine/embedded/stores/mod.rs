@@ -4,6 +4,7 @@ mod failures;
 mod handled;
 mod origins;
 mod retry_states;
+mod scheduled;
 mod snapshots;
 
-pub(super) use self::origins::append_restored;
+pub(super) use self::{origins::append_restored, scheduled::keep};

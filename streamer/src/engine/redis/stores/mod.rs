@@ -4,6 +4,7 @@ mod failures;
 mod handled;
 mod origins;
 mod retry_states;
+mod scheduled;
 mod snapshots;
 
 use std::time::Duration;

@@ -1,0 +1,112 @@
+//! Events that are emitted for later.
+
+use serde_json::Value;
+
+use crate::bench::{Bench, wait_until};
+
+fn benches() -> [Bench; 2] {
+    [Bench::new(), Bench::on_redis()]
+}
+
+fn listed(bench: &Bench, events: &[&str]) -> Vec<Value> {
+    let listed = bench.ok(&[&["scheduled", "list", "--json"], events].concat());
+    listed.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+#[test]
+fn an_event_for_later_is_listed_until_it_is_cancelled() {
+    for bench in benches() {
+        let id = bench.ok(&["emit", "cart.reminder", "{\"cart\":7}", "--in", "24h"]);
+        let id = id.trim();
+        let second = bench.ok(&[
+            "emit",
+            "cart.reminder",
+            "{\"cart\":8}",
+            "--at",
+            "2199-12-01T09:00+01:00",
+            "--json",
+        ]);
+        let second: Value = serde_json::from_str(&second).unwrap();
+        let found = listed(&bench, &["cart.reminder"]);
+        assert_eq!(found.len(), 2, "{found:?}");
+        assert_eq!((&found[0]["id"], &found[0]["data"]["cart"]), (&id.into(), &7.into()));
+        assert_eq!(found[0]["overdue"], false);
+        assert_eq!(found[1]["id"], second["id"]);
+        assert_eq!(found[1]["due"], "2199-12-01 08:00:00 UTC");
+        let table = bench.ok(&["scheduled", "list", "cart.reminder", "--limit", "1"]);
+        assert!(
+            table.contains(id) && table.contains("{\"cart\":7}") && table.contains("1 scheduled event more"),
+            "{table}"
+        );
+        // Nothing is due.
+        assert_eq!(
+            bench.ok(&["scheduled", "deliver", "cart.reminder"]),
+            "Delivered 0 events.\n"
+        );
+        let cancelled = bench.ok(&["scheduled", "cancel", "cart.reminder", id]);
+        assert_eq!(cancelled, format!("Cancelled [{id}] of 'cart.reminder'.\n"));
+        let again = bench.run(&["scheduled", "cancel", "cart.reminder", id]);
+        assert_eq!(again.code, Some(1));
+        assert!(
+            again
+                .stderr
+                .contains(&format!("no event of 'cart.reminder' waits as {id}")),
+            "{again:?}"
+        );
+        assert_eq!(listed(&bench, &["cart.reminder"]).len(), 1);
+        assert_eq!(bench.ok(&["scheduled", "list", "other"]), "No scheduled events\n");
+    }
+}
+
+#[test]
+fn what_is_due_is_delivered_by_a_listening_or_by_the_command() {
+    for bench in benches() {
+        bench.write(
+            "streamer.toml",
+            "[listen_and_fire]\na = ['it']\n[listeners.it]\nprogram = ['./it.sh']\nmode = 'message'\n",
+        );
+        bench.script("it.sh", "cat > line; echo done >> lines");
+        let mut id = bench.ok(&["emit", "a", "{\"n\":1}", "--in", "100ms"]);
+        id.truncate(id.trim_end().len());
+        wait_until(|| {
+            let found = listed(&bench, &[]);
+            (found.len() == 1 && found[0]["overdue"] == true).then_some(())
+        });
+        assert_eq!(bench.ok(&["scheduled", "deliver"]), "Delivered 1 event.\n");
+        assert!(listed(&bench, &[]).is_empty());
+        bench.ok(&["emit", "a", "{\"n\":2}", "--in", "100ms"]);
+        let listening = bench.start(&["listen", "--all", "--group", "g"]);
+        wait_until(|| {
+            let lines = std::fs::read_to_string(bench.path("lines")).unwrap_or_default();
+            (lines.lines().count() == 2).then_some(())
+        });
+        listening.signal(rustix::process::Signal::TERM);
+        assert_eq!(listening.end().code, Some(0));
+        let gone = bench.run(&["scheduled", "cancel", "a", &id]);
+        assert_eq!(gone.code, Some(1), "{gone:?}");
+    }
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_before_anything_is_written() {
+    let bench = Bench::new();
+    for (arguments, told) in [
+        (&["--in", "soon"][..], "time"),
+        (&["--at", "3 days"], "is not a date"),
+        (&["--at", "2026-13-01"], "2026-13-01"),
+        (&["--in", "1h", "--at", "2099-01-01"], "cannot be used with"),
+        (&["--in", "1h", "--id", "5-1"], "cannot be used with"),
+        (&["--in", "1h", "--identifier", "7"], "cannot be used with"),
+    ] {
+        let refused = bench.run(&[&["emit", "a", "{}"], arguments].concat());
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(refused.stderr.contains(told), "{refused:?}");
+    }
+    let refused = bench.run(&["scheduled", "cancel", "a", "x"]);
+    assert_eq!(refused.code, Some(2), "{refused:?}");
+    assert!(!bench.path("test.db").exists() || listed(&bench, &["a"]).is_empty());
+    // A date that has passed is now.
+    let id = bench.ok(&["emit", "a", "{}", "--at", "2020-01-01"]);
+    assert!(bench.ok(&["status", "--json"]).contains("\"a\""));
+    assert!(listed(&bench, &["a"]).is_empty(), "{id}");
+}
