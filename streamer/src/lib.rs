@@ -119,8 +119,8 @@ pub use self::{
         OrderKey, Report, RunningListening, Scope, StartAt, Summary, Timing, Workers,
     },
     listener::{
-        ArgumentsOfEvent, ConcurrencyLimit, Gather, Handler, IntoOutcome, IntoOutcomes, Layer, Listener,
-        ListenerContext, ListenerError, Listeners, Next, Payload, RateLimit, RegisteredListener, RetryPolicy,
+        ArgumentsOfEvent, CircuitBreaker, ConcurrencyLimit, Gather, Handler, IntoOutcome, IntoOutcomes, Layer,
+        Listener, ListenerContext, ListenerError, Listeners, Next, Payload, RateLimit, RegisteredListener, RetryPolicy,
         StopHandle,
     },
     message::{DecodeError, ReceivedMessage},

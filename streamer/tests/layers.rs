@@ -11,8 +11,9 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 use streamer::{
-    ConcurrencyLimit, DynamicEvent, Event, Layer, ListenerContext, ListenerError, Listeners, NamedEvent as _, Next,
-    Payload, RateLimit, ReceivedMessage, RetryPolicy, StartAt, Streamer, Workers, async_trait, failed::FailedFilter,
+    CircuitBreaker, ConcurrencyLimit, DynamicEvent, Event, Layer, ListenerContext, ListenerError, Listeners,
+    NamedEvent as _, Next, Payload, RateLimit, ReceivedMessage, RetryPolicy, StartAt, Streamer, Workers, async_trait,
+    extract::State, failed::FailedFilter,
 };
 use tokio::sync::Barrier;
 
@@ -184,4 +185,129 @@ async fn a_limit_lets_so_many_run_at_once_and_no_more() {
     let summary = drain(&streamer, listeners, Workers::AtOnce(10)).await;
     assert_eq!((summary.processed, summary.failed), (30, 0));
     assert_eq!(most.load(Ordering::SeqCst), 3);
+}
+
+/// A service that is down, and counts who asks it.
+#[derive(Clone, Default)]
+struct Service {
+    is_up: Arc<std::sync::atomic::AtomicBool>,
+    asked: Arc<AtomicUsize>,
+    attempts: Arc<Mutex<Vec<(u64, u64)>>>,
+}
+
+impl Service {
+    fn asked(&self) -> usize {
+        self.asked.load(Ordering::SeqCst)
+    }
+
+    fn listeners(&self, breaker: &CircuitBreaker) -> Listeners {
+        async fn ask(message: ReceivedMessage, State(service): State<Service>) -> Result<(), String> {
+            service.asked.fetch_add(1, Ordering::SeqCst);
+            let order = message.payload::<OrderPlaced>().map_err(|error| error.to_string())?;
+            service.attempts.lock().unwrap().push((order.id, message.attempt()));
+            match service.is_up.load(Ordering::SeqCst) {
+                true => Ok(()),
+                false => Err("down".to_owned()),
+            }
+        }
+        let listeners = Listeners::with_state(self.clone()).on("order.placed", "ask", ask);
+        listeners.layer(breaker.clone()).without_state()
+    }
+}
+
+async fn until(mut so: impl AsyncFnMut() -> bool) {
+    let waited = tokio::time::timeout(Duration::from_secs(60), async {
+        while !so().await {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    });
+    waited.await.expect("waited in vain");
+}
+
+async fn pending(streamer: &Streamer) -> u64 {
+    let summary = streamer.engine().pending_summary(&"order.placed".into(), "g").await;
+    summary.map_or(0, |summary| summary.count)
+}
+
+#[tokio::test]
+async fn a_circuit_breaker_pauses_reading_until_a_probe_succeeds() {
+    const ORDERS: u64 = 1_000;
+    let streamer = with_orders(ORDERS).await;
+    let service = Service::default();
+    let breaker = CircuitBreaker::after_failures(3, Duration::from_millis(100));
+    let listening = streamer
+        .listen(service.listeners(&breaker))
+        .group("g")
+        .batch(10)
+        .workers(Workers::AtOnce(4));
+    let running = listening.spawn();
+    // Those that began before the pause, and three probes.
+    until(async || service.asked() >= 3 + 4 + 3).await;
+    assert!(pending(&streamer).await <= 60, "reading goes on");
+    let while_down = service.asked();
+    service.is_up.store(true, Ordering::SeqCst);
+    until(async || pending(&streamer).await == 0 && service.asked() as u64 >= ORDERS).await;
+    running.stop();
+    let summary = running.join().await.unwrap();
+    assert!(!breaker.is_open());
+    assert_eq!(summary.messages, ORDERS);
+    // Between the look and the repair one more probe may have failed.
+    let failed = streamer.failed().count().await.unwrap();
+    assert!(
+        (9..=while_down as u64 + 1).contains(&failed),
+        "{failed} of {while_down} failed"
+    );
+    assert_eq!(summary.failed, failed);
+}
+
+#[tokio::test]
+async fn what_waits_for_a_circuit_breaker_has_not_begun_and_goes_back_at_the_end() {
+    let streamer = with_orders(20).await;
+    let service = Service::default();
+    let breaker = CircuitBreaker::after_failures(1, Duration::from_secs(3600));
+    let listening = || streamer.listen(service.listeners(&breaker)).group("g");
+    let running = listening().spawn();
+    until(async || service.asked() == 1 && pending(&streamer).await == 19).await;
+    running.stop();
+    let summary = running.join().await.unwrap();
+    assert_eq!((summary.messages, summary.failed), (1, 1));
+    service.is_up.store(true, Ordering::SeqCst);
+    let working = CircuitBreaker::after_failures(1, Duration::from_secs(3600));
+    let listening = streamer.listen(service.listeners(&working)).group("g");
+    let summary = listening.stop_after(19).run().await.unwrap();
+    assert_eq!(summary.processed, 19);
+    let attempts = service.attempts.lock().unwrap().clone();
+    assert!(attempts.iter().copied().eq((1..=20).map(|id| (id, 1))), "{attempts:?}");
+}
+
+#[tokio::test]
+async fn time_outs_and_panics_open_a_circuit_breaker_and_the_messages_own_faults_do_not() {
+    async fn hangs() {
+        std::future::pending::<()>().await;
+    }
+    async fn panics() {
+        panic!("no paper");
+    }
+    async fn refuses() -> Result<(), ListenerError> {
+        Err(ListenerError::permanent("no such customer"))
+    }
+    let streamer = with_orders(4).await;
+    for (name, opens) in [("hangs", true), ("panics", true), ("refuses", false)] {
+        let breaker = CircuitBreaker::after_failures(2, Duration::from_secs(3600));
+        let listeners = Listeners::new();
+        let listeners = match name {
+            "hangs" => listeners.on("order.placed", name, hangs),
+            "panics" => listeners.on("order.placed", name, panics),
+            _ => listeners.on("order.placed", name, refuses),
+        };
+        let listeners = listeners.layer(breaker.clone());
+        let listeners = listeners.timeout(Duration::from_millis(20));
+        let running = streamer.listen(listeners).group(name).spawn();
+        let ended = async || breaker.is_open() || streamer.failed().count().await.unwrap() >= 8;
+        until(ended).await;
+        assert_eq!(breaker.is_open(), opens, "{name}");
+        running.stop();
+        let summary = running.join().await.unwrap();
+        assert_eq!(summary.failed, if opens { 2 } else { 4 }, "{name}");
+    }
 }

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
     vec,
 };
 
@@ -25,6 +25,10 @@ pub(super) struct Job {
     pub(super) message: ReceivedMessage,
     /// What earlier attempts left.
     pub(super) retry_state: Option<Bytes>,
+    /// What it is kept in order by: the key of the message, or its stream.
+    pub(super) key: u64,
+    /// See [`Delivery::due_in`].
+    pub(super) due_in: Duration,
     /// See [`Delivery::suspect`].
     pub(super) suspect: bool,
     /// When it was received; only where times are measured.
@@ -40,6 +44,8 @@ impl Job {
             message: ReceivedMessage::new(stream, delivery.entry, attempt),
             retry_state: delivery.retry_state,
             suspect: delivery.suspect,
+            key: u64::from(delivery.at.stream),
+            due_in: delivery.due_in,
             received: plan.measures().then(Instant::now),
         }
     }
@@ -124,9 +130,9 @@ impl Dispatcher {
         let room = room / self.queues.len() * 5 / 4 + 1;
         let parts = self.queues.iter().map(|_| Vec::with_capacity(room));
         let mut parts = parts.collect::<Vec<_>>();
-        for job in jobs {
-            let key = guarded("the function of an `OrderKey`", || key.of(&job.message))?;
-            let part = key % parts.len() as u64;
+        for mut job in jobs {
+            job.key = guarded("the function of an `OrderKey`", || key.of(&job.message))?;
+            let part = job.key % parts.len() as u64;
             parts[part as usize].push(job);
         }
         for (queue, part) in self.queues.iter().zip(parts) {

@@ -14,6 +14,7 @@
 //!
 //! Around them:
 //!
+//! - `held`: messages that wait behind a retry of their key, where their order is kept.
 //! - `scheduled`: moves events that are due later to their streams.
 //! - `run`: puts them together, and ends them in order (`running`: in a task of its own); `supervisor`: owns the tasks, and says which one failed.
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
@@ -27,6 +28,7 @@ mod error;
 mod failing_group;
 mod guarded;
 mod health;
+mod held;
 mod log;
 mod options;
 mod outcome;
@@ -143,6 +145,24 @@ impl Listening {
     /// How many messages are handled at once. Default: one, in order.
     pub fn workers(mut self, workers: Workers) -> Self {
         self.options.workers = workers;
+        self
+    }
+
+    /// Whether a message that waits for a retry holds up what comes after it: with [`Workers::PerKey`] the later messages of its
+    /// key, with [`Workers::InOrder`] those of its stream. Others go on. Default: no; later messages overtake it.
+    ///
+    /// Held messages are in flight: they are renewed, and released when the listening ends. Once a batch
+    /// ([`Listening::batch`]) of them is held by a worker, it takes no further messages until a retry is due, so that reading
+    /// waits. A message that has failed for good goes to the failed list and holds up nothing.
+    ///
+    /// The order is that of one process. When it dies, what it had in flight is taken over later, after messages that others
+    /// have read in the meantime; a group with one consumer keeps its order even then. `failed retry` handles a
+    /// message again whenever it is called.
+    ///
+    /// It needs a group, and is refused with [`Workers::AtOnce`] and without
+    /// [`always_acknowledge`](Listening::always_acknowledge) ([`ListenError::InvalidOption`]).
+    pub fn retry_in_order(mut self, in_order: bool) -> Self {
+        self.options.retry_in_order = in_order;
         self
     }
 

@@ -24,6 +24,9 @@ pub enum StartAt {
 }
 
 /// How many messages are handled at once, and in which order.
+///
+/// The order is that of the attempts. A message that failed and waits for a retry is overtaken by later ones, unless
+/// [`Listening::retry_in_order`](super::Listening::retry_in_order) is asked for.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub enum Workers {
@@ -95,6 +98,7 @@ pub(super) struct Options {
     pub(super) after_success: Option<AfterSuccess>,
     pub(super) poison: u64,
     pub(super) on_name_in_use: OnNameInUse,
+    pub(super) retry_in_order: bool,
 }
 
 impl Default for Options {
@@ -116,6 +120,7 @@ impl Default for Options {
             after_success: None,
             poison: 5,
             on_name_in_use: OnNameInUse::Warn,
+            retry_in_order: false,
         }
     }
 }
@@ -133,6 +138,13 @@ impl Options {
             "a reclaim time below 3 ms leaves no time to renew: make it longer"
         } else if self.batch == 0 {
             "a batch of 0 messages reads nothing: make it 1 or more"
+        } else if self.retry_in_order && self.group.is_none() {
+            "order across retries needs a group: name one"
+        } else if self.retry_in_order && matches!(self.workers, Workers::AtOnce(2..)) {
+            "workers at once keep no order that retries could keep: handle messages in order, or in order per key"
+        } else if self.retry_in_order && !self.always_acknowledge {
+            "a message that stays pending after its last attempt comes again after later ones: order across retries needs \
+             `always_acknowledge`, with which it goes to the failed list"
         } else {
             return Ok(());
         };

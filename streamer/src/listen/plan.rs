@@ -152,6 +152,7 @@ impl Plan {
             batch: options.batch,
             batch_bytes: options.batch_bytes,
             deferred_bound: DeferredBound::default(),
+            holds_retries: options.retry_in_order,
         }
     }
 }

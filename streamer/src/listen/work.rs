@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use tokio::sync::{Semaphore, mpsc};
 use tracing::Instrument as _;
 
@@ -17,14 +18,16 @@ use super::{
     ListenError, Report, Timing,
     dispatch::{Job, Queue},
     failing_group::FailingGroupCache,
-    guarded::guarded,
+    guarded::{guarded, guarded_future},
+    held::Held,
     outcome::{Attempt, Failure, Outcome},
     plan::{Plan, PlannedStream},
     poison,
     supervisor::Finished,
 };
 use crate::{
-    engine::{Begin, Settler},
+    engine::{Begin, DeliveryRef, End, Settled, Settlement, Settler},
+    entry::Entry,
     failed::RetryState,
     listener::{ListenerError, RegisteredListener},
     message::ReceivedMessage,
@@ -70,20 +73,29 @@ impl Worker {
             since: Instant::now(),
             settle,
         };
+        let mut held = self
+            .plan
+            .options
+            .retry_in_order
+            .then(|| Held::new(self.plan.options.batch));
         loop {
-            let job = match self.queue.next_at_hand() {
-                Some(job) => Some(job),
-                None => {
-                    // Nothing may be kept while waiting for the next batch.
-                    outcomes.pass_on().await;
-                    self.queue.next().await
-                }
+            let job = match &mut held {
+                Some(held) => self.next_in_order(held, &mut outcomes).await,
+                None => match self.queue.next_at_hand() {
+                    Some(job) => Some(job),
+                    None => {
+                        // Nothing may be kept while waiting for the next batch.
+                        outcomes.pass_on().await;
+                        self.queue.next().await
+                    }
+                },
             };
             let Some(job) = job else { return Ok(Finished::Other) };
             if self.plan.context.stop.is_stopped() {
                 // Not begun: it is released at the end.
                 continue;
             }
+            let (key, message) = (job.key, held.is_some().then(|| job.message.clone()));
             let mut handled = pin!(self.handle(job));
             // A listener that has to wait may wait for long, and what others achieved must not wait with it.
             let outcome = match std::future::poll_fn(|context| Poll::Ready(handled.as_mut().poll(context))).await {
@@ -92,6 +104,15 @@ impl Worker {
                     outcomes.pass_on().await;
                     handled.await
                 }
+            };
+            let outcome = match (outcome, &mut held, message) {
+                (Ok(outcome), Some(held), Some(message)) => {
+                    match self.hold(key, message, outcome, held, &mut outcomes).await {
+                        Ok(outcome) => Ok(outcome),
+                        Err(error) => Err(error),
+                    }
+                }
+                (outcome, ..) => outcome,
             };
             match outcome {
                 Ok(Some(outcome)) => outcomes.add(outcome).await,
@@ -104,6 +125,110 @@ impl Worker {
         }
     }
 
+    /// The next message that no earlier one of its key holds up; `None` when there will be no more.
+    async fn next_in_order(&self, held: &mut Held, outcomes: &mut Outcomes) -> Option<Job> {
+        let stop = &self.plan.context.stop;
+        let mut has_ended = false;
+        loop {
+            if stop.is_stopped() {
+                held.clear();
+            }
+            if let Some(job) = held.take_due() {
+                return Some(job);
+            }
+            if held.has_room()
+                && let Some(job) = self.queue.next_at_hand()
+            {
+                match held.admit(job) {
+                    Some(job) => return Some(job),
+                    None => continue,
+                }
+            }
+            if has_ended && held.is_empty() {
+                return None;
+            }
+            // Nothing may be kept while waiting.
+            outcomes.pass_on().await;
+            let due = held.next_due();
+            tokio::select! {
+                biased;
+                () = stop.stopped(), if !held.is_empty() => {}
+                () = tokio::time::sleep_until(due.unwrap_or_else(tokio::time::Instant::now)), if due.is_some() => {}
+                job = self.queue.next(), if held.has_room() && !has_ended => match job {
+                    Some(job) => if let Some(job) = held.admit(job) {
+                        return Some(job);
+                    },
+                    None => has_ended = true,
+                },
+            }
+        }
+    }
+
+    /// A message that is to be tried again is held here, once the store knows what its attempts achieved. Gives back any other
+    /// outcome.
+    async fn hold(
+        &self,
+        key: u64,
+        message: ReceivedMessage,
+        outcome: Option<Outcome>,
+        held: &mut Held,
+        outcomes: &mut Outcomes,
+    ) -> Result<Option<Outcome>, ListenError> {
+        let retry = match outcome {
+            Some(Outcome {
+                settlement:
+                    Settlement {
+                        at,
+                        end: End::Retry(retry),
+                        failures,
+                    },
+                ..
+            }) => (at, retry, failures),
+            other => {
+                held.ended(key, None);
+                return Ok(other);
+            }
+        };
+        let (at, retry, failures) = retry;
+        outcomes.pass_on().await;
+        let (due_in, retry_state) = (retry.delay, retry.retry_state.clone());
+        let settlement = Settlement {
+            at,
+            end: End::Hold(retry),
+            failures,
+        };
+        let answer = self.settler.settle(vec![settlement]).await.pop();
+        self.plan.health.settled(1);
+        let again = match answer {
+            Some(Settled::Done) => Some(self.again(at, &message, retry_state, key, due_in)),
+            Some(Settled::Refused(error)) if self.plan.context.stop.is_stopped() => {
+                tracing::warn!("a message that waits for a retry stays pending: {error}");
+                None
+            }
+            Some(Settled::Refused(error)) => return Err(ListenError::Engine(error)),
+            Some(Settled::NotOurs) | None => None,
+        };
+        held.ended(key, again);
+        Ok(None)
+    }
+
+    /// The next attempt at a message.
+    fn again(&self, at: DeliveryRef, message: &ReceivedMessage, retry_state: Bytes, key: u64, due_in: Duration) -> Job {
+        let entry = Entry {
+            id: message.id(),
+            fields: message.fields().clone(),
+        };
+        Job {
+            at,
+            message: ReceivedMessage::new(message.stream().clone(), entry, message.attempt() + 1),
+            retry_state: Some(retry_state),
+            key,
+            due_in,
+            suspect: false,
+            received: self.plan.measures().then(Instant::now),
+        }
+    }
+
     /// Tries every listener of a message that has not succeeded. `None` when the message is not to be handled here.
     async fn handle(&self, job: Job) -> Result<Option<Outcome>, ListenError> {
         let Job {
@@ -112,7 +237,11 @@ impl Worker {
             retry_state,
             suspect,
             received,
+            ..
         } = job;
+        if !self.is_ready(at, retry_state.as_ref()).await? {
+            return Ok(None);
+        }
         let _alone = match suspect {
             true => self.suspects.acquire().await.ok(),
             false => None,
@@ -138,6 +267,31 @@ impl Worker {
             metrics.begin(at.stream, received, cut_off > 0);
         }
         self.run(stream, attempt, received).await.map(Some)
+    }
+
+    /// Waits until the layers of all listeners that are to run let it begin; `false` when the listening ends before.
+    async fn is_ready(&self, at: DeliveryRef, retry_state: Option<&Bytes>) -> Result<bool, ListenError> {
+        let listeners = &self.plan.stream(at.stream).listeners;
+        let all_ready = || listeners.iter().all(|listener| listener.listener().is_ready());
+        // Nearly always.
+        if guarded("`is_ready` of a layer", all_ready)? {
+            return Ok(true);
+        }
+        // Those that do not run have nothing to wait for.
+        let state = retry_state.and_then(|text| RetryState::from_text(text).ok());
+        let runs = |listener: &&RegisteredListener| {
+            let state = state.as_ref();
+            !state.is_some_and(|state| state.has_succeeded(listener.name()) || state.has_failed(listener.name()))
+        };
+        for listener in listeners.iter().filter(runs) {
+            let ready = guarded_future("`ready` of a layer", listener.listener().ready());
+            tokio::select! {
+                biased;
+                () = self.plan.context.stop.stopped() => return Ok(false),
+                ready = ready => ready?,
+            }
+        }
+        Ok(true)
     }
 
     /// Runs the listeners that have not succeeded.

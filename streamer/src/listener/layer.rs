@@ -40,6 +40,17 @@ use crate::message::ReceivedMessage;
 /// ```
 #[async_trait]
 pub trait Layer: Send + Sync + 'static {
+    /// Whether an attempt may begin at once. Asked before each attempt of a listening, so it must be quick; `false` leads to
+    /// [`Layer::ready`]. Default: yes.
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Waits until an attempt may begin. The message has not begun: it counts no attempt, and goes back to the group when the listening
+    /// ends; its time-out does not count yet. Its worker waits, which at last holds up reading. It may be dropped at any
+    /// time, and the attempt may yet not begin. Default: at once.
+    async fn ready(&self) {}
+
     /// Handles one message by [`Next::run`], or without it.
     ///
     /// # Errors
@@ -107,6 +118,15 @@ impl Listener for Layered {
 
     fn decodes(&self) -> bool {
         self.listener.decodes()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.layer.is_ready() && self.listener.is_ready()
+    }
+
+    async fn ready(&self) {
+        self.layer.ready().await;
+        self.listener.ready().await;
     }
 }
 

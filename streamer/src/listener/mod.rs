@@ -8,7 +8,7 @@
 //! - Here: the [`Listener`] trait, for structs, and what every listener may use. `handler`, `extract`: an `async fn` is a
 //!   listener too, and its arguments say what it needs.
 //! - `batch`: a function that handles many messages at once.
-//! - `layer`: what is around listeners, such as limits.
+//! - `layer`: what is around listeners, such as limits. `breaker`: the one that pauses after failures.
 //! - `check`: what `#[listener]` calls, so that a mistake is reported where the function is written.
 //! - `registry`: which event has which listeners.
 //! - `retry`: when to try a listener again.
@@ -17,6 +17,7 @@
 
 mod attempt;
 mod batch;
+mod breaker;
 pub(crate) mod check;
 mod extract;
 mod handler;
@@ -32,6 +33,7 @@ use async_trait::async_trait;
 pub(crate) use self::attempt::text_of_panic;
 pub use self::{
     batch::{Gather, IntoOutcomes},
+    breaker::CircuitBreaker,
     extract::{FromMessage, FromRef, Payload, State},
     handler::{ArgumentsOfEvent, Handler, IntoOutcome},
     layer::{ConcurrencyLimit, Layer, Next, RateLimit},
@@ -74,6 +76,14 @@ pub trait Listener: Send + Sync + 'static {
     fn decodes(&self) -> bool {
         false
     }
+
+    /// Whether an attempt may begin at once; see [`Layer::is_ready`].
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    /// Waits until an attempt may begin; see [`Layer::ready`].
+    async fn ready(&self) {}
 }
 
 /// What a listener may use beside the message.

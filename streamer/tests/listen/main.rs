@@ -24,6 +24,7 @@ mod plain;
 mod processes;
 mod quiet;
 mod retries;
+mod retry_order;
 mod scheduled;
 mod store;
 mod supervision;

@@ -431,6 +431,19 @@ impl InFlight {
         self.closed(count, 0);
     }
 
+    /// One whose outcome is stored stays, as one that has not begun, after so many attempts: the store is told before the next
+    /// one begins.
+    pub(super) fn hold(&self, at: DeliveryRef, count: u64) {
+        let mut table = self.stream(at.stream);
+        let Some(slot) = table.slot_mut(at) else { return };
+        slot.state = State::Waiting;
+        slot.count_before = u32::try_from(count).unwrap_or(u32::MAX);
+        slot.mark = true;
+        slot.has_retry_state = true;
+        drop(table);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
+    }
+
     /// The outcomes of these could not be stored: they stay.
     pub(super) fn refused(&self, stream: u32, some: impl IntoIterator<Item = DeliveryRef>) {
         let mut table = self.stream(stream);

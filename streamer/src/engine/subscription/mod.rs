@@ -102,6 +102,9 @@ pub(crate) struct Spec {
     pub(crate) batch_bytes: usize,
     /// The most that waits for a retry.
     pub(crate) deferred_bound: DeferredBound,
+    /// Whether a message that waits for a retry is the caller's to hold ([`End::Hold`]), also one that another process
+    /// deferred: it comes before it is due ([`Delivery::due_in`]).
+    pub(crate) holds_retries: bool,
 }
 
 /// One stream of a [`Spec`].
@@ -268,6 +271,8 @@ pub(crate) struct Delivery {
     /// Whether two or more attempts were cut off without an outcome: it may be what killed its process. Suspects are to be
     /// run one at a time.
     pub(crate) suspect: bool,
+    /// In how long its next attempt is due. Zero, but where [`Spec::holds_retries`].
+    pub(crate) due_in: Duration,
 }
 
 /// Stands for a delivery until it is settled.
@@ -367,6 +372,9 @@ pub(crate) enum End {
     },
     /// It comes again.
     Retry(Box<Retry>),
+    /// It stays here, as one that has not begun, and the caller begins another attempt with the same [`DeliveryRef`] when it
+    /// is due. The store keeps the retry state, for the case that this process dies. Only in a group.
+    Hold(Box<Retry>),
     /// It stays pending with this consumer, and comes again when somebody claims it.
     KeepPending {
         /// What is stored beside it.

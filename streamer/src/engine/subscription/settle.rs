@@ -41,6 +41,8 @@ enum After {
     Nothing,
     /// It waits here for its next attempt.
     Retry(Box<Waits>),
+    /// It stays in flight, as one that has not begun, after so many attempts.
+    Held(u64),
     /// It stays pending.
     Kept {
         /// As it did before.
@@ -253,6 +255,16 @@ impl Core {
                 };
                 (end, After::Retry(Box::new(waits)))
             }
+            End::Hold(retry) => {
+                let deferral = Deferral {
+                    retry_state: retry.retry_state,
+                    delay: retry.delay,
+                    // It is renewed like everything in flight.
+                    idle: Duration::ZERO,
+                    count,
+                };
+                (EntryEnd::Defer(Box::new(deferral)), After::Held(count))
+            }
             End::KeepPending { retry_state } => {
                 let deferral = Deferral {
                     retry_state: *retry_state,
@@ -373,11 +385,15 @@ impl Core {
                 After::NotOurs => answers[part.index as usize] = Settled::NotOurs,
                 After::Kept { .. } => self.strangers.known(stream, settlement.id),
                 After::Retry(waits) => self.wait_for_retry(stream, settlement.id, *waits),
+                After::Held(count) => {
+                    self.in_flight.hold(part.at, count);
+                    part.after = After::Held(count);
+                }
             }
         }
         // Only now: nothing may look settled while it is neither in the table nor waiting.
-        self.in_flight
-            .settled(stream, plan.parts.iter().map(|part| part.at), counts);
+        let done = plan.parts.iter().filter(|part| !matches!(part.after, After::Held(_)));
+        self.in_flight.settled(stream, done.map(|part| part.at), counts);
     }
 
     fn wait_for_retry(&self, stream: u32, id: EntryId, waits: Waits) {

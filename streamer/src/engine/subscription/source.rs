@@ -311,6 +311,7 @@ impl Source {
                     count_before: 0,
                     retry_state: None,
                     suspect: false,
+                    due_in: Duration::ZERO,
                 });
                 slot += 1;
             }

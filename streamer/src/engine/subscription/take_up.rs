@@ -195,7 +195,8 @@ impl Source {
                 (None, _) => schedule.left(wall_clock()),
             };
             let id = found.entry.id;
-            if !left.is_zero() && !core.in_flight.has(stream, id) {
+            let holds = core.spec.holds_retries && !left.is_zero();
+            if !left.is_zero() && !holds && !core.in_flight.has(stream, id) {
                 put_off.push(core.defer_again(stream, &found, left, requested));
                 continue;
             }
@@ -219,18 +220,22 @@ impl Source {
                 id: found.entry.id,
                 count_before: u32::try_from(found.count_before).unwrap_or(u32::MAX),
                 // From 2 on the store leaves the count alone.
-                mark: early && found.count_before >= SUSPECT_CUT_OFFS,
+                mark: holds || early && found.count_before >= SUSPECT_CUT_OFFS,
                 has_retry_state: found.retry_state.is_some(),
             });
-            entries.push((found, cut_off >= SUSPECT_CUT_OFFS));
+            if holds {
+                // To take it counted a delivery, and no attempt begins yet.
+                put_off.push(set_idle(id, left, Duration::ZERO, found.count_before));
+            }
+            entries.push((found, cut_off >= SUSPECT_CUT_OFFS, left));
         }
-        let bytes = entries.iter().map(|(found, _)| super::bytes_of(&found.entry)).sum();
+        let bytes = entries.iter().map(|(found, ..)| super::bytes_of(&found.entry)).sum();
         let confirmed = core.watch.confirmed(requested, core.lease());
         let inserted = core.in_flight.insert(stream, confirmed, bytes, arrivals.into_iter());
         let fresh = entries
             .into_iter()
-            .filter(|(found, _)| !inserted.duplicates.contains(&found.entry.id));
-        for (slot, (found, suspect)) in fresh.enumerate() {
+            .filter(|(found, ..)| !inserted.duplicates.contains(&found.entry.id));
+        for (slot, (found, suspect, left)) in fresh.enumerate() {
             let TakenEntry {
                 entry,
                 count_before,
@@ -246,6 +251,7 @@ impl Source {
                 count_before: u32::try_from(count_before).unwrap_or(u32::MAX),
                 retry_state,
                 suspect,
+                due_in: left,
             });
         }
         // Taking counted a delivery that was none.
@@ -375,6 +381,7 @@ impl Source {
                     count_before: deferred.count_before,
                     retry_state: Some(kept.retry_state),
                     suspect: false,
+                    due_in: Duration::ZERO,
                 });
             }
         }

@@ -121,6 +121,7 @@ pub(crate) fn spec(streams: &[&str], consumer: &str) -> Spec {
         batch: 8,
         batch_bytes: 1 << 20,
         deferred_bound: DeferredBound::default(),
+        holds_retries: false,
     }
 }
 
