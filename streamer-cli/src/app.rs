@@ -216,6 +216,13 @@ impl App {
     }
 
     async fn perform(self, cli: Cli) -> Outcome {
+        let outcome = self.carry_out(cli).await;
+        #[cfg(feature = "otlp")]
+        crate::otlp::flush().await;
+        outcome
+    }
+
+    async fn carry_out(self, cli: Cli) -> Outcome {
         let Cli { global, command } = cli;
         if global.ansi || global.no_ansi {
             output::ask_for_colour(global.ansi);

@@ -8,7 +8,7 @@
 //! - `config/`: flags over environment over `streamer.toml` over defaults.
 //! - `confirm`: the step before anything is deleted. `names`: what is not there, and what comes near.
 //! - `listeners`: from the configuration to listeners. `program/` and `webhook`: the two sorts that it can define.
-//! - `metrics`: for Prometheus. `health`: for an orchestrator. `systemd`: what systemd is told.
+//! - `metrics`: for Prometheus. `otlp`: spans for a collector of OpenTelemetry. `health`: for an orchestrator. `systemd`: what systemd is told.
 //! - `output`, `logging`, `exit`: stdout, stderr, and the exit code. `terminal`: text that a terminal may get. `table`:
 //!   tables that fit it.
 
@@ -26,6 +26,8 @@ mod listeners;
 mod logging;
 mod metrics;
 mod names;
+#[cfg(feature = "otlp")]
+mod otlp;
 mod output;
 mod program;
 #[cfg(unix)]

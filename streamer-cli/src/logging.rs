@@ -57,10 +57,18 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
         LogFormat::Text => lines.with_ansi(false).event_format(Lines { colour }).boxed(),
         LogFormat::Json => lines.json().flatten_event(true).with_ansi(false).boxed(),
     };
+    let subscriber = tracing_subscriber::registry().with(lines.with_filter(targets));
+    #[cfg(feature = "otlp")]
+    let (subscriber, trouble) = match crate::otlp::layer() {
+        Ok(layer) => (subscriber.with(layer), None),
+        Err(trouble) => (subscriber.with(None), Some(trouble)),
+    };
     // An application that set up a log of its own before keeps it.
-    let _ = tracing_subscriber::registry()
-        .with(lines.with_filter(targets))
-        .try_init();
+    let _ = subscriber.try_init();
+    #[cfg(feature = "otlp")]
+    if let Some(trouble) = trouble {
+        tracing::warn!("{trouble}");
+    }
 }
 
 /// Whether a program draws on the terminal that log lines would go to.

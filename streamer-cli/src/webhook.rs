@@ -186,7 +186,7 @@ fn same_host(one: &Url, other: &Url) -> bool {
 }
 
 /// Which certificates are trusted: the roots that come with the program.
-fn trust() -> Result<rustls::ClientConfig, String> {
+pub(crate) fn trust() -> Result<rustls::ClientConfig, String> {
     let mut roots = rustls::RootCertStore::empty();
     roots.extend(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     let provider = Arc::new(rustls::crypto::ring::default_provider());

@@ -13,10 +13,15 @@
 //! together with the message. Without one nothing is written, except by
 //! [`EmitOptions::caused_by`](crate::EmitOptions::caused_by), which hands a message's trace on.
 
+#[cfg(feature = "opentelemetry")]
+mod opentelemetry;
+
 use std::{fmt, sync::OnceLock};
 
 use tracing::{Span, field::Empty};
 
+#[cfg(feature = "opentelemetry")]
+pub use self::opentelemetry::OpenTelemetry;
 use crate::{
     engine::Member,
     entry::EntryId,
@@ -34,32 +39,7 @@ pub const HANDLE: &str = "handle";
 
 /// Connects spans with the traces of other processes.
 ///
-/// With OpenTelemetry:
-///
-/// ```ignore
-/// struct OpenTelemetry;
-///
-/// impl streamer::trace::Propagator for OpenTelemetry {
-///     fn inject(&self, put: &mut dyn FnMut(&'static str, String)) {
-///         let context = tracing::Span::current().context();
-///         let mut headers = HashMap::new();
-///         opentelemetry::global::get_text_map_propagator(|it| it.inject_context(&context, &mut headers));
-///         for name in [streamer::message::TRACEPARENT, streamer::message::TRACESTATE] {
-///             if let Some(value) = headers.remove(name) {
-///                 put(name, value);
-///             }
-///         }
-///     }
-///
-///     fn link(&self, span: &tracing::Span, message: &streamer::ReceivedMessage) {
-///         let headers: HashMap<_, _> = message.headers().map(|(n, v)| (n.into_owned(), v.into_owned())).collect();
-///         let context = opentelemetry::global::get_text_map_propagator(|it| it.extract(&headers));
-///         let _ = span.set_parent(context);
-///     }
-/// }
-///
-/// streamer::trace::set_propagator(OpenTelemetry);
-/// ```
+/// `OpenTelemetry` (cargo feature `opentelemetry`) is the one for OpenTelemetry.
 pub trait Propagator: Send + Sync + 'static {
     /// Puts what identifies the trace that is active now: [`TRACEPARENT`], and [`TRACESTATE`] if there is one. Other names are
     /// ignored. It is called inside the span of the emit.

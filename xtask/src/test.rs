@@ -17,6 +17,9 @@ const CLIENTS: [&str; 4] = [
     "archive-postgres,archive-mysql,archive-s3,archive-gcs,archive-azure,outbox-postgres,outbox-mysql,outbox-sqlite,outbox-rusqlite",
 ];
 
+/// What sends spans to a collector of OpenTelemetry.
+const OTLP: [&str; 4] = ["-p", "streamer-cli", "--features", "otlp"];
+
 /// Each engine without the other one, as `--features` has it.
 const ENGINES: [&str; 2] = ["redis", "embedded"];
 
@@ -34,6 +37,10 @@ pub(crate) fn check() -> Result<()> {
             &["--all-targets", "--", "--deny", "warnings"],
         ]
         .concat(),
+        &[],
+    )?;
+    cargo(
+        &[&["clippy"], &OTLP[..], &["--all-targets", "--", "--deny", "warnings"]].concat(),
         &[],
     )?;
     for engine in ENGINES {
@@ -71,6 +78,10 @@ pub(crate) fn test() -> Result<()> {
     tests(&[&["test"], &CLIENTS[..], &archives].concat(), &drivers)?;
     let outbox = ["--no-fail-fast", "--test", "outbox"];
     tests(&[&["test"], &CLIENTS[..], &outbox].concat(), &[])?;
+    tests(
+        &[&["test"], &OTLP[..], &["--no-fail-fast", "--test", "otlp"]].concat(),
+        &[],
+    )?;
     full_device()
 }
 
