@@ -54,6 +54,9 @@ const COUNTED: &[(&str, &str)] = &[
     ("drain-plain", "streamer, current-thread"),
     ("embedded-emit-tasks", "streamer, current-thread"),
     ("embedded-drain", "streamer, current-thread"),
+    // With nobody recording they are those above.
+    ("emit-tasks-recorded", "streamer, Prometheus records"),
+    ("drain-recorded", "streamer, Prometheus records"),
 ];
 
 /// How many messages the two runs have.

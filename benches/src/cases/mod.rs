@@ -2,10 +2,11 @@
 
 pub(crate) mod drain;
 mod embedded;
-mod emit;
+pub(crate) mod emit;
 mod failing;
 mod flat;
 pub(crate) mod latency;
+mod recorded;
 mod streams;
 mod transactions;
 
@@ -23,6 +24,7 @@ pub(crate) fn all() -> Vec<Case> {
         latency::cases(),
         embedded::cases(),
         transactions::cases(),
+        recorded::cases(),
         flat::cases(),
     ];
     cases.into_iter().flatten().collect()
