@@ -11,6 +11,9 @@ use crate::{clock, ledger::Ledger};
 
 /// How many events go in one batch.
 const BATCH: u64 = 12;
+/// For how long a repetition of an emit is recognised. It is longer than any fault, and short enough that the keys are as many
+/// at the end of a long run as in its middle.
+pub(super) const RECOGNISED: Duration = Duration::from_mins(2);
 /// How long a replica may be behind.
 const REPLICATED: Duration = Duration::from_millis(500);
 
@@ -57,7 +60,8 @@ async fn one(
     replicas: u32,
 ) -> Result<()> {
     let event = event(stream, number);
-    let options = EmitOptions::new().idempotency_key(format!("number-{number}"));
+    let key = format!("number-{number}");
+    let options = EmitOptions::new().idempotency_key(key).idempotency_window(RECOGNISED);
     let options = options.replicas(replicas).durable_within(REPLICATED);
     let begin = clock::now();
     let mut not_durable = 0;

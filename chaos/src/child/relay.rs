@@ -10,6 +10,7 @@ use streamer::{
     outbox::{Outbox, emit_in},
 };
 
+use super::producer::RECOGNISED;
 use super::{Assignment, STREAMS, connect, event, sleep};
 use crate::{clock, ledger::Ledger};
 
@@ -53,6 +54,7 @@ pub(super) async fn relay(assignment: &Assignment, stop: &StopHandle) -> Result<
         return Ok(());
     };
     let relay = outbox.relay(&streamer).poll(Duration::from_millis(50));
+    let relay = relay.window(RECOGNISED);
     let token = relay.stop_token();
     let stop = stop.clone();
     tokio::spawn(async move {

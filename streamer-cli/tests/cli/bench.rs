@@ -66,9 +66,11 @@ impl Bench {
 
     /// A shell script that can be run.
     pub(crate) fn script(&self, name: &str, text: &str) -> &Self {
-        use std::os::unix::fs::PermissionsExt as _;
-        self.write(name, &format!("#!/bin/sh\n{text}\n"));
-        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o755)).unwrap();
+        let written = format!("{name}.text");
+        self.write(&written, &format!("#!/bin/sh\n{text}\n"));
+        copy_program(&self.path(&written), &self.path(name));
+        fs::remove_file(self.path(&written)).unwrap();
+        may(&self.path(name), 0o755);
         self
     }
 
@@ -145,7 +147,7 @@ impl Bench {
         let programs = TempDir::new().unwrap();
         may(programs.path(), 0o755);
         let program = programs.path().join("streamer");
-        fs::copy(env!("CARGO_BIN_EXE_streamer"), &program).unwrap();
+        copy_program(Path::new(env!("CARGO_BIN_EXE_streamer")), &program);
         for file in fs::read_dir(self.folder.path()).unwrap() {
             may(&file.unwrap().path(), 0o444);
         }
@@ -212,6 +214,12 @@ impl Bench {
     pub(crate) fn start(&self, arguments: &[&str]) -> Running {
         Running::start(self.command(arguments))
     }
+}
+
+/// Copies in a process of its own. What another thread of this one starts at that moment would have the copy open for writing,
+/// and such a program cannot be run.
+fn copy_program(from: &Path, to: &Path) {
+    assert!(Command::new("cp").args([from, to]).status().unwrap().success());
 }
 
 fn may(path: &Path, mode: u32) {

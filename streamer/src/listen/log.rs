@@ -80,7 +80,8 @@ impl Report<'_> {
                 "{self}"
             ),
             Self::NameInUse { stream, consumer, ids } => {
-                tracing::warn!(%stream, consumer, count = ids.len(), "{self}");
+                let count = (!ids.is_empty()).then_some(ids.len());
+                tracing::warn!(%stream, consumer, count, "{self}");
             }
             Self::Interrupted {
                 error, attempt, delay, ..

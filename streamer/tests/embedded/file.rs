@@ -304,7 +304,11 @@ async fn a_file_that_may_not_be_written_is_refused() {
     place.closed().await;
     // Where anybody can run it.
     let program = place.directory.path().join("program");
-    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    // By a process of its own: what another thread starts at that moment would have it open for writing, and such a program
+    // cannot be run.
+    let mut copy = Command::new("cp");
+    copy.args([&std::env::current_exe().unwrap(), &program]);
+    assert!(copy.status().unwrap().success());
     let may = |path: &Path, mode| std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
     may(&place.file(), 0o444);
     may(place.directory.path(), 0o555);

@@ -355,8 +355,8 @@ struct Watched<'a> {
     address: &'a Address,
     log: Option<PathBuf>,
     connection: Option<Connection>,
-    /// The file and its log.
-    files: (Option<FileId>, Option<FileId>),
+    /// The file and its log; `None` before the first look.
+    files: Option<(Option<FileId>, Option<FileId>)>,
     version: Option<i64>,
     log_written: Option<SystemTime>,
     asked: Instant,
@@ -369,7 +369,7 @@ impl<'a> Watched<'a> {
             address,
             log,
             connection: None,
-            files: (None, None),
+            files: None,
             version: None,
             log_written: None,
             asked: Instant::now(),
@@ -379,9 +379,9 @@ impl<'a> Watched<'a> {
     /// Whether something was committed since the last call; also true the first time.
     fn changed(&mut self, look: Look) -> bool {
         let at = |path: Option<&Path>| path.and_then(FileId::at);
-        let files = (at(self.address.path.as_deref()), at(self.log.as_deref()));
+        let files = Some((at(self.address.path.as_deref()), at(self.log.as_deref())));
         if files != self.files {
-            // Other files: who looks now is told so.
+            // Other files, or none where a reader found some before: who looks now is told so.
             self.files = files;
             self.version = None;
             if let Some(connection) = self.connection.take() {
@@ -452,6 +452,15 @@ mod tests {
         drop((one, same));
         assert!(gone.upgrade().is_none());
         assert_eq!(Arc::strong_count(&Watch::of(&file("a")).0), 1);
+    }
+
+    #[test]
+    fn the_first_look_is_a_change_also_where_the_file_is_gone_by_then() {
+        let directory = tempfile::TempDir::new().unwrap();
+        let address = address(Some(directory.path().join("gone")));
+        let mut watched = Watched::new(&address);
+        assert!(watched.changed(Look::Noticed));
+        assert!(!watched.changed(Look::Noticed));
     }
 
     #[test]
