@@ -99,6 +99,7 @@ pub mod metrics;
 pub mod model;
 mod moment;
 pub mod outbox;
+mod raw;
 #[cfg(any(feature = "embedded", feature = "archive-sqlite"))]
 mod read_only_file;
 mod reserved;
@@ -125,6 +126,7 @@ pub use self::{
     },
     message::{DecodeError, ReceivedMessage},
     moment::{InvalidMoment, Moment},
+    raw::{Raw, RawEvent},
     shown_url::shown_url,
 };
 pub use async_trait::async_trait;
@@ -161,5 +163,6 @@ pub mod __private {
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
 #[doc = include_str!("../../docs/observability.md")]
+#[doc = include_str!("../../docs/scale-out.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Guides;

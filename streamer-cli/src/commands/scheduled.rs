@@ -29,8 +29,8 @@ Examples:
   streamer scheduled list cart.reminder --limit 100
   streamer scheduled list --json | jq -r 'select(.overdue) | .id'
 
-An event that is overdue for more than a few seconds waits for a listening: nobody listens to
-its stream. `scheduled deliver` puts it there.";
+An event that is overdue for more than a few seconds waits for a listening:
+nobody listens to its stream. `scheduled deliver` puts it there.";
 
 const CANCEL_EXAMPLES: &str = "\
 Examples:
@@ -43,8 +43,8 @@ Examples:
   streamer scheduled deliver
   streamer scheduled deliver cart.reminder
 
-Every listening does this by itself for the streams that it reads. The command is for streams
-that nobody listens to, from cron or a timer of systemd for example.";
+Every listening does this by itself for the streams that it reads. The command
+is for streams that nobody listens to, from cron or a timer of systemd.";
 
 /// The most streams that are looked for in the store.
 const STREAMS: usize = 10_000;

@@ -9,7 +9,7 @@ use crate::{client::Streamer, message::ReceivedMessage};
 
 /// An argument of a listener function.
 ///
-/// Implemented for [`Payload<T>`], [`State<T>`], [`ReceivedMessage`], [`Streamer`] and [`StopHandle`]; implement it for
+/// Implemented for [`Payload<T>`], [`State<T>`], [`Raw`](crate::Raw), [`ReceivedMessage`], [`Streamer`] and [`StopHandle`]; implement it for
 /// a type of your own to take it as an argument too.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot be an argument of a listener",

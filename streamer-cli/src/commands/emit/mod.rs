@@ -34,8 +34,8 @@ Examples:
   streamer emit order.placed --lines @orders.jsonl
   streamer emit order.placed --lines < orders.jsonl
 
-The ID of the new entry is printed. With --at or --in it is the ID under which the event waits:
-`scheduled list` and `scheduled cancel` take it.";
+The ID of the new entry is printed. With --at or --in it is the ID under which
+the event waits: `scheduled list` shows it, `scheduled cancel` takes it.";
 
 /// Redis takes no value longer than 512 MiB.
 const LONGEST_PAYLOAD: u64 = 512 << 20;
