@@ -364,10 +364,10 @@ fn markdown(all: &[Results], machine: &Machine) -> String {
     let rounds = readings.map(|(_, readings)| readings.len()).max().unwrap_or(0);
     let mut text = format!(
         "# How fast is it?\n\n\
-        `cargo xtask bench` wrote this page; run it to measure your machine. Every contender of a case runs in a process \
-        and a session of its own, in turn, for {rounds} rounds; so does the server, as services do. A cell is the median \
-        with the range in parentheses, and a ratio is the median of the ratios within each round. [What was found on the \
-        way](performance.md) says why the figures are what they are. All readings are in \
+        `cargo xtask bench` wrote this page; run it to measure your machine. In each of {rounds} rounds every \
+        contender of a case runs once, in its own process and session; the server has its own session, too, as services \
+        have. A cell has the median of the rounds, with the range in parentheses. A ratio is the median of the ratios \
+        within each round. [Why it is as fast as it is](performance.md) explains the figures. All readings are in \
         [benchmarks.json](benchmarks.json).\n\n\
         Measured with {} on {} processors ({}), Linux {}, {}; {}. Default settings everywhere.\n\n",
         machine.server,

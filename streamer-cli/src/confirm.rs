@@ -12,7 +12,7 @@ pub(crate) struct Confirm {
     /// Do not ask; needed where nobody can be asked
     #[arg(short, long)]
     yes: bool,
-    /// Only tell what would be deleted
+    /// Only tell what would happen
     #[arg(long)]
     dry_run: bool,
 }

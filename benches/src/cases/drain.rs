@@ -29,10 +29,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "drain",
             title: "Drain 500,000 with a group and acknowledgements, one worker in order",
-            about: "The handler does nothing. Raw reads 500 and acknowledges them with one command, in turn; overlapped, \
-                    it sends the next read before the answer to the acknowledgement. The client does the same with 500, \
-                    two commands in flight, and decodes its replies. The peers read a page of 1,000 at a time (apalis 500) \
-                    and acknowledge page by page.",
+            about: "The handler does nothing. Raw reads 500 messages, acknowledges them with one command, and waits \
+                    for each reply; the overlapped one sends the next read before the reply to the acknowledgement. \
+                    The client library does the same with two commands in flight, and decodes the replies. The \
+                    peers read a page of 1,000 at a time (apalis 500) and acknowledge page by page.",
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![
@@ -116,8 +116,9 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "drain-tls",
             title: "The same over TLS",
-            about: "Raw reads 500 and acknowledges them with one command, in turn, on one connection of rustls; overlapped, it \
-                    sends the next read before the answer to the acknowledgement.",
+            about: "Raw reads 500 messages, acknowledges them with one command, and waits for each reply, on one \
+                    connection of rustls; the overlapped one sends the next read before the reply to the \
+                    acknowledgement.",
             metrics: METRICS,
             amount: BACKLOG,
             contenders: vec![

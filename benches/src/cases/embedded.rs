@@ -160,8 +160,8 @@ fn emit_one() -> Case {
     Case {
         name: "embedded-emit-one",
         title: "Embedded: emit one at a time",
-        about: "Each emit is awaited before the next. Raw is SQLite itself with the same settings, one row a commit. \
-                honker publishes to a stream, apalis pushes jobs to a table, both of the same length.",
+        about: "Each emit is awaited before the next. Raw is SQLite itself with the same settings, one row in each \
+                commit. honker publishes to a stream, apalis pushes jobs to a table, both of the same length.",
         metrics: EMITTING,
         amount: 30_000,
         contenders: vec![
@@ -188,8 +188,8 @@ fn emit_tasks() -> Case {
     Case {
         name: "embedded-emit-tasks",
         title: "Embedded: emit from 64 tasks",
-        about: "64 tasks emit at once, each awaiting every emit. Raw is SQLite itself with the same settings, 100 rows \
-                a commit. honker has no tasks: 64 threads share its connection.",
+        about: "64 tasks emit at once, each awaiting every emit. Raw is SQLite itself with the same settings, 100 \
+                rows in each commit. honker has no tasks: 64 threads share its connection.",
         metrics: EMITTING,
         amount: 200_000,
         contenders: vec![
@@ -214,7 +214,8 @@ fn emit_all() -> Case {
     Case {
         name: "embedded-emit-all",
         title: "Embedded: emit 100,000 with one call",
-        about: "`emit_all` from an iterator. Raw is SQLite itself with the same settings, 1,000 rows a commit.",
+        about: "`emit_all` from an iterator. Raw is SQLite itself with the same settings, 1,000 rows in each \
+                commit.",
         metrics: EMITTING,
         amount: 100_000,
         contenders: vec![
@@ -251,10 +252,10 @@ fn drain() -> Case {
     Case {
         name: "embedded-drain",
         title: "Embedded: drain 200,000 with a group and acknowledgements, one worker in order",
-        about: "The handler does nothing. Raw is SQLite itself with the same settings: it reads 500 rows and updates a \
-                cursor in the same transaction, which is less than a group does, that keeps each message until it is \
-                acknowledged. Raw emit writes 100 rows a commit. honker reads 100 events at a time, and saves its position every \
-                500; apalis locks 500 jobs at a time, and marks each as done.",
+        about: "The handler does nothing. Raw is SQLite itself with the same settings: it reads 500 rows and \
+                updates a cursor in the same transaction. A consumer group does more: it keeps each message pending \
+                until it is acknowledged. Raw emit writes 100 rows in each commit. honker reads 100 events at a \
+                time, and saves its position every 500; apalis locks 500 jobs at a time, and marks each as done.",
         metrics: &[RATE, RESIDENT],
         amount: 200_000,
         contenders: vec![
@@ -343,9 +344,9 @@ fn wake_up(name: &'static str, title: &'static str, amount: u64, runs: [fn(&Job)
     Case {
         name,
         title,
-        about: "One process emits; another listens in a group and compares the time in the payload with its clock. Raw \
-                is SQLite itself with the same settings, one row a commit, and looks for new rows every 200 µs. honker looks every millisecond, \
-                as by default.",
+        about: "One process emits; another listens in a group and compares the time in the payload with its clock. \
+                Raw is SQLite itself with the same settings, one row in each commit, and polls for new rows every \
+                200 µs. honker polls every millisecond, as by default.",
         metrics: &[P50, P99, P999, RESIDENT],
         amount,
         contenders: vec![
@@ -508,7 +509,8 @@ fn idle() -> Case {
     Case {
         name: "embedded-idle",
         title: "Embedded: an idle listener, for five seconds",
-        about: "A group that has handled everything waits. Raw is SQLite itself, and looks for new rows every 200 µs.",
+        about: "A consumer waits in a group without a backlog. Raw is SQLite itself, and polls for new rows every \
+                200 µs.",
         metrics: &[CPU, RESIDENT],
         // Milliseconds.
         amount: 5000,

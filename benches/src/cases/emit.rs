@@ -124,10 +124,10 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "emit-all",
             title: "Emit 100,000 with one call",
-            about: "`emit_all` from an iterator. Raw keeps 512 commands in flight on one connection; the client sends \
-                    pipelines of 500, two in flight. sea-streamer gets everything into its queue; ruststream sends \
-                    transactions of 512, two in flight, on two threads, and 512 commands in flight on one; apalis \
-                    pushes 100 at a time, two in flight.",
+            about: "`emit_all` from an iterator. Raw keeps 512 commands in flight on one connection; the client \
+                    sends pipelines of 500, two in flight. sea-streamer puts all events into its queue; ruststream \
+                    sends transactions of 512, two in flight, on two threads, and 512 commands in flight on one; \
+                    apalis pushes 100 at a time, two in flight.",
             metrics: METRICS,
             amount: 100_000,
             contenders: vec![
@@ -171,8 +171,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "emit-replayable",
             title: "Emit replayable events",
-            about: "64 tasks emit events of which a snapshot is recorded in the same step. Raw keeps 64 pairs of XADD and \
-                    LPUSH in flight, which no crash-safe emit can be.",
+            about: "64 tasks emit events, each with a snapshot in the same atomic step. Raw keeps 64 pairs of XADD \
+                    and LPUSH in flight; a crash between the two commands would leave one without the other.",
             metrics: METRICS,
             amount: 100_000,
             contenders: vec![
@@ -193,9 +193,9 @@ fn one_at_a_time(name: &'static str, title: &'static str, pinned: Pinned) -> Cas
     Case {
         name,
         title,
-        about: "Each emit is awaited before the next. The bare tokio socket sends the same encoded command each time and \
-                looks at the first byte of the reply: the least that any asynchronous client does. The next one encodes \
-                each event, as the wire format demands, and does nothing else: the least that can emit events.",
+        about: "Each emit is awaited before the next. The bare tokio socket sends the same encoded command each \
+                time and looks at the first byte of the reply: no asynchronous client can do less. A second program \
+                on a bare socket also encodes each event in the wire format: no emit can do less.",
         metrics: METRICS,
         amount: 30_000,
         contenders: vec![

@@ -55,7 +55,8 @@ fn replay() -> Case {
     Case {
         name: "replay",
         title: "Replay 1,000 snapshots of one resource",
-        about: "Its messages lie evenly among those of others. Each run replays 100 times; its reading is the median.",
+        about: "Its messages are spread evenly among those of other resources. Each run replays 100 times; its \
+                reading is the median.",
         metrics: TIMES,
         amount: 1000,
         contenders: vec![
@@ -121,7 +122,8 @@ fn purge() -> Case {
     Case {
         name: "purge",
         title: "Purge 100,000 old messages",
-        about: "What is newer stays. A group has acknowledged everything. The last purges ten times as many.",
+        about: "Newer messages stay. A group has acknowledged everything. The last contender purges ten times as \
+                many.",
         metrics: RATES,
         amount: 1_000_000,
         contenders: vec![
@@ -149,7 +151,8 @@ fn archive() -> Case {
     Case {
         name: "archive",
         title: "Archive 100,000 old messages into SQLite",
-        about: "What is newer stays. A group has acknowledged everything. The last archives ten times as many.",
+        about: "Newer messages stay. A group has acknowledged everything. The last contender archives ten times as \
+                many.",
         metrics: RATES,
         amount: 1_000_000,
         contenders: vec![
@@ -228,7 +231,7 @@ fn failed_list() -> Case {
     Case {
         name: "failed-list",
         title: "List all failures",
-        about: "In pages, with what is kept beside each failure.",
+        about: "The list is read in pages, with the details of each failure.",
         metrics: RATES,
         amount: 100_000,
         contenders: vec![
@@ -246,7 +249,8 @@ fn failed_page() -> Case {
     Case {
         name: "failed-page",
         title: "The first page of the failed list",
-        about: "About 500 failures, with what is kept beside each. Each run asks 100 times; its reading is the median.",
+        about: "A page has about 500 failures, with their details. Each run asks 100 times; its reading is the \
+                median.",
         metrics: TIMES,
         amount: 100_000,
         contenders: vec![
@@ -269,8 +273,9 @@ fn failed_retry() -> Case {
     Case {
         name: "failed-retry",
         title: "Retry failures",
-        about: "The listener does nothing. The failed messages lie evenly in the stream. Client and server share \
-                a core, because a round trip costs several times as much across cores and chance would choose.",
+        about: "The listener does nothing. The failed messages are spread evenly over the stream. Client and server \
+                are pinned to one core, because a round trip across cores costs several times as much, and the \
+                kernel would place them at random.",
         metrics: RATES,
         amount: 100_000,
         contenders: vec![

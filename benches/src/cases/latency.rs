@@ -42,10 +42,11 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "latency-1000",
             title: "From emit to handler, 1,000 messages a second",
-            about: "Producer and consumer are two processes. A message carries the time right before it was emitted; the \
-                    handler compares that with its own clock. The first eleventh is not counted. Raw blocks in XREADGROUP \
-                    and XACKs what it got, as the client does; the bare tokio sockets do what raw does, and encode each \
-                    event: the least that asynchronous programs do; apalis asks every millisecond.",
+            about: "Producer and consumer are two processes. A message carries the time right before it was \
+                    emitted; the handler compares that with its own clock. The first eleventh of the messages is \
+                    not counted. Raw blocks in XREADGROUP and acknowledges each reply with XACK, as the client \
+                    library does; the bare tokio sockets do what raw does, and encode each event: no asynchronous \
+                    program can do less; apalis polls every millisecond.",
             metrics: &[P50, P99, P999],
             amount: 5_500,
             contenders: contenders::<1000>(bare_sockets()),
@@ -54,8 +55,8 @@ pub(crate) fn cases() -> Vec<Case> {
         Case {
             name: "latency-20000",
             title: "From emit to handler, 20,000 messages a second",
-            about: "The same with 20 messages every millisecond, which all but raw emit at once and await in the background; \
-                    raw writes them with one call.",
+            about: "The same with 20 messages every millisecond. Raw writes the 20 with one call; the others emit \
+                    them concurrently and await the replies in the background.",
             metrics: &[P50, P99, P999],
             amount: 44_000,
             contenders: contenders::<20_000>(Vec::new()),

@@ -86,7 +86,8 @@ impl Attempt<RetryState> {
         let pending_in = pending_in.map(|member| member.group.as_str());
         let ran = stream.listeners.iter().map(|listener| !self.skips(listener.name()));
         let ran = ran.collect::<Vec<_>>();
-        let (change, waiting) = self.take_failures(plan, stream, &ran, pending_in);
+        let attempts = self.message.attempt();
+        let (change, waiting) = self.take_failures(plan, stream, &ran, attempts, pending_in);
         let is_listed = change.as_ref().is_some_and(|change| !change.add.is_empty()) || self.state.has_failures();
         self.state.end_attempt(delay);
         let has_failed = || {
@@ -130,7 +131,9 @@ impl Attempt<RetryState> {
         // Failures that are listed already stay so.
         let failed = |number| self.failures.iter().any(|failure| failure.listener == number);
         let ran = (0..stream.listeners.len()).map(failed).collect::<Vec<_>>();
-        let (change, _) = self.take_failures(plan, stream, &ran, None);
+        // This delivery began no attempt.
+        let attempts = self.message.attempt() - 1;
+        let (change, _) = self.take_failures(plan, stream, &ran, attempts, None);
         outcome(self.at, End::Acknowledge { delete: false }, change)
     }
 
@@ -141,6 +144,7 @@ impl Attempt<RetryState> {
         plan: &Plan,
         stream: &PlannedStream,
         ran: &[bool],
+        attempts: u64,
         pending_in: Option<&str>,
     ) -> (Option<Box<FailureChange>>, FailureChange) {
         let failures = std::mem::take(&mut self.failures);
@@ -173,7 +177,7 @@ impl Attempt<RetryState> {
             let first_failure = has_state.then(|| self.state.first_failure(listener, &failure.date));
             let details = Details {
                 fields: fields.clone(),
-                attempts: self.message.attempt(),
+                attempts,
                 first_failure: first_failure.filter(|first| *first != failure.date).map(str::to_owned),
                 group: acknowledged_in.filter(|_| !group_is_kept).map(str::to_owned),
                 groups: pending_in.map(str::to_owned).into_iter().collect(),
