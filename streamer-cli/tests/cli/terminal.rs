@@ -371,3 +371,44 @@ fn an_error_of_a_megabyte_is_cut_in_a_table_and_whole_elsewhere() {
     assert!(shown.len() > 64 * 1000 && shown.contains("\"n\": 1"), "{}", shown.len());
     assert!(bench.ok(&["failed", "list", "--json"]).len() > 64 * 1000);
 }
+
+#[test]
+fn no_escape_sequence_reaches_the_terminal_through_the_configuration() {
+    let name = ESCAPES.map(|(_, escape)| escape).concat();
+    let text = toml(&name);
+    let text = text.trim_matches('"');
+    let bench = Bench::new();
+    bench.emit("p", "{}");
+    let listener = "[listen_and_fire]\np = ['a']\n[listeners.a]\n";
+    for file in [
+        format!("workers = \"{text}\""),
+        format!("\"{text}\" = 1"),
+        format!("archive_driver = \"{text}\"\narchive_url = \"{text}\""),
+        format!("group = \"{text}\"\nconsumer = \"{text}\"\nkey = \"{text}\"\ndomain = \"{text}\""),
+        format!("[listen_and_fire]\n\"{text}\" = [\"{text}\"]"),
+        format!("[listeners.\"{text}\"]\nprogram = [\"{text}\"]\n[listen_and_fire]\np = [\"{text}\"]"),
+        format!("{listener}program = [\"/no{text}\"]"),
+        format!("{listener}program = ['cat']\ncwd = \"/no{text}\""),
+        format!("{listener}program = ['cat']\nmode = \"{text}\""),
+        format!("{listener}webhook = \"http://{text}\""),
+        format!("{listener}webhook = 'http://127.0.0.1:1'\nheaders = {{ \"{text}\" = \"{text}\" }}"),
+        format!("{listener}webhook = 'http://127.0.0.1:1'\nheaders = {{ X = {{ file = \"/no{text}\" }} }}"),
+        format!("[retry]\nbackoff = \"{text}\""),
+        // Unquoted, where the file is no TOML.
+        format!("workers = 0 # {name}"),
+        format!("{name} = 2"),
+    ] {
+        bench.write("streamer.toml", &file);
+        for command in [
+            &["config"][..],
+            &["list"],
+            &["listen", "p", "--listen-timeout", "100"],
+            &["archive", "list"],
+            &["doctor"],
+        ] {
+            let ended = bench.run(command);
+            check(&format!("{command:?} with {text}"), &ended.stdout);
+            check(&format!("{command:?} with {text} (log)"), &ended.stderr);
+        }
+    }
+}

@@ -6,7 +6,7 @@
 //!
 //! # The delivery count
 //!
-//! The pending entries list counts deliveries. Here the count of a pending entry is the number of attempts that begun,
+//! The pending entries list counts deliveries. Here the count of a pending entry is the number of attempts that began,
 //! as far as that is known:
 //!
 //! - A new entry is delivered with a count of 1, which stands for the attempt that is expected to begin.

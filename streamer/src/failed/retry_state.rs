@@ -96,7 +96,7 @@ impl RetryState {
         (self.kept_until, self.kept_ms) = (Some(unix_ms().saturating_add(wait)), Some(wait));
     }
 
-    /// How many of the attempts that begun were cut off: they ended without an outcome.
+    /// How many of the attempts that began were cut off: they ended without an outcome.
     pub(crate) fn cut_off(&self, begun: u64) -> u64 {
         match self.attempts {
             Some(attempts) => begun.saturating_sub(attempts),

@@ -1,4 +1,4 @@
-//! Only attempts that begun count.
+//! Only attempts that began count.
 
 use std::time::Duration;
 

@@ -260,7 +260,11 @@ async fn poison(store: Store, crashes: u32, environment: &[(&str, &str)]) {
     let record = listed[0].record.as_ref().unwrap();
     assert_eq!(record.receiver, "poisoned");
     assert!(crashed >= 3, "it was given up after {crashed} crashes only");
-    assert_eq!(listed[0].details.attempts, u64::from(crashed), "each crash was an attempt");
+    assert_eq!(
+        listed[0].details.attempts,
+        u64::from(crashed),
+        "each crash was an attempt"
+    );
 }
 
 async fn what_kills_the_process_is_listed_and_its_neighbours_are_handled(store: Store) {

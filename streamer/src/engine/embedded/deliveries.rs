@@ -1,6 +1,6 @@
 //! Deliveries of a group: taking pending entries, renewing their leases, beginning an attempt.
 //!
-//! The delivery count is the number of attempts that begun, see `engine::group_store`.
+//! The delivery count is the number of attempts that began, see `engine::group_store`.
 
 use std::time::Duration;
 
