@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use streamer::{
     engine::EngineResult,
-    inspect::{Collector, Diagnosis, Importance, Known},
+    inspect::{Collector, Diagnosis, Importance, Known, Overview},
 };
 use tokio::sync::{Notify, watch};
 
@@ -257,7 +257,9 @@ async fn diagnose(site: &Arc<Site>, age: Duration) -> EngineResult<()> {
     let diagnosis = site.streamer.inspect().also(&site.events).diagnose(&known).await;
     let took = began.elapsed();
     *last = Some((Instant::now(), took));
-    let diagnosis = diagnosis?;
+    let mut diagnosis = diagnosis?;
+    // The collector has one: of a large store a second one is megabytes.
+    diagnosis.overview = Overview::default();
     let at_ms = streamer::Moment::now().unix_ms();
     let mut seen = site.observer.seen.write().unwrap_or_else(PoisonError::into_inner);
     seen.diagnosis = Some(Diagnosed { diagnosis, at_ms });

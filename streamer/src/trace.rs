@@ -67,10 +67,15 @@ pub(crate) fn inject(mut put: impl FnMut(&'static str, String)) {
     }
 }
 
+/// Whether somebody is interested in spans. A span that nobody is interested in costs 400 instructions where some crate has
+/// switched on the feature `log` of `tracing`; no span costs a few.
+fn is_wanted() -> bool {
+    tracing::enabled!(target: TARGET, tracing::Level::INFO)
+}
+
 /// The span of an emit.
 pub(crate) fn emit_span<E: Event>(event: &E) -> Span {
-    // The name may have to be made.
-    if !tracing::enabled!(target: TARGET, tracing::Level::INFO) {
+    if !is_wanted() {
         return Span::none();
     }
     tracing::info_span!(
@@ -100,6 +105,9 @@ pub(crate) fn failed(span: &Span, error: &dyn fmt::Display) {
 
 /// The span of an attempt of a listener.
 pub(crate) fn listener_span(message: &ReceivedMessage, member: Option<&Member>, listener: &str) -> Span {
+    if !is_wanted() {
+        return Span::none();
+    }
     let span = tracing::info_span!(
         target: TARGET,
         HANDLE,
