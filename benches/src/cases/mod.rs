@@ -9,6 +9,7 @@ pub(crate) mod latency;
 mod recorded;
 mod streams;
 mod transactions;
+mod views;
 
 use anyhow::Result;
 
@@ -25,6 +26,7 @@ pub(crate) fn all() -> Vec<Case> {
         embedded::cases(),
         transactions::cases(),
         recorded::cases(),
+        views::cases(),
         flat::cases(),
     ];
     cases.into_iter().flatten().collect()
