@@ -323,8 +323,9 @@ impl<S> Listeners<S> {
     }
 
     fn add_registered(&mut self, event: StreamName, listener: RegisteredListener) {
-        // The failed list could not be filtered by it, and its retries would name nobody.
-        if listener.name.is_empty() {
+        // The failed list could not be filtered by it, and its retries would name nobody. laravel-streamer has listed failures
+        // that name neither event nor listener: those can be retried under the names that they have.
+        if listener.name.is_empty() && !event.as_bytes().is_empty() {
             self.mistakes
                 .push(format!("a listener of the event '{event}' has an empty name"));
         }
