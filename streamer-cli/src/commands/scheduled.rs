@@ -11,6 +11,7 @@ use streamer::{
 
 use crate::{
     app::Session,
+    confirm::Confirm,
     exit::{Exit, Failure, Outcome},
     listeners, output,
     table::{Column, Table},
@@ -34,7 +35,7 @@ nobody listens to its stream. `scheduled deliver` puts it there.";
 
 const CANCEL_EXAMPLES: &str = "\
 Examples:
-  streamer scheduled cancel cart.reminder 1764230400000-1764144000000000
+  streamer scheduled cancel cart.reminder 1764230400000-1764144000000000 --yes
 
 The ID is the one that `emit` printed, and that `scheduled list` shows.";
 
@@ -212,14 +213,43 @@ struct Cancel {
     /// The IDs under which they wait
     #[arg(required = true)]
     ids: Vec<EntryId>,
+    #[command(flatten)]
+    confirm: Confirm,
 }
 
 impl Cancel {
     async fn run(&self, session: &Session) -> Outcome {
-        let streamer = session.connect_to_change(false).await?;
+        let dry_run = self.confirm.is_dry_run();
+        let streamer = session.connect_to_change(dry_run).await?;
         let name = StreamName::from(&self.event);
         name.check()?;
         let scheduled = streamer.scheduled(name);
+        let mut waiting = Vec::new();
+        for id in &self.ids {
+            // The first event after the ID before it.
+            let page = scheduled.page(id.previous(), 1).await?;
+            if page.first().is_some_and(|entry| entry.id == *id) {
+                waiting.push(*id);
+            }
+        }
+        let events = output::counted(waiting.len() as u64, "scheduled event");
+        if dry_run {
+            match session.json {
+                true => output::json(&json!({
+                    "report": "cancelled", "event": self.event, "ids": waiting, "dry_run": true,
+                }))?,
+                false => output::line(format!("Would cancel {events} of '{}'.", self.event))?,
+            }
+            return Ok(Exit::Done);
+        }
+        let what = format!(
+            "This cancels {events} of '{}', which no listener gets then.",
+            self.event
+        );
+        if !waiting.is_empty() && !self.confirm.ask(session, &what)? {
+            output::done("Nothing was cancelled.")?;
+            return Ok(Exit::Failed);
+        }
         let mut missing = Vec::new();
         for id in &self.ids {
             if !scheduled.cancel(*id).await? {

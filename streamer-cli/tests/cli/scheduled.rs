@@ -43,7 +43,18 @@ fn an_event_for_later_is_listed_until_it_is_cancelled() {
             bench.ok(&["scheduled", "deliver", "cart.reminder"]),
             "Delivered 0 events.\n"
         );
-        let cancelled = bench.ok(&["scheduled", "cancel", "cart.reminder", id]);
+        // It deletes the event, so it asks.
+        let cancel = ["scheduled", "cancel", "cart.reminder", id];
+        let refused = bench.run(&cancel);
+        assert_eq!(refused.code, Some(2), "{refused:?}");
+        assert!(
+            refused.stderr.contains("1 scheduled event") && refused.stderr.contains("--yes"),
+            "{refused:?}"
+        );
+        let would = bench.ok(&[&cancel[..], &["--dry-run"]].concat());
+        assert_eq!(would, "Would cancel 1 scheduled event of 'cart.reminder'.\n");
+        assert_eq!(listed(&bench, &["cart.reminder"]).len(), 2);
+        let cancelled = bench.ok(&[&cancel[..], &["--yes"]].concat());
         assert_eq!(cancelled, format!("Cancelled [{id}] of 'cart.reminder'.\n"));
         let again = bench.run(&["scheduled", "cancel", "cart.reminder", id]);
         assert_eq!(again.code, Some(1));
