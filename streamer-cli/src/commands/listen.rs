@@ -369,6 +369,7 @@ fn listening(streamer: &Streamer, listeners: Listeners, settings: &Settings) -> 
         .always_acknowledge(settings.always_acknowledge.value.0)
         .grace(settings.grace.value)
         .poison(settings.poison.value.0.into())
+        .retry_in_order(settings.retry_in_order.value)
         .on_name_in_use(match settings.name_in_use.value {
             NameInUse::Warn => OnNameInUse::Warn,
             NameInUse::Refuse => OnNameInUse::Refuse,

@@ -65,6 +65,7 @@ settings! {
     max_attempts: Option<Count> = |_| None;
     workers: Workers = |_| Bounded(1);
     key: Option<String> = |_| None;
+    retry_in_order: bool = |_| false;
     listen_timeout: Limit = |_| Limit(None);
     poison: Number = |_| Number(5);
     name_in_use: NameInUse = |_| NameInUse::Warn;
@@ -185,6 +186,10 @@ pub(crate) struct SettingFlags {
     /// With --workers: messages with the same value here (such as `order.id`) stay in order
     #[arg(long, value_name = "PATH")]
     key: Option<String>,
+    /// A message that waits for a retry holds up the later ones of its key, or of its stream with one worker
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_missing_value = "true", require_equals = true,
+          alias = "retry_in_order")]
+    retry_in_order: Option<bool>,
     /// End when nothing came, ran or waited for a retry for so long: milliseconds or `30s` [default: never]
     #[arg(long, value_name = "MS", value_parser = flag::<Limit>, alias = "listen_timeout")]
     listen_timeout: Option<Limit>,
@@ -208,6 +213,7 @@ impl SettingFlags {
         flags.max_attempts = self.max_attempts.map(Some);
         flags.workers = self.workers;
         flags.key = given(self.key);
+        flags.retry_in_order = self.retry_in_order;
         flags.listen_timeout = self.listen_timeout;
         flags.poison = self.poison;
         flags.name_in_use = self.name_in_use;
