@@ -48,6 +48,7 @@ mod shared_connection;
 mod socket;
 mod stores;
 mod tls;
+mod tls_stream;
 
 use std::fmt;
 

@@ -279,7 +279,6 @@ pub(super) fn master_replaced() -> RedisError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use std::sync::Arc;
 
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, DuplexStream, duplex},
@@ -287,7 +286,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::engine::redis::socket::LastByte;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
     const FIRST: Duration = Duration::from_secs(60);
@@ -295,7 +293,7 @@ mod tests {
 
     fn connected() -> (ReaderConnection, DuplexStream, CancellationToken) {
         let (client, server) = duplex(64);
-        let socket = Socket::locked(client, Arc::new(LastByte::now()), Peer::Unix("nowhere".into()));
+        let socket = Socket::over(client, Peer::Unix("nowhere".into()));
         let replaced = CancellationToken::new();
         (
             ReaderConnection::over(socket, TIMEOUT, replaced.clone()),

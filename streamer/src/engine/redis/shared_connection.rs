@@ -453,7 +453,7 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::engine::redis::socket::{LastByte, Socket};
+    use crate::engine::redis::socket::Socket;
 
     const TIMEOUT: Duration = Duration::from_secs(10);
     const SECOND: Duration = Duration::from_secs(1);
@@ -462,7 +462,7 @@ mod tests {
     fn connected() -> (SharedConnection, DuplexStream, CancellationToken) {
         let (client, server) = duplex(64);
         let peer = Peer::Unix("nowhere".into());
-        let socket = Socket::locked(client, Arc::new(LastByte::now()), peer);
+        let socket = Socket::over(client, peer);
         let replaced = CancellationToken::new();
         let connection = ReaderConnection::over(socket, TIMEOUT, replaced.clone());
         (SharedConnection::new(connection, TIMEOUT), server, replaced)

@@ -1,33 +1,37 @@
 //! Sockets: one half that is read by one task, and one that any task may write to.
 //!
-//! TCP and Unix sockets can be written to by any task as they are. Any other stream, which TLS is, stands behind a lock
-//! ([`Locked`]). What uses the halves does not know the difference.
+//! TCP and Unix sockets can be written to by any task as they are; [`tls_stream`](super::tls_stream) can, too. What uses the
+//! halves does not know the difference.
 
 use std::{
     fmt, io,
     net::SocketAddr,
     path::PathBuf,
     pin::Pin,
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll, Waker},
+    sync::Arc,
+    task::{Context, Poll},
     time::Duration,
 };
 
 use rustls::{ClientConfig, pki_types::ServerName};
 use socket2::{SockRef, TcpKeepalive};
+#[cfg(test)]
+use tokio::io::AsyncWrite;
 #[cfg(unix)]
 use tokio::net::{UnixStream, unix};
 use tokio::{
-    io::{AsyncRead, AsyncWrite, BufReader, ReadBuf},
+    io::{AsyncRead, ReadBuf},
     net::{TcpStream, tcp},
     time::Instant,
 };
 use tokio_rustls::TlsConnector;
 
-use super::tls;
+#[cfg(test)]
+use self::any_stream::Locked;
+use super::{
+    tls,
+    tls_stream::{self, TlsReader, TlsWriter},
+};
 
 /// How long a peer may be silent to the system's probes before a connection counts as dead: a machine that vanished must
 /// be noticed also while nothing is sent, as in a blocking read.
@@ -37,8 +41,6 @@ const PROBE_EVERY: Duration = Duration::from_secs(5);
 /// command was accepted, which is what time-outs are counted from.
 #[cfg(any(target_os = "android", target_os = "linux"))]
 const UNSENT: u32 = 256 << 10;
-/// TLS asks for 4 KiB at a time; the system is asked for so much.
-const TLS_READ: usize = 64 << 10;
 
 /// Where a server is.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -94,11 +96,15 @@ impl Socket {
                     }
                     Some(config) => {
                         let name = ServerName::try_from(host.clone()).map_err(io::Error::other)?;
-                        let moved = Arc::new(LastByte::now());
-                        let socket = BufReader::with_capacity(TLS_READ, Metered::new(socket, moved.clone()));
                         let connecting = TlsConnector::from(config.clone()).connect(name, socket);
-                        let stream = in_time(within, connecting).await.map_err(|error| advised(&error))?;
-                        Ok(Self::locked(stream, moved, peer))
+                        let connected = in_time(within, connecting).await.map_err(|error| advised(&error))?;
+                        let (socket, session) = connected.into_inner();
+                        let (reader, writer) = tls_stream::split(socket, session);
+                        Ok(Self {
+                            reader: ReadHalf::Tls(reader),
+                            writer: WriteHalf::Tls(writer),
+                            peer,
+                        })
                     }
                 }
             }
@@ -119,16 +125,10 @@ impl Socket {
         }
     }
 
-    /// Any stream, behind a lock.
-    pub(super) fn locked(
-        stream: impl AsyncRead + AsyncWrite + Send + 'static,
-        moved: Arc<LastByte>,
-        peer: Peer,
-    ) -> Self {
-        let locked = Arc::new(Locked {
-            stream: Mutex::new(Box::pin(stream)),
-            moved,
-        });
+    /// Any stream.
+    #[cfg(test)]
+    pub(super) fn over(stream: impl AsyncRead + AsyncWrite + Send + 'static, peer: Peer) -> Self {
+        let locked = Arc::new(Locked::new(stream));
         Self {
             reader: ReadHalf::Locked(locked.clone()),
             writer: WriteHalf::Locked(locked),
@@ -168,6 +168,8 @@ pub(super) enum ReadHalf {
     Tcp(tcp::OwnedReadHalf),
     #[cfg(unix)]
     Unix(unix::OwnedReadHalf),
+    Tls(TlsReader),
+    #[cfg(test)]
     Locked(Arc<Locked>),
 }
 
@@ -178,6 +180,8 @@ impl AsyncRead for ReadHalf {
             Self::Tcp(socket) => Pin::new(socket).poll_read(context, buffer),
             #[cfg(unix)]
             Self::Unix(socket) => Pin::new(socket).poll_read(context, buffer),
+            Self::Tls(reader) => Pin::new(reader).poll_read(context, buffer),
+            #[cfg(test)]
             Self::Locked(locked) => locked.stream().as_mut().poll_read(context, buffer),
         }
     }
@@ -188,6 +192,8 @@ pub(super) enum WriteHalf {
     Tcp(tcp::OwnedWriteHalf),
     #[cfg(unix)]
     Unix(unix::OwnedWriteHalf),
+    Tls(TlsWriter),
+    #[cfg(test)]
     Locked(Arc<Locked>),
 }
 
@@ -198,6 +204,8 @@ impl WriteHalf {
             Self::Tcp(socket) => socket.try_write(bytes),
             #[cfg(unix)]
             Self::Unix(socket) => socket.try_write(bytes),
+            Self::Tls(writer) => writer.try_write(bytes),
+            #[cfg(test)]
             Self::Locked(locked) => {
                 locked.without_waiting(|stream, context| stream.as_mut().poll_write(context, bytes))
             }
@@ -212,7 +220,7 @@ impl WriteHalf {
     /// costs the server two reads.
     pub(super) fn worth_writing(&self) -> usize {
         match self {
-            Self::Locked(_) => 8 << 10,
+            Self::Tls(_) => 8 << 10,
             _ => 2 << 10,
         }
     }
@@ -221,6 +229,8 @@ impl WriteHalf {
     /// see [`WriteHalf::poll_writable`] through.
     pub(super) fn try_flush(&self) -> io::Result<()> {
         match self {
+            Self::Tls(writer) => writer.try_flush(),
+            #[cfg(test)]
             Self::Locked(locked) => locked.without_waiting(|stream, context| stream.as_mut().poll_flush(context)),
             _ => Ok(()),
         }
@@ -233,7 +243,10 @@ impl WriteHalf {
             Self::Tcp(socket) => socket.as_ref().poll_write_ready(context).map_ok(|()| 0),
             #[cfg(unix)]
             Self::Unix(socket) => socket.as_ref().poll_write_ready(context).map_ok(|()| 0),
+            Self::Tls(writer) => writer.poll_write(context, bytes),
+            #[cfg(test)]
             Self::Locked(locked) if bytes.is_empty() => locked.stream().as_mut().poll_flush(context).map_ok(|()| 0),
+            #[cfg(test)]
             Self::Locked(locked) => locked.stream().as_mut().poll_write(context, bytes),
         }
     }
@@ -241,130 +254,49 @@ impl WriteHalf {
     /// When a byte moved that those who read and write do not see, as part of a record of TLS is.
     pub(super) fn last_hidden_byte(&self) -> Option<Instant> {
         match self {
-            Self::Locked(locked) => Some(locked.moved.at()),
+            Self::Tls(writer) => Some(writer.last_byte()),
             _ => None,
         }
     }
 }
 
-trait Stream: AsyncRead + AsyncWrite + Send {}
+/// Tests put a stream in a socket's place that holds next to nothing, and look at the clock.
+#[cfg(test)]
+mod any_stream {
+    use std::{
+        io,
+        pin::Pin,
+        sync::{Mutex, MutexGuard, PoisonError},
+        task::{Context, Poll, Waker},
+    };
 
-impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
+    use tokio::io::{AsyncRead, AsyncWrite};
 
-/// A stream that needs to be borrowed for reading and writing. The lock is held for no longer than what can be done
-/// without waiting.
-pub(super) struct Locked {
-    stream: Mutex<Pin<Box<dyn Stream>>>,
-    moved: Arc<LastByte>,
-}
+    pub(super) trait Stream: AsyncRead + AsyncWrite + Send {}
 
-impl Locked {
-    fn stream(&self) -> MutexGuard<'_, Pin<Box<dyn Stream>>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+    impl<S: AsyncRead + AsyncWrite + Send> Stream for S {}
 
-    /// Nobody is woken when there is room again: that is for who waits in [`WriteHalf::poll_writable`], and comes later.
-    fn without_waiting<T>(
-        &self,
-        attempt: impl FnOnce(&mut Pin<Box<dyn Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
-    ) -> io::Result<T> {
-        match attempt(&mut self.stream(), &mut Context::from_waker(Waker::noop())) {
-            Poll::Ready(done) => done,
-            Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+    /// The lock is held for no longer than what can be done without waiting.
+    pub(in crate::engine::redis) struct Locked(Mutex<Pin<Box<dyn Stream>>>);
+
+    impl Locked {
+        pub(super) fn new(stream: impl Stream + 'static) -> Self {
+            Self(Mutex::new(Box::pin(stream)))
         }
-    }
-}
 
-/// When the last byte moved.
-pub(super) struct LastByte {
-    begin: Instant,
-    /// Nanoseconds since then.
-    after: AtomicU64,
-}
-
-impl LastByte {
-    pub(super) fn now() -> Self {
-        Self {
-            begin: Instant::now(),
-            after: AtomicU64::new(0),
+        pub(super) fn stream(&self) -> MutexGuard<'_, Pin<Box<dyn Stream>>> {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner)
         }
-    }
 
-    fn at(&self) -> Instant {
-        self.begin + Duration::from_nanos(self.after.load(Ordering::Relaxed))
-    }
-
-    fn moves(&self) {
-        let after = u64::try_from(self.begin.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.after.store(after, Ordering::Relaxed);
-    }
-}
-
-/// A stream that keeps the time of its last byte in or out. What goes out counts after the stream was full, since it
-/// shows only then that the peer takes bytes.
-struct Metered<S> {
-    stream: S,
-    moved: Arc<LastByte>,
-    is_full: bool,
-}
-
-impl<S> Metered<S> {
-    fn new(stream: S, moved: Arc<LastByte>) -> Self {
-        Self {
-            stream,
-            moved,
-            is_full: false,
+        /// Nobody is woken when there is room again: that is for who waits in `poll_writable`, and comes later.
+        pub(super) fn without_waiting<T>(
+            &self,
+            attempt: impl FnOnce(&mut Pin<Box<dyn Stream>>, &mut Context<'_>) -> Poll<io::Result<T>>,
+        ) -> io::Result<T> {
+            match attempt(&mut self.stream(), &mut Context::from_waker(Waker::noop())) {
+                Poll::Ready(done) => done,
+                Poll::Pending => Err(io::ErrorKind::WouldBlock.into()),
+            }
         }
-    }
-
-    fn wrote(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        if self.is_full && matches!(written, Poll::Ready(Ok(1..))) {
-            self.moved.moves();
-        }
-        self.is_full = written.is_pending();
-        written
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buffer.filled().len();
-        let read = Pin::new(&mut self.stream).poll_read(context, buffer);
-        if buffer.filled().len() > before {
-            self.moved.moves();
-        }
-        read
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.wrote(written)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        self.wrote(written)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
     }
 }
