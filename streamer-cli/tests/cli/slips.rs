@@ -69,6 +69,11 @@ fn a_negative_age_is_called_one_wherever_a_moment_is_read() {
         assert_eq!(ended.code, Some(2), "{ended:?}");
         assert!(ended.stderr.contains("'-1 day' is a negative age"), "{ended:?}");
     }
+    for later in [["--at", "-1 day"], ["--in", "-1 day"]] {
+        let ended = bench.run(&[&["emit", "a", "{}"][..], &later].concat());
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains("invalid value '-1 day'"), "{ended:?}");
+    }
 }
 
 #[test]

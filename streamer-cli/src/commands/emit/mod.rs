@@ -82,10 +82,10 @@ pub(crate) struct Emit {
     within: Option<Duration>,
     /// When it is put on its stream: a date, such as `2026-12-01T09:00+01:00` (UTC where no zone is named). A date that has
     /// passed: at once
-    #[arg(long, value_name = "DATE", value_parser = date, conflicts_with_all = ["lines", "id", "identifier"])]
+    #[arg(long, value_name = "DATE", value_parser = date, allow_hyphen_values = true, conflicts_with_all = ["lines", "id", "identifier"])]
     at: Option<Moment>,
     /// Put it on its stream after this time, such as `90s` or `2days`
-    #[arg(long = "in", value_name = "TIME", value_parser = flag::<Duration>, conflicts_with_all = ["at", "lines", "id", "identifier"])]
+    #[arg(long = "in", value_name = "TIME", value_parser = flag::<Duration>, allow_hyphen_values = true, conflicts_with_all = ["at", "lines", "id", "identifier"])]
     after: Option<Duration>,
     /// Emit one event for each line of FILE or stdin, a JSON object or list; empty lines are skipped
     #[arg(long)]

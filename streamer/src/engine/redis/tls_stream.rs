@@ -31,6 +31,8 @@ pub(super) struct TlsReader {
     received: Box<[u8]>,
     from: usize,
     to: usize,
+    /// What came after what was given last.
+    failed: Option<rustls::Error>,
 }
 
 /// The half that is written.
@@ -63,6 +65,7 @@ pub(super) fn split(socket: TcpStream, session: ClientConnection) -> (TlsReader,
         received: vec![0; READ].into(),
         from: 0,
         to: 0,
+        failed: None,
     };
     (reader, TlsWriter(shared))
 }
@@ -97,6 +100,9 @@ impl TlsReader {
     /// Decrypts as much of what was received as there is room for; tells whether it gave anything, or the end was reached.
     fn decrypt(&mut self, buffer: &mut ReadBuf<'_>) -> io::Result<bool> {
         let before = buffer.filled().len();
+        if let Some(error) = self.failed.take() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, error));
+        }
         let mut session = self.shared.session();
         loop {
             match session.reader().fill_buf() {
@@ -114,7 +120,15 @@ impl TlsReader {
                         return Ok(buffer.filled().len() > before);
                     }
                     self.from += session.read_tls(&mut &self.received[self.from..self.to])?;
-                    session.process_new_packets().map_err(io::Error::other)?;
+                    match session.process_new_packets() {
+                        Ok(_) => {}
+                        // Perhaps the peer has said why, before.
+                        Err(error) if buffer.filled().len() > before => {
+                            self.failed = Some(error);
+                            return Ok(true);
+                        }
+                        Err(error) => return Err(io::Error::new(io::ErrorKind::InvalidData, error)),
+                    }
                 }
                 Err(error) => return Err(error),
             }
