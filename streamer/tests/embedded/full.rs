@@ -149,11 +149,12 @@ async fn messages_without_failures_are_acknowledged_where_no_record_can_be_writt
 #[tokio::test]
 async fn a_batch_that_does_not_fit_is_refused_where_it_begins_not_to() {
     let place = Place::new();
-    let url = format!("{}?max_size=400000", place.url());
+    // The tables themselves take about a quarter.
+    let url = format!("{}?max_size=500000", place.url());
     let engine = EmbeddedEngine::open(&url).await.unwrap();
     let error = engine.append_many(vec![an_append(1000); 1000]).await.unwrap_err();
     let fitted = error.results.iter().filter(|result| result.is_ok()).count();
-    assert!((100..400).contains(&fitted), "{fitted}");
+    assert!((100..400).contains(&fitted), "{fitted} fitted");
     let refused = error.results.into_iter().filter_map(Result::err);
     let refused: Vec<_> = refused.map(|error| error.kind()).collect();
     assert_eq!(refused, vec![EngineErrorKind::Full; 1000 - fitted]);
