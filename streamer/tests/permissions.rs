@@ -236,7 +236,7 @@ async fn events_that_are_due_later_need_the_permissions_of_the_guide_and_nothing
     let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());
     let streamer = Streamer::connect(&url).await.unwrap();
     let refused = streamer.emit_with(&event, later()).await.unwrap_err();
-    assert!(refused.to_string().contains("permission"), "{refused}");
+    assert!(refused.to_string().contains("the user's ACL rules"), "{refused}");
     assert_eq!(server.command(&["DBSIZE"]), "0");
     streamer.emit(&event).await.unwrap();
     async fn works() {}

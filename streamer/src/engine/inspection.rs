@@ -33,7 +33,7 @@ pub trait Inspection {
     ) -> Vec<EngineResult<Option<PendingEntry>>>;
 
     /// At most `most` keys that retry states and marks of handled entries are kept in (`docs/keys.md`), whether their streams and
-    /// groups are there or not. Keys of streams whose names come in hex are left out. Looks at all keys of the store, within
+    /// groups are there or not. Keys of streams whose names are not UTF-8 are left out. Looks at all keys of the store, within
     /// the bound of [`Inspection::find_streams`].
     async fn keys_beside(&self, most: usize) -> EngineResult<Vec<Bytes>>;
 

@@ -39,8 +39,9 @@ else
   while redis.call('HEXISTS', KEYS[3], member()) == 1 do number = number + 1 end
   local entry = {}
   for i = from, #ARGV do entry[#entry + 1] = #ARGV[i] .. ':' .. ARGV[i] end
-  redis.call('HSET', KEYS[3], member(), table.concat(entry))
+  -- Redis 6.2 cannot be asked what a user may do. The first of these is what the fewest may.
   redis.call('ZADD', KEYS[2], 0, member())
+  redis.call('HSET', KEYS[3], member(), table.concat(entry))
   id = string.format('%.0f-%.0f', due, number)
 end
 if once then redis.call('SET', once, id, 'PX', window) end
