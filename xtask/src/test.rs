@@ -107,9 +107,9 @@ fn tests(arguments: &[&str], filters: &[&str]) -> Result<()> {
     );
     let names = failed.join(", ");
     crate::print(&format!("\nFailed, and is run once more, alone: {names}\n"));
-    let targets = failed_targets(&said.stderr);
+    // With the same arguments nothing is built anew, and all other test programs find nothing to run.
     let alone = ["--", "--exact", "--test-threads=1"];
-    let again = say(&[arguments, &targets[..], &alone, &failed[..]].concat(), &[])?;
+    let again = say(&[arguments, &alone, &failed[..]].concat(), &[])?;
     let has_passed = |name: &&str| again.stdout.contains(&format!("test {name} ... ok"));
     ensure!(
         again.status.success() && failed.iter().all(has_passed),
@@ -127,19 +127,6 @@ fn failed_tests(stdout: &str) -> Vec<&str> {
         failed.extend(names);
     }
     failed
-}
-
-/// How Cargo says which test programs to run again, without the package: `--workspace` decides which features it has.
-fn failed_targets(stderr: &str) -> Vec<&str> {
-    let quoted = stderr
-        .lines()
-        .filter_map(|line| line.split_once("to rerun pass `")?.1.strip_suffix('`'));
-    quoted
-        .flat_map(|target| {
-            let package = if target.starts_with("-p ") { 2 } else { 0 };
-            target.split_whitespace().skip(package)
-        })
-        .collect()
 }
 
 /// A device without space is a file system of its own.
@@ -179,7 +166,7 @@ fn say(arguments: &[&str], environment: &[(&str, &str)]) -> Result<Said> {
 
 #[cfg(test)]
 mod tests {
-    use super::{failed_targets, failed_tests};
+    use super::failed_tests;
 
     #[test]
     fn what_failed_is_read_from_what_cargo_prints() {
@@ -213,14 +200,5 @@ test result: FAILED. 0 passed; 1 failed
 ";
         assert_eq!(failed_tests(stdout), ["m::no", "other::no", "third"]);
         assert!(failed_tests("test yes ... ok\n\ntest result: ok. 1 passed\n").is_empty());
-        let stderr = "\
-     Running tests/http/main.rs (target/debug/deps/http-1)
-error: test failed, to rerun pass `-p streamer-dashboard --test http`
-error: test failed, to rerun pass `--lib`
-error: 2 targets failed:
-    `-p streamer-dashboard --test http`
-    `--lib`
-";
-        assert_eq!(failed_targets(stderr), ["--test", "http", "--lib"]);
     }
 }
