@@ -107,7 +107,7 @@ fn tests(arguments: &[&str], filters: &[&str]) -> Result<()> {
     );
     let names = failed.join(", ");
     crate::print(&format!("\nFailed, and is run once more, alone: {names}\n"));
-    // With the same arguments nothing is built anew, and all other test programs find nothing to run.
+    // The same arguments, so that Cargo builds nothing again; all other test programs find nothing to run.
     let alone = ["--", "--exact", "--test-threads=1"];
     let again = say(&[arguments, &alone, &failed[..]].concat(), &[])?;
     let has_passed = |name: &&str| again.stdout.contains(&format!("test {name} ... ok"));

@@ -2,10 +2,7 @@
 
 use serde_json::Value;
 use sqlx::Connection as _;
-use streamer::{
-    DynamicEvent,
-    outbox::{Column, Dialect, OutboxRow},
-};
+use streamer::{DynamicEvent, outbox};
 
 use crate::bench::{Bench, wait_until};
 
@@ -197,7 +194,6 @@ fn doctor_names_what_is_wrong_and_the_command_that_fixes_it() {
 #[tokio::test]
 async fn the_archive_and_the_outbox_are_part_of_the_status() {
     for bench in [Bench::new(), Bench::on_redis()] {
-        sqlx::any::install_default_drivers();
         let database = format!("sqlite://{}?mode=rwc", bench.path("app.db").display());
         let archive = format!("sqlite://{}", bench.path("archive.db").display());
         bench.write(
@@ -210,18 +206,9 @@ async fn the_archive_and_the_outbox_are_part_of_the_status() {
         assert!(!bench.ok(&["status"]).contains("Archive"), "there is none");
         bench.ok(&["archive", "--streams", "a", "--older-than", "0 seconds"]);
         bench.ok(&["outbox", "migrate"]);
-        let mut connection = sqlx::AnyConnection::connect(&database).await.unwrap();
-        let row = OutboxRow::new(&DynamicEvent::new("a", serde_json::json!({})), "shop").unwrap();
-        let mut insert = sqlx::query(sqlx::AssertSqlSafe(OutboxRow::insert(Dialect::Sqlite)));
-        for column in row.columns() {
-            insert = match column {
-                Column::Text(text) => insert.bind(text),
-                Column::Bytes(bytes) => insert.bind(bytes),
-                Column::Small(number) => insert.bind(number),
-                Column::Big(number) => insert.bind(number),
-            };
-        }
-        insert.execute(&mut connection).await.unwrap();
+        let mut connection = sqlx::SqliteConnection::connect(&database).await.unwrap();
+        let event = DynamicEvent::new("a", serde_json::json!({}));
+        outbox::emit_in(&mut connection, &event, "shop").await.unwrap();
         let shown = bench.ok(&["status"]);
         assert!(shown.contains("archive.db: 2 messages."), "{shown}");
         assert!(

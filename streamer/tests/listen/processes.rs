@@ -82,6 +82,13 @@ impl Notes {
             .stderr(Stdio::null());
         command
     }
+
+    /// A process with four workers in the group `g`.
+    fn worker(&self) -> Process {
+        let mut command = self.command("note");
+        command.env("GROUP", "g").env("RECLAIM", "500").env("WORKERS", "4");
+        Process(command.spawn().unwrap())
+    }
 }
 
 fn numbers(path: &Path) -> Vec<u64> {
@@ -324,14 +331,9 @@ async fn killed_processes_lose_nothing(store: Store) {
     const MESSAGES: u64 = 3_000;
     let streamer = store.connect().await;
     let notes = Notes::new(&store);
-    let start = || {
-        let mut command = notes.command("note");
-        command.env("GROUP", "g").env("RECLAIM", "500").env("WORKERS", "4");
-        Process(command.spawn().unwrap())
-    };
-    let survivor = start();
+    let survivor = notes.worker();
     for part in 0..5 {
-        let process = start();
+        let process = notes.worker();
         emit(&streamer, "e", part * MESSAGES / 5..(part + 1) * MESSAGES / 5).await;
         until("they are in the midst of it", async || {
             notes.begun().len() as u64 > part * MESSAGES / 5 + 100
@@ -351,14 +353,9 @@ async fn processes_that_are_killed_move_each_event_that_is_due_once(store: Store
     const PART: u64 = 400;
     let streamer = store.connect().await;
     let notes = Notes::new(&store);
-    let start = || {
-        let mut command = notes.command("note");
-        command.env("GROUP", "g").env("RECLAIM", "500").env("WORKERS", "4");
-        Process(command.spawn().unwrap())
-    };
-    let survivor = start();
+    let survivor = notes.worker();
     for part in 0..4 {
-        let process = start();
+        let process = notes.worker();
         for number in part * PART..(part + 1) * PART {
             let event = DynamicEvent::new("e", json!({"n": number}));
             // They become due one after the other.

@@ -70,9 +70,8 @@ impl Engine for EmbeddedEngine {
     }
 
     async fn append_many(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
-        let checks: Vec<EngineResult<()>> = appends.iter().map(|append| append.check_due(None)).collect();
-        if checks.iter().any(Result::is_err) {
-            return self.append_sound(appends, checks).await;
+        if appends.iter().any(|append| append.check_due(None).is_err()) {
+            return self.append_one_by_one(appends).await;
         }
         let streams: Vec<StreamName> = appends.iter().map(|append| append.stream.clone()).collect();
         let appends: Vec<Encoded> = appends.into_iter().map(Encoded::from).collect();
@@ -177,18 +176,11 @@ impl Engine for EmbeddedEngine {
 }
 
 impl EmbeddedEngine {
-    /// Appends those of many that are not refused beforehand.
-    async fn append_sound(
-        &self,
-        appends: Vec<Append>,
-        checks: Vec<EngineResult<()>>,
-    ) -> Result<Vec<EntryId>, AppendManyError> {
+    /// Appends many of which some are refused: each has a result of its own.
+    async fn append_one_by_one(&self, appends: Vec<Append>) -> Result<Vec<EntryId>, AppendManyError> {
         let mut results = Vec::with_capacity(appends.len());
-        for (append, check) in appends.into_iter().zip(checks) {
-            results.push(match check {
-                Ok(()) => Engine::append(self, append).await,
-                Err(error) => Err(error),
-            });
+        for append in appends {
+            results.push(Engine::append(self, append).await);
         }
         Err(AppendManyError { results })
     }

@@ -57,8 +57,12 @@ pub(super) static APPEND_RESTORED: LazyLock<Hashed> = LazyLock::new(|| {
     )))
 });
 /// One that keeps an entry until it is due.
-pub(super) static SCHEDULE: LazyLock<Hashed> =
-    LazyLock::new(|| Hashed::new(sent(include_str!("scripts/schedule.lua"))));
+pub(super) static SCHEDULE: LazyLock<Hashed> = LazyLock::new(|| {
+    Hashed::new(sent(concat!(
+        include_str!("scripts/checks.lua"),
+        include_str!("scripts/schedule.lua")
+    )))
+});
 /// One that appends what is due.
 pub(super) static APPEND_DUE: LazyLock<String> = files!("append_due");
 /// One that forgets restored messages that are gone.
@@ -114,19 +118,11 @@ return {claimed, counts, deleted}";
 /// A script is not rolled back, so everything that can be refused is looked at before the first write. Memory is only
 /// checked at the first write of a script; permissions at each command, and ahead of it from Redis 7.0 on.
 pub(super) static APPEND_RECORDED: LazyLock<Hashed> = LazyLock::new(|| {
-    Hashed::new(sent(
+    Hashed::new(sent(concat!(
+        include_str!("scripts/checks.lua"),
         "
 local wanted, before, after, window = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local record, once = wanted ~= '' and KEYS[2], window ~= '0' and KEYS[#KEYS]
-local expect = function(key, wanted)
-  local kind = redis.call('TYPE', key).ok
-  if kind == wanted or kind == 'none' then return nil end
-  return redis.error_reply('WRONGTYPE the key ' .. key .. ' holds a ' .. kind .. ', where a ' .. wanted .. ' is needed')
-end
-local allowed = function(...)
-  if not redis.acl_check_cmd or redis.acl_check_cmd(...) then return nil end
-  return redis.error_reply('NOPERM this user has no permission to run ' .. (...))
-end
 local refused = expect(KEYS[1], 'stream') or (record and expect(record, wanted)) or (once and expect(once, 'string'))
 if refused then return refused end
 refused = (record and allowed('LPUSH', record, before)) or (once and allowed('SET', once, '', 'PX', window))
@@ -140,7 +136,7 @@ if not id then return false end
 if record then redis.call('LPUSH', record, before .. id .. after) end
 if once then redis.call('SET', once, id, 'PX', window) end
 return {id, 1}",
-    ))
+    )))
 });
 
 /// `KEYS`: stream. `ARGV`: where it begins, how many at most. Answers how many entries there are and the ID of the first.

@@ -6,15 +6,6 @@
 -- A script is not rolled back, so everything that can be refused is looked at before the first write.
 local due, window = tonumber(ARGV[1]), ARGV[4]
 local once = window ~= '0' and KEYS[4]
-local expect = function(key, wanted)
-  local kind = redis.call('TYPE', key).ok
-  if kind == wanted or kind == 'none' then return nil end
-  return redis.error_reply('WRONGTYPE the key ' .. key .. ' holds a ' .. kind .. ', where a ' .. wanted .. ' is needed')
-end
-local allowed = function(...)
-  if not redis.acl_check_cmd or redis.acl_check_cmd(...) then return nil end
-  return redis.error_reply('NOPERM this user has no permission to run ' .. (...))
-end
 local refused = expect(KEYS[1], 'stream') or expect(KEYS[2], 'zset') or expect(KEYS[3], 'hash')
   or (once and expect(once, 'string'))
 if refused then return refused end
