@@ -14,6 +14,11 @@ pub(crate) fn command() -> Command {
             cargo.env_remove(&name);
         }
     }
+    // A check on a fresh clone builds nothing a second time: what a second build would start from is gigabytes that nobody
+    // reads, and a small disk was full of them.
+    if std::env::var_os("CI").is_some() && std::env::var_os("CARGO_INCREMENTAL").is_none() {
+        cargo.env("CARGO_INCREMENTAL", "0");
+    }
     cargo
 }
 
