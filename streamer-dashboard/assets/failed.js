@@ -180,7 +180,7 @@ function detail(context) {
       h('div', null,
         h('h3', null, 'Payload', message?.from === 'archive' ? [' ', badge('from the archive')] : null),
         !message ? h('p', { class: 'quiet' }, 'Loading…')
-          : message.error ? [notice('warning', h('p', null, message.error)), one.fields ? h('pre', { class: 'error', tabindex: '0' }, JSON.stringify(one.fields, null, 1)) : null]
+          : message.error || message.gone ? [notice('warning', h('p', null, message.error ?? message.gone)), one.fields ? h('pre', { class: 'error', tabindex: '0' }, JSON.stringify(one.fields, null, 1)) : null]
             : payload(message.message))));
 }
 

@@ -62,6 +62,16 @@ export function ago(ms) {
   return h('time', { datetime: new Date(ms).toISOString(), title: exact(ms) }, text);
 }
 
+/** When something is due, and the exact time on hover. */
+export function until(ms) {
+  if (ms === null || ms === undefined || Number.isNaN(ms)) return '?';
+  const left = ms - Date.now();
+  const text = left > 0 ? `in ${duration(left)}` : left > -1500 ? 'now' : `${duration(-left)} ago`;
+  // No date is later.
+  const shown = Math.min(ms, 8.64e15);
+  return h('time', { datetime: new Date(shown).toISOString(), title: exact(shown) }, text);
+}
+
 /** An age that the server measured, and the exact time on hover. */
 export function age(ageMs) {
   if (ageMs === null || ageMs === undefined) return '?';
@@ -70,9 +80,9 @@ export function age(ageMs) {
 }
 
 /** The time in an entry ID; null where it is none. */
-export function timeOf(id) {
+export function timeOf(id, latest = Date.now() + 3600000) {
   const ms = Number(String(id).split('-')[0]);
-  return ms >= 1e12 && ms <= Date.now() + 3600000 ? ms : null;
+  return ms >= 1e12 && ms <= latest ? ms : null;
 }
 
 /** The date of a failure: `Y-m-d H:i:s`, UTC where Streamer wrote it. */

@@ -26,6 +26,9 @@ export default {
         tile('Pending', count(totals.pending), 'delivered, not settled'),
         tile('Failures', data.failures === null ? '?' : h('a', { href: link('failed') }, count(data.failures)), 'in the failed list', data.failures ? 'warning' : undefined),
         tile('Consumers', count(totals.alive), totals.stale ? `alive, and ${count(totals.stale)} stale` : 'alive'),
+        totals.scheduled
+          ? tile('For later', count(totals.scheduled), totals.overdue ? `events, ${count(totals.overdue)} overdue` : 'events, not due yet', totals.overdue ? 'critical' : undefined)
+          : null,
         data.archive
           ? tile('Archive', h('a', { href: link('archive') }, data.archive.messages === null ? '?' : atLeast(data.archive.messages, data.archive.exact)), 'messages')
           : null,
@@ -80,7 +83,8 @@ function findings(data, link) {
 
 function cells(row, link) {
   const group = row.group;
-  const name = h('a', { href: link('stream', { stream: row.stream }) }, row.stream);
+  const overdue = row.scheduled?.overdue;
+  const name = [h('a', { href: link('stream', { stream: row.stream }) }, row.stream), overdue ? [' ', badge(`${count(overdue)} overdue`, 'critical')] : null];
   const incoming = withSpark(rate(row.incoming), row.incoming_series, 'messages in each second');
   if (!group) {
     return { key: row.stream, cells: [name, h('span', { class: 'quiet' }, 'no group'), '–', '–', '–', '–', '–', incoming, '–'] };

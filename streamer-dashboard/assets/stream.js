@@ -1,7 +1,7 @@
 // One stream: its groups, and the log, newest first.
 
-import { h, table, tile, tiles, empty, field, say } from './dom.js';
-import { count, lag, rate, bytes, age, ago, timeOf } from './format.js';
+import { h, table, tile, tiles, empty, field, say, notice, code } from './dom.js';
+import { count, lag, rate, bytes, age, ago, counted, timeOf, until } from './format.js';
 import { withSpark } from './overview.js';
 
 const MOST_SHOWN = 500;
@@ -13,6 +13,7 @@ export default {
   async load({ get, params, state, leaving, tail }) {
     const filter = { stream: params.stream, from: params.from, to: params.to, kind: params.kind, field: params.field, text: params.text };
     const summary = await get('stream', { stream: params.stream });
+    state.later = summary.stream.scheduled?.waiting ? (await get('scheduled', { stream: params.stream })).events : [];
     if (!state.entries) {
       const log = await get('entries', filter);
       Object.assign(state, { entries: log.entries, next: log.next, looked: log.looked_at, filter });
@@ -29,7 +30,8 @@ export default {
         tile('Newest', stream.last_age_ms === null ? '–' : age(stream.last_age_ms), 'ago'),
         tile('Oldest', stream.first_age_ms === null ? '–' : age(stream.first_age_ms), 'ago'),
         tile('In/s', withSpark(rate(stream.incoming), stream.incoming_series, 'messages in each second')),
-        tile('Appended ever', count(stream.entries_added))),
+        tile('Appended ever', count(stream.entries_added)),
+        stream.scheduled?.waiting ? laterTile(stream.scheduled) : null),
       h('h2', null, 'Groups'),
       stream.groups.length
         ? table('Groups', [
@@ -48,10 +50,36 @@ export default {
           ],
         })))
         : empty('No group listens', 'Messages stay on the stream until a group is delivered them. Begin one:', `streamer listen ${params.stream} --group GROUP`),
+      later(context),
       log(context),
     ];
   },
 };
+
+function laterTile(scheduled) {
+  const note = scheduled.overdue ? `${counted(scheduled.overdue, 'event')} overdue` : ['the next ', until(scheduled.next_due_ms)];
+  return tile('For later', count(scheduled.waiting) + (scheduled.exact ? '' : '+'), note, scheduled.overdue ? 'critical' : undefined);
+}
+
+/** The events that wait until they are due, the next ones. */
+function later({ data, params, state }) {
+  if (!state.later.length) return null;
+  const scheduled = data.stream.scheduled;
+  return [
+    h('h2', null, 'Events for later'),
+    scheduled.overdue && scheduled.overdue_ms > 5000
+      ? notice('warning', h('p', null, 'A listening of this stream puts its events on it when they are due. None does. At once:'), code(`streamer scheduled deliver ${params.stream}`))
+      : null,
+    table('Events for later, the next first', [{ label: 'Due', number: true }, { label: 'ID' }, { label: 'Payload', grow: true }],
+      state.later.map((event) => ({
+        key: event.id,
+        cells: [until(timeOf(event.id, Infinity)), h('span', { class: 'id' }, event.id), h('code', { class: 'preview' }, event.preview || '(empty)')],
+      }))),
+    scheduled.waiting > state.later.length
+      ? h('p', { class: 'quiet' }, `The next ${count(state.later.length)} of ${count(scheduled.waiting)}.`)
+      : null,
+  ];
+}
 
 function log(context) {
   const { params, state, set, link } = context;

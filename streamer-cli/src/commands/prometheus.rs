@@ -13,6 +13,21 @@ pub(crate) const GAUGES: &[(&str, &str, &str)] = &[
         "Memory that the stream takes, where the server tells.",
     ),
     (
+        "streamer_stream_scheduled_messages",
+        "stream",
+        "Events for later that wait, counted up to 10,000 in a SQLite file; absent where unknown.",
+    ),
+    (
+        "streamer_stream_overdue_messages",
+        "stream",
+        "Events for later that are due and not on their stream; absent where unknown.",
+    ),
+    (
+        "streamer_stream_overdue_seconds",
+        "stream",
+        "For how long the first event for later has been due; 0 where none is, absent where unknown.",
+    ),
+    (
         "streamer_group_lag_messages",
         "stream, group",
         "Messages yet to be delivered; absent where unknown, a lower bound where it could only be counted in part.",
@@ -113,11 +128,16 @@ fn samples<'a>(name: &str, overview: &'a Overview) -> Vec<Sample<'a>> {
     samples.extend(of_store.map(|value| (Vec::new(), value)));
     for stream in &overview.streams {
         let of_stream = match name {
-            "streamer_stream_entries" => Some(stream.length),
-            "streamer_stream_bytes" => stream.bytes,
+            "streamer_stream_entries" => Some(stream.length as f64),
+            "streamer_stream_bytes" => stream.bytes.map(|bytes| bytes as f64),
+            "streamer_stream_scheduled_messages" => stream.scheduled.map(|scheduled| scheduled.waiting as f64),
+            "streamer_stream_overdue_messages" => stream.scheduled.map(|scheduled| scheduled.overdue as f64),
+            "streamer_stream_overdue_seconds" => stream
+                .scheduled
+                .map(|scheduled| scheduled.overdue_ms.unwrap_or(0) as f64 / 1000.0),
             _ => None,
         };
-        samples.extend(of_stream.map(|value| (vec![("stream", stream.name.as_str())], value as f64)));
+        samples.extend(of_stream.map(|value| (vec![("stream", stream.name.as_str())], value)));
         for group in &stream.groups {
             let labels = vec![("stream", stream.name.as_str()), ("group", group.name.as_str())];
             let seconds = |ms: u64| ms as f64 / 1000.0;

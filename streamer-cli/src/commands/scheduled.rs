@@ -174,7 +174,7 @@ fn payload(message: &ReceivedMessage) -> Value {
     message.data().cloned().unwrap_or_default()
 }
 
-fn shown_moment(ms: u64) -> String {
+pub(super) fn shown_moment(ms: u64) -> String {
     let moment = i64::try_from(ms)
         .ok()
         .and_then(|ms| jiff::Timestamp::from_millisecond(ms).ok());

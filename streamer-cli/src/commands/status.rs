@@ -9,7 +9,7 @@ use streamer::{
     inspect::{Collector, GroupOverview, Inspect, Lag, Overview, Rates, StreamOverview},
 };
 
-use super::{group::shown_ms, prometheus, tail::terminated};
+use super::{group::shown_ms, prometheus, scheduled::shown_moment, tail::terminated};
 use crate::{
     app::Session,
     config::{flag, whole_number},
@@ -50,7 +50,7 @@ pub(crate) struct Status {
     /// Exit with 1 when a group has more messages to be delivered
     #[arg(long, value_name = "N", value_parser = whole_number)]
     max_lag: Option<u64>,
-    /// Exit with 1 when a message has been waiting or pending for longer
+    /// Exit with 1 when a message has been waiting, pending or overdue for longer
     #[arg(long, value_name = "DURATION", value_parser = flag::<Duration>)]
     max_age: Option<Duration>,
     /// Exit with 1 when more failures are listed
@@ -162,6 +162,18 @@ impl Status {
                 }
             }
         }
+        for stream in &overview.streams {
+            let overdue = stream.scheduled.and_then(|scheduled| scheduled.overdue_ms);
+            if let (Some(most), Some(overdue)) = (self.max_age, overdue)
+                && u128::from(overdue) > most.as_millis()
+            {
+                let name = &stream.name;
+                let age = shown_ms(overdue);
+                beyond.push(format!(
+                    "stream '{name}': an event for later has been overdue for {age}"
+                ));
+            }
+        }
         if let (Some(most), Some(failures)) = (self.max_failures, overview.failures)
             && failures > most
         {
@@ -223,6 +235,7 @@ impl Status {
         if !table.is_empty() {
             table.print()?;
         }
+        scheduled(overview)?;
         let totals = &overview.totals;
         let lag = match totals.lag {
             Lag::Exact(lag) => output::counted(lag, "message"),
@@ -276,6 +289,35 @@ impl Status {
             output::line(output::styled(&format!("Beyond the limit: {text}."), "31"))?;
         }
         Ok(())
+    }
+}
+
+/// The streams for which events wait until they are due.
+fn scheduled(overview: &Overview) -> std::io::Result<()> {
+    let mut table = Table::new([
+        Column::text("Stream"),
+        Column::whole("Scheduled"),
+        Column::whole("Next due"),
+        Column::whole("Overdue"),
+    ]);
+    for stream in &overview.streams {
+        let Some(scheduled) = stream.scheduled.filter(|scheduled| scheduled.waiting > 0) else {
+            continue;
+        };
+        let more = if scheduled.exact { "" } else { "+" };
+        table.row([
+            stream.name.clone(),
+            format!("{}{more}", scheduled.waiting),
+            scheduled.next_due_ms.map_or_else(|| "-".to_owned(), shown_moment),
+            match scheduled.overdue_ms {
+                Some(ms) if scheduled.overdue > 0 => format!("{}, since {}", scheduled.overdue, shown_age(ms)),
+                _ => "-".to_owned(),
+            },
+        ]);
+    }
+    match table.is_empty() {
+        true => Ok(()),
+        false => table.print(),
     }
 }
 

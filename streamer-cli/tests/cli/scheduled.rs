@@ -121,3 +121,53 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     assert!(bench.ok(&["status", "--json"]).contains("\"a\""));
     assert!(listed(&bench, &["a"]).is_empty(), "{id}");
 }
+
+#[test]
+fn status_tells_what_waits_until_it_is_due_and_what_is_overdue() {
+    for bench in benches() {
+        bench.emit("cart.reminder", "{}");
+        bench.ok(&[
+            "emit",
+            "cart.reminder",
+            "{\"cart\":7}",
+            "--at",
+            "2199-12-01T09:00+01:00",
+        ]);
+        let table = bench.ok(&["status"]);
+        let row = table.lines().find(|line| line.contains("2199-12-01 08:00:00 UTC"));
+        let row = row.unwrap_or_else(|| panic!("{table}"));
+        assert!(
+            table.contains("| Next due ") && row.contains("| cart.reminder | 1 "),
+            "{table}"
+        );
+        bench.ok(&["emit", "cart.reminder", "{\"cart\":8}", "--in", "1ms"]);
+        let table = wait_until(|| {
+            let table = bench.ok(&["status"]);
+            table.contains("1, since ").then_some(table)
+        });
+        assert!(table.contains("| cart.reminder | 2 "), "{table}");
+        let late = wait_until(|| {
+            let ended = bench.run(&["status", "--max-age", "1ms"]);
+            (ended.code == Some(1)).then_some(ended.stdout)
+        });
+        assert!(late.contains("overdue for"), "{late}");
+        let json: Value = serde_json::from_str(&bench.ok(&["status", "--json"])).unwrap();
+        let scheduled = &json["streams"][0]["scheduled"];
+        assert_eq!((&scheduled["waiting"], &scheduled["overdue"]), (&2.into(), &1.into()));
+        assert!(scheduled["overdue_ms"].is_u64(), "{scheduled}");
+        let gauges = bench.ok(&["status", "--prometheus"]);
+        for line in [
+            "streamer_stream_scheduled_messages{stream=\"cart.reminder\"} 2\n",
+            "streamer_stream_overdue_messages{stream=\"cart.reminder\"} 1\n",
+            "# TYPE streamer_stream_overdue_seconds gauge\n",
+        ] {
+            assert!(gauges.contains(line), "{gauges}");
+        }
+        bench.ok(&["scheduled", "deliver", "cart.reminder"]);
+        let table = bench.ok(&["status"]);
+        assert!(
+            table.contains("| cart.reminder | 1 ") && !table.contains("since"),
+            "{table}"
+        );
+    }
+}

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use streamer::{Entry, EntryId, Moment, RangeBound, ReceivedMessage, StreamName};
+use streamer::{Entry, EntryId, Moment, RangeBound, ReceivedMessage, StreamName, engine::ScheduledEntry};
 
 use super::Answer;
 use crate::{params::Params, problem::Problem, site::Site};
@@ -97,6 +97,24 @@ pub(super) async fn entries(State(site): State<Arc<Site>>, Params(query): Params
         ask = (ask * 5).min(500).min((BYTES * ask / bytes.max(1)).max(1));
     }
     Ok(Json(json!({"entries": found, "looked_at": looked_at, "next": next})))
+}
+
+/// How many events for later are shown.
+const LATER: usize = 20;
+
+#[derive(Deserialize)]
+pub(super) struct OfStream {
+    stream: String,
+}
+
+/// `GET api/scheduled`: the events of a stream that wait until they are due, the next ones.
+pub(super) async fn scheduled(State(site): State<Arc<Site>>, Params(OfStream { stream }): Params<OfStream>) -> Answer {
+    let stream = StreamName::from(&stream);
+    let page = site.streamer.scheduled(stream.clone()).page(None, LATER).await?;
+    let events = page
+        .into_iter()
+        .map(|ScheduledEntry { id, fields }| shown_entry(&stream, Entry { id, fields }));
+    Ok(Json(json!({"events": events.collect::<Vec<_>>()})))
 }
 
 impl Query {
@@ -234,7 +252,7 @@ pub(super) async fn entry(State(site): State<Arc<Site>>, Params(one): Params<One
     })))
 }
 
-/// `GET api/payload`: one message, from its stream or the archive, and nothing about its life.
+/// `GET api/payload`: one message, from its stream or the archive, and nothing about its life; `gone` where neither has it.
 pub(super) async fn payload(State(site): State<Arc<Site>>, Params(one): Params<One>) -> Answer {
     let (stream, id) = one.read()?;
     let found = site.streamer.engine().get_many(&stream, &[id]).await?;
@@ -251,5 +269,8 @@ pub(super) async fn payload(State(site): State<Arc<Site>>, Params(one): Params<O
         Some(_) => "neither on the stream nor in the archive",
         None => "not on the stream, and no archive is configured",
     };
-    Err(Problem::not_found(format!("message {id} is {elsewhere}")))
+    // An answer, not an error: a failure's message may be gone, and the page that asks shows what is known.
+    Ok(Json(
+        json!({"from": null, "message": null, "gone": format!("message {id} is {elsewhere}")}),
+    ))
 }

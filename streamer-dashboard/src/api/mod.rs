@@ -44,6 +44,7 @@ pub(crate) fn router(site: Arc<Site>) -> Router {
         .route("/api/entries", get(entries::entries))
         .route("/api/entry", get(entries::entry))
         .route("/api/payload", get(entries::payload))
+        .route("/api/scheduled", get(entries::scheduled))
         .route("/api/group", get(group::group))
         .route("/api/group/reset", post(group::reset))
         .route("/api/failed", get(failed::list))

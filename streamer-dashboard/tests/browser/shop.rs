@@ -119,6 +119,11 @@ async fn fill(streamer: &Streamer, archive: &Arc<MemoryArchive>) {
             .await
             .unwrap();
     }
+    for (order, hours) in [(41, 2), (42, 26), (43, 50)] {
+        let reminder = DynamicEvent::new("payment.received", json!({"order": order, "reminder": true}));
+        let later = EmitOptions::new().deliver_after(Duration::from_secs(hours * 3600));
+        streamer.emit_with(&reminder, later).await.unwrap();
+    }
     for (stream, group, read) in [
         ("order.placed", "billing", 28),
         ("order.placed", "mailing", 12),

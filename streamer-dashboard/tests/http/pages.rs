@@ -46,6 +46,48 @@ async fn the_overview_has_each_stream_and_group_with_lag_pending_and_who_is_aliv
 }
 
 #[tokio::test]
+async fn events_for_later_are_counted_and_listed() {
+    for store in STORES {
+        let bench = Bench::new(store, |dashboard| dashboard).await;
+        bench.emit("cart.reminder", json!({"cart": 1})).await;
+        for cart in [7, 8] {
+            let event = streamer::DynamicEvent::new("cart.reminder", json!({"cart": cart}));
+            let tomorrow = streamer::EmitOptions::new().deliver_after(std::time::Duration::from_secs(86_400));
+            bench.streamer.emit_with(&event, tomorrow).await.unwrap();
+        }
+        bench.looked().await;
+        let overview = bench.json("/api/overview").await;
+        let totals = &overview["totals"];
+        assert_eq!(
+            (&totals["scheduled"], &totals["overdue"]),
+            (&json!(2), &json!(0)),
+            "{store:?}"
+        );
+        assert_eq!(overview["rows"][0]["scheduled"]["waiting"], 2);
+        let stream = bench.json("/api/stream?stream=cart.reminder").await;
+        let scheduled = &stream["stream"]["scheduled"];
+        assert_eq!((&scheduled["waiting"], &scheduled["exact"]), (&json!(2), &json!(true)));
+        assert!(
+            scheduled["next_due_ms"].is_u64() && scheduled["overdue_ms"].is_null(),
+            "{scheduled}"
+        );
+        let listed = bench.json("/api/scheduled?stream=cart.reminder").await;
+        let previews = listed["events"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|event| &event["preview"]);
+        assert_eq!(
+            previews.collect::<Vec<_>>(),
+            [r#"{"cart":7}"#, r#"{"cart":8}"#],
+            "{store:?}"
+        );
+        let none = bench.json("/api/scheduled?stream=other").await;
+        assert_eq!(none["events"], json!([]));
+    }
+}
+
+#[tokio::test]
 async fn the_log_is_newest_first_filtered_and_in_pages() {
     for store in STORES {
         let bench = Bench::new(store, |dashboard| dashboard).await;
@@ -114,7 +156,10 @@ async fn an_entry_has_its_payload_and_its_life() {
             .json(&format!("/api/payload?stream=order.placed&id={}", ids[2]))
             .await;
         assert_eq!(payload["from"], "stream");
-        assert_eq!(bench.get("/api/payload?stream=order.placed&id=1-1").await.status, 404);
+        // It is nowhere: an answer, so that no browser's console shows an error.
+        let gone = bench.json("/api/payload?stream=order.placed&id=1-1").await;
+        assert_eq!(gone["message"], json!(null));
+        assert!(gone["gone"].as_str().unwrap().starts_with("message 1-1 is "), "{gone}");
         assert_eq!(bench.get("/api/entry?stream=order.placed&id=x").await.status, 400);
     }
 }

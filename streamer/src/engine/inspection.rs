@@ -16,8 +16,8 @@ pub trait Inspection {
     /// all are looked at: [`FoundStreams::complete`] is `false` then.
     async fn find_streams(&self, most: usize) -> EngineResult<FoundStreams>;
 
-    /// The state of each of these streams, in order; `None` for one that is not there. One round trip for each server. The
-    /// caller bounds the number.
+    /// The state of each of these streams, in order; `None` for one that is not there and for which nothing is scheduled. One
+    /// round trip for each server, and one more where something is scheduled. The caller bounds the number.
     async fn stream_states(&self, streams: &[StreamName]) -> Vec<EngineResult<Option<StreamState>>>;
 
     /// What lies after each of these positions, in order. One round trip for each server. The caller bounds the number.
@@ -70,6 +70,37 @@ pub struct StreamState {
     pub now_ms: u64,
     /// Its groups, each with its consumers and the pending entry with the smallest ID.
     pub groups: Vec<FullGroupInfo>,
+    /// What waits for it until it is due; `None` where the user may not look.
+    pub scheduled: Option<ScheduledState>,
+}
+
+impl StreamState {
+    /// That of a stream that is not there, for which something is scheduled.
+    pub(crate) fn empty(now_ms: u64) -> Self {
+        Self {
+            length: 0,
+            first_id: None,
+            last_id: EntryId::MIN,
+            entries_added: Some(0),
+            bytes: None,
+            now_ms,
+            groups: Vec::new(),
+            scheduled: None,
+        }
+    }
+}
+
+/// The entries that are scheduled for a stream ([`Scheduled`](super::Scheduled)), at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ScheduledState {
+    /// How many wait. A file counts up to 10,000.
+    pub waiting: u64,
+    /// How many of them are due and not appended yet. A file counts up to 10,000.
+    pub overdue: u64,
+    /// Whether fewer were counted than there may be.
+    pub is_part: bool,
+    /// Which one is due first: its ID begins with the millisecond in which it is due.
+    pub first: Option<EntryId>,
 }
 
 /// What [`Inspection::entries_after`] found.

@@ -72,7 +72,10 @@ pub use self::{
     info::{
         ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingFilter, PendingSummary, StreamInfo,
     },
-    inspection::{COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, StoreHealth, StreamState},
+    inspection::{
+        COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, ScheduledState, StoreHealth,
+        StreamState,
+    },
     name_users::{NameUse, NameUser, NameUsers},
     open::{open, open_to_read},
     origins::{Origin, Origins},

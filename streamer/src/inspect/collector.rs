@@ -291,6 +291,7 @@ mod tests {
                     stale: 0,
                     consumers: Vec::new(),
                 }],
+                scheduled: None,
             }],
             ..Overview::default()
         }

@@ -107,6 +107,7 @@ mod tests {
             bytes: None,
             now_ms: 0,
             groups: Vec::new(),
+            scheduled: None,
         }
     }
 

@@ -15,14 +15,14 @@
 //! | what | round trips for each server | commands |
 //! | --- | --- | --- |
 //! | find the streams | 1 for 1,000 keys of any kind, at most 1,000 | `SCAN` |
-//! | overview | 1 for 100 streams, and 1 more for 100 streams whose groups are behind; at most 2 at once | for each stream `XINFO STREAM … FULL COUNT 1`, `MEMORY USAGE`, `TIME`; for each position of a group that is behind one script around `XRANGE` that reads one entry, or at most 257 where the server does not know the lag |
-//! | doctor, besides an overview and failures | 2 for 1,000 keys of any kind, at most 2,000; 2 for each of 100 streams and groups | `SCAN`, `XREVRANGE`, `HLEN`, `HMGET`, `INFO`, `CONFIG GET`, `COMMAND INFO`, `ACL DRYRUN` |
+//! | overview | 1 for 100 streams, 1 more for 100 streams whose groups are behind, and 1 more where events wait until they are due; at most 2 at once | for each stream `XINFO STREAM … FULL COUNT 1`, `MEMORY USAGE`, `ZCARD`; `TIME`; for each stream with events for later `ZRANGE` of one and `ZLEXCOUNT`; for each position of a group that is behind one script around `XRANGE` that reads one entry, or at most 257 where the server does not know the lag |
+//! | doctor, besides an overview and failures | 2 for 1,000 keys of any kind, at most 2,000; 1 for each of 100 streams, 4 for each of 100 groups | `SCAN`, `XREVRANGE`, `XPENDING` and `XRANGE` of 20 entries, `HLEN`, `HMGET`, `INFO`, `CONFIG GET`, `COMMAND INFO`, `ACL DRYRUN` |
 //! | archive and outbox, where they are named | 1 query for each, of at most 100,000 rows | `COUNT` |
 //! | failures | 1 for the count; 1 for 500 members of the summary, at most 200 | `SCARD`, `SSCAN` |
 //! | life of a message | 3, and 1 for 500 members of the failed list, at most 2,000 | `XINFO STREAM … FULL COUNT 1`, `XPENDING`, `XRANGE`, `SSCAN` |
 //!
 //! The embedded engine reads the same in one transaction for 100 streams; counting what is pending there goes through the
-//! index of pending entries (about 50 ns for each).
+//! index of pending entries (about 50 ns for each), and at most 10,000 events for later are counted for each stream.
 
 mod collector;
 mod doctor;
@@ -41,7 +41,7 @@ pub use self::{
     message::{Caused, GroupView, Life, MessageFailure, MessageState},
     overview::{
         ArchiveOverview, ConsumerOverview, GroupOverview, OldestPending, OutboxOverview, Overview, Refused,
-        StreamOverview, Totals,
+        ScheduledOverview, StreamOverview, Totals,
     },
 };
 use crate::{archive::ArchiveStorage, client::Streamer, entry::StreamName};

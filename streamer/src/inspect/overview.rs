@@ -9,7 +9,7 @@ use super::{Inspect, Lag, age_ms, lag, ms};
 use crate::{
     engine::{
         ConsumerInfo, EngineError, EngineErrorKind, EngineResult, EntriesAfter, FoundStreams, FullGroupInfo,
-        StreamState,
+        ScheduledState, StreamState,
     },
     entry::{EntryId, StreamName, unix_ms},
 };
@@ -69,6 +69,10 @@ pub struct Totals {
     pub alive: u64,
     /// How many consumers are stale.
     pub stale: u64,
+    /// How many events wait until they are due ([`ScheduledOverview::waiting`]).
+    pub scheduled: u64,
+    /// How many of them are due and not on their stream ([`ScheduledOverview::overdue`]).
+    pub overdue: u64,
 }
 
 /// What could not be looked at, and why.
@@ -130,6 +134,27 @@ pub struct StreamOverview {
     pub entries_added: Option<u64>,
     /// Its groups, by name.
     pub groups: Vec<GroupOverview>,
+    /// The events that wait until they are due; `None` where the user may not look. Redis has no stream before its first
+    /// entry: one that only has events for later is found where it is [named](Inspect::streams), or is one of
+    /// [those besides](Inspect::also).
+    pub scheduled: Option<ScheduledOverview>,
+}
+
+/// The events of one name that were emitted for later ([`EmitOptions::deliver_at`](crate::EmitOptions::deliver_at)), at one
+/// moment. Commands and views of [`Streamer::scheduled`](crate::Streamer::scheduled) show each of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct ScheduledOverview {
+    /// How many wait; a SQLite file counts up to 10,000.
+    pub waiting: u64,
+    /// How many of them are due and not on their stream yet. A listening moves them within a second.
+    pub overdue: u64,
+    /// Whether these are all.
+    pub exact: bool,
+    /// When the first of them is due, in milliseconds since the Unix epoch; `None` when none waits.
+    pub next_due_ms: Option<u64>,
+    /// For how long the first of them has been due, by the store's clock, in milliseconds; `None` when none is.
+    pub overdue_ms: Option<u64>,
 }
 
 /// A group at one moment.
@@ -189,6 +214,19 @@ pub struct ConsumerOverview {
     pub idle_ms: u64,
     /// Whether that was lately ([`Inspect::stale_after`]). The process of a stale consumer has ended, or stands still.
     pub alive: bool,
+}
+
+impl ScheduledOverview {
+    fn of(state: &ScheduledState, now_ms: u64) -> Self {
+        let next_due_ms = state.first.map(|first| first.ms);
+        Self {
+            waiting: state.waiting,
+            overdue: state.overdue,
+            exact: !state.is_part,
+            next_due_ms,
+            overdue_ms: next_due_ms.and_then(|due| now_ms.checked_sub(due)),
+        }
+    }
 }
 
 impl GroupOverview {
@@ -356,6 +394,9 @@ impl Inspect {
             last_age_ms: age_ms(state.last_id, state.now_ms),
             entries_added: state.entries_added,
             groups,
+            scheduled: state
+                .scheduled
+                .map(|scheduled| ScheduledOverview::of(&scheduled, state.now_ms)),
         }
     }
 
@@ -444,6 +485,10 @@ fn totals(overview: &Overview) -> Totals {
     for stream in &overview.streams {
         totals.entries += stream.length;
         totals.groups += stream.groups.len() as u64;
+        if let Some(scheduled) = &stream.scheduled {
+            totals.scheduled += scheduled.waiting;
+            totals.overdue += scheduled.overdue;
+        }
         for group in &stream.groups {
             totals.lag = totals.lag.plus(group.lag);
             totals.pending += group.pending;

@@ -183,7 +183,29 @@ async fn a_lease_that_is_shorter_than_the_handling_is_found(subject: Subject) {
     assert_eq!(about(&findings(&subject, &known).await, "attempts_cut_off"), []);
 }
 
+async fn pending_messages_without_an_entry_are_found_among_the_oldest_and_the_rest_is_told(subject: Subject) {
+    subject.emit("a", 30).await;
+    subject.group("a", "g").await;
+    let ids = subject.deliver("a", "g", "c", 30).await;
+    let texts = async || {
+        let found = findings(&subject, &Known::default()).await;
+        let found = found.into_iter().filter(|one| one.check == "pending_without_entry");
+        found.map(|one| one.found).collect::<Vec<_>>()
+    };
+    assert!(texts().await.is_empty());
+    // Neither the first entry of the stream, nor among the oldest 20.
+    subject.engine().delete(&"a".into(), &ids[25..26]).await.unwrap();
+    assert!(texts().await.is_empty());
+    subject.engine().delete(&"a".into(), &ids[3..5]).await.unwrap();
+    let expected = format!(
+        "2 messages of the oldest 20 pending have no entry on the stream, such as {}; 10 more were not looked at",
+        ids[3]
+    );
+    assert_eq!(texts().await, [expected]);
+}
+
 on_all_stores! {
+    pending_messages_without_an_entry_are_found_among_the_oldest_and_the_rest_is_told
     a_sound_store_has_nothing_that_is_critical
     what_is_wrong_with_groups_is_found
     failures_and_undecodable_entries_are_found

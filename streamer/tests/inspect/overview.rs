@@ -3,9 +3,9 @@
 use std::{sync::Arc, time::Duration};
 
 use streamer::{
-    EntryId, Trim,
+    DynamicEvent, EmitOptions, EntryId, Trim,
     archive::{ArchiveStorage as _, ArchivedMessage, MemoryArchive, SqliteArchive},
-    inspect::{Collector, Lag},
+    inspect::{Collector, Importance, Known, Lag, Overview},
 };
 
 use crate::{Subject, on_all_stores};
@@ -212,7 +212,72 @@ async fn an_archive_is_counted_and_its_trouble_hides_nothing(subject: Subject) {
     assert_eq!(overview.refused.len(), 1, "{:?}", overview.refused);
 }
 
+async fn events_for_later_are_counted_with_the_next_one_and_those_that_are_overdue(subject: Subject) {
+    let later = async |name: &str, after: Duration| {
+        let event = DynamicEvent::new(name, serde_json::json!({}));
+        let options = EmitOptions::new().deliver_after(after);
+        subject.streamer.emit_with(&event, options).await.unwrap()
+    };
+    let hour = Duration::from_secs(3600);
+    subject.emit("a", 1).await;
+    subject.emit("none", 1).await;
+    later("a", hour * 2).await;
+    let next = later("a", hour).await;
+    // It has no entry yet: on Redis its stream is not there.
+    later("only.later", hour).await;
+    let inspect = subject.streamer.inspect().also(["only.later"]);
+    let overview = inspect.overview().await.unwrap();
+    let scheduled = |overview: &Overview, name: &str| overview.stream(name).unwrap().scheduled.unwrap();
+    let of_a = scheduled(&overview, "a");
+    assert_eq!((of_a.waiting, of_a.overdue, of_a.exact), (2, 0, true));
+    assert_eq!((of_a.next_due_ms, of_a.overdue_ms), (Some(next.ms), None));
+    let none = scheduled(&overview, "none");
+    assert_eq!((none.waiting, none.next_due_ms), (0, None));
+    assert_eq!(scheduled(&overview, "only.later").waiting, 1);
+    assert_eq!(overview.stream("only.later").unwrap().length, 0);
+    assert!(
+        overview.missing.is_empty() && overview.refused.is_empty(),
+        "{overview:?}"
+    );
+    assert_eq!((overview.totals.scheduled, overview.totals.overdue), (3, 0));
+
+    let due = later("a", Duration::from_millis(1)).await;
+    let overview = loop {
+        let overview = inspect.overview().await.unwrap();
+        if overview.totals.overdue > 0 {
+            break overview;
+        }
+    };
+    let of_a = scheduled(&overview, "a");
+    assert_eq!((of_a.waiting, of_a.overdue), (3, 1));
+    assert!(
+        of_a.next_due_ms == Some(due.ms) && of_a.overdue_ms.is_some(),
+        "{of_a:?}"
+    );
+    // Nobody listens, so doctor tells; not before it has waited for as long as a consumer may do nothing.
+    let overdue = async |stale_after: Duration| {
+        let inspect = subject.streamer.inspect().stale_after(stale_after);
+        let diagnosis = inspect.diagnose(&Known::default()).await.unwrap();
+        let mut found = diagnosis.findings.into_iter();
+        found.find(|finding| finding.check == "events_overdue")
+    };
+    let finding = overdue(Duration::ZERO).await.unwrap();
+    assert_eq!(
+        (finding.importance, finding.subject.as_str()),
+        (Importance::Critical, "stream a")
+    );
+    assert!(finding.found.starts_with("1 event for later is due"), "{finding:?}");
+    assert!(finding.fix.contains("streamer scheduled deliver a"), "{finding:?}");
+    assert_eq!(overdue(hour).await, None);
+    assert_eq!(subject.streamer.scheduled("a").append_due().await.unwrap(), 1);
+    let overview = inspect.overview().await.unwrap();
+    let of_a = scheduled(&overview, "a");
+    assert_eq!((of_a.waiting, of_a.overdue, of_a.overdue_ms), (2, 0, None));
+    assert_eq!(overdue(Duration::ZERO).await, None);
+}
+
 on_all_stores! {
+    events_for_later_are_counted_with_the_next_one_and_those_that_are_overdue
     an_archive_is_counted_and_its_trouble_hides_nothing
     an_overview_tells_who_is_behind_and_what_is_pending_with_whom
     a_consumer_that_did_nothing_for_long_is_stale

@@ -13,7 +13,7 @@ use ratatui::{
 };
 use streamer::{
     engine::PendingEntry,
-    inspect::{ConsumerOverview, Lag},
+    inspect::{ConsumerOverview, Lag, Overview},
 };
 use unicode_width::UnicodeWidthChar as _;
 
@@ -81,7 +81,10 @@ fn age(time: Duration) -> String {
 
 /// The store, and the sums of all groups.
 fn heading(screen: &Screen) -> Vec<Line<'static>> {
-    let title = Line::from(vec![Span::styled("streamer top  ", BOLD), Span::raw(text(&screen.url))]);
+    let mut title = vec![Span::styled("streamer top  ", BOLD)];
+    title.extend(screen.collector.latest().and_then(scheduled));
+    title.push(Span::raw(text(&screen.url)));
+    let title = Line::from(title);
     let sums = match screen.collector.latest() {
         None => "Looking at the store …".to_owned(),
         Some(overview) => {
@@ -105,6 +108,19 @@ fn heading(screen: &Screen) -> Vec<Line<'static>> {
     vec![title, Line::raw(sums)]
 }
 
+/// The events that wait until they are due, if there are any.
+fn scheduled(overview: &Overview) -> Option<Span<'static>> {
+    let totals = &overview.totals;
+    match (totals.scheduled, totals.overdue) {
+        (0, _) => None,
+        (waiting, 0) => Some(Span::raw(format!("{waiting} scheduled  "))),
+        (waiting, overdue) => Some(Span::styled(
+            format!("{waiting} scheduled, {overdue} overdue  "),
+            WARNING,
+        )),
+    }
+}
+
 /// The whole name of what is chosen, which a narrow column may cut.
 fn status(screen: &Screen) -> Line<'static> {
     if screen.page().is_some() {
@@ -113,8 +129,19 @@ fn status(screen: &Screen) -> Line<'static> {
     let rows = screen.rows();
     match rows.get(screen.chosen(&rows)) {
         None => Line::default(),
-        Some((stream, None)) => Line::raw(text(format!("Stream {}: no group", stream.name))),
-        Some((stream, Some(group))) => Line::raw(text(format!("Stream {}, group {}", stream.name, group.name))),
+        Some((stream, group)) => {
+            let mut words = match group {
+                None => format!("Stream {}: no group", stream.name),
+                Some(group) => format!("Stream {}, group {}", stream.name, group.name),
+            };
+            if let Some(scheduled) = stream.scheduled.filter(|scheduled| scheduled.waiting > 0) {
+                words = format!("{words}; {} scheduled", scheduled.waiting);
+                if let Some(ms) = scheduled.overdue_ms {
+                    words = format!("{words}, {} overdue since {}", scheduled.overdue, shown_age(ms));
+                }
+            }
+            Line::raw(text(words))
+        }
     }
 }
 
@@ -467,6 +494,19 @@ mod tests {
         let line = |name: &str| text.lines().position(|line| line.starts_with(name));
         assert!(line("idle") < line("busy"), "{text}");
         assert!(text.contains("s sort: pending"), "{text}");
+    }
+
+    #[tokio::test]
+    async fn events_for_later_are_counted_and_those_of_the_chosen_stream_too() {
+        let looker = store().await;
+        let reminder = DynamicEvent::new("busy", serde_json::json!({}));
+        let tomorrow = streamer::EmitOptions::new().deliver_after(Duration::from_secs(86_400));
+        looker.streamer.emit_with(&reminder, tomorrow).await.expect("emitted");
+        let mut screen = Screen::new("memory://".to_owned());
+        look(&looker, &mut screen, Wanted::Overview).await;
+        let text = drawn(&screen, 80, 24);
+        assert!(text.starts_with("streamer top  1 scheduled  memory://"), "{text}");
+        assert!(text.contains("Stream busy, group billing; 1 scheduled"), "{text}");
     }
 
     #[tokio::test]

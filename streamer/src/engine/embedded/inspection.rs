@@ -10,7 +10,7 @@ use super::{
     EmbeddedEngine,
     entries::limit,
     failure::Step,
-    group, info, pending, records,
+    group, pending, records, states,
     transaction::{Kind, Transaction},
 };
 use crate::{
@@ -41,24 +41,7 @@ impl Inspection for EmbeddedEngine {
 
     async fn stream_states(&self, streams: &[StreamName]) -> Vec<EngineResult<Option<StreamState>>> {
         let attempted = |stream: &StreamName| format!("look at stream '{stream}'");
-        self.each(streams, attempted, |transaction, name| {
-            let Some(full) = info::full(transaction, name, 1)? else {
-                return Ok(None);
-            };
-            let Some(stream) = transaction.stream(name)? else {
-                return Ok(None);
-            };
-            Ok(Some(StreamState {
-                length: full.length,
-                first_id: full.entries.first().map(|entry| entry.id),
-                last_id: full.last_id,
-                entries_added: Some(stream.entries_added),
-                bytes: None,
-                now_ms: transaction.now_ms,
-                groups: full.groups,
-            }))
-        })
-        .await
+        self.each(streams, attempted, states::state).await
     }
 
     async fn entries_after(&self, positions: &[(StreamName, EntryId)], most: usize) -> Vec<EngineResult<EntriesAfter>> {

@@ -13,7 +13,7 @@
 //!   `lag`, `info`, `records`, `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `name_users`: who uses a consumer's name. `retry_claims`: who retries a failed message. `inspection`: what views of the
-//!   store look at.
+//!   store look at; `states`: the state of a stream, for them.
 //! - `stores/`: what is kept beside the streams. `gone_groups`: what groups have left there.
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another
 //!   process or of the application; `notices`: what the file system tells of.
@@ -53,6 +53,7 @@ mod room;
 mod session;
 mod settlement;
 mod shared_session;
+mod states;
 mod store;
 mod store_thread;
 mod stores;

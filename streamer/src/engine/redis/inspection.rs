@@ -15,12 +15,14 @@ use super::{
     no_such_key,
     reconnecting::Reconnecting,
     reply::{self, Attributes, Decoded, Unexpected},
-    script, understood,
+    script,
+    stores::scheduled_member,
+    understood,
 };
 use crate::{
     engine::{
         COMMANDS, Engine, EngineErrorKind, EngineResult, EntriesAfter, FoundStreams, Inspection, NodeHealth,
-        PendingEntry, StoreHealth, StreamState, keys,
+        PendingEntry, ScheduledState, StoreHealth, StreamState, keys,
     },
     entry::{EntryId, RangeBound, StreamName, unix_ms},
 };
@@ -57,7 +59,10 @@ impl Inspection for RedisEngine {
     }
 
     async fn stream_states(&self, streams: &[StreamName]) -> Vec<EngineResult<Option<StreamState>>> {
-        let commands = streams.iter().flat_map(|stream| {
+        let is_cluster = matches!(self.server, Server::Cluster(_));
+        let commands = streams.iter().enumerate().flat_map(|(at, stream)| {
+            // The clock of the server that has the stream: one server has all, where it is no cluster.
+            let time = (at == 0 || is_cluster).then(|| cmd("TIME"));
             let mut info = cmd("XINFO");
             info.arg("STREAM")
                 .arg(stream.as_bytes())
@@ -66,28 +71,47 @@ impl Inspection for RedisEngine {
                 .arg(1);
             let mut memory = cmd("MEMORY");
             memory.arg("USAGE").arg(stream.as_bytes());
-            // The clock of the server that has the stream.
-            [cmd("TIME"), info, memory].map(|command| (stream.clone(), command))
+            let mut scheduled = cmd("ZCARD");
+            scheduled.arg(keys::scheduled(stream));
+            let all = time.into_iter().chain([info, memory, scheduled]);
+            all.map(|command| (stream.clone(), command))
         });
         let mut answers = self.run_all(commands.collect()).await.into_iter();
         let mut next = || answers.next().unwrap_or_else(unanswered);
-        let state = |stream: &StreamName| {
+        let mut clock = unix_ms();
+        let mut state = |at: usize, stream: &StreamName| {
             let attempted = || format!("look at stream '{stream}'");
-            let (time, info, memory) = (next(), next(), next());
-            let info = match info {
-                Err(error) if no_such_key(&error) => return Ok(None),
-                info => info.map_err(|error| engine_error(attempted(), error))?,
+            if at == 0 || is_cluster {
+                let time = next().ok().and_then(|time| reply::time_ms(time).ok());
+                clock = time.unwrap_or_else(unix_ms);
+            }
+            let (info, memory, scheduled) = (next(), next(), next());
+            let scheduled = scheduled.ok().and_then(|waiting| reply::number(waiting).ok());
+            let scheduled = scheduled.map(|waiting| ScheduledState {
+                waiting,
+                ..ScheduledState::default()
+            });
+            let mut state = match info {
+                Err(error) if no_such_key(&error) => match scheduled {
+                    Some(ScheduledState { waiting: 1.., .. }) => StreamState::empty(clock),
+                    _ => return Ok(None),
+                },
+                info => {
+                    let info = info.map_err(|error| engine_error(attempted(), error))?;
+                    understood(stream_state(info, clock), attempted)?
+                }
             };
-            let now_ms = time
-                .ok()
-                .and_then(|time| reply::time_ms(time).ok())
-                .unwrap_or_else(unix_ms);
-            let bytes = memory.ok().and_then(|bytes| reply::number(bytes).ok());
-            let mut state = understood(stream_state(info, now_ms), attempted)?;
-            state.bytes = bytes;
+            state.bytes = memory.ok().and_then(|bytes| reply::number(bytes).ok());
+            state.scheduled = scheduled;
             Ok(Some(state))
         };
-        streams.iter().map(state).collect()
+        let mut states = streams
+            .iter()
+            .enumerate()
+            .map(|(at, stream)| state(at, stream))
+            .collect::<Vec<_>>();
+        self.look_at_scheduled(streams, &mut states).await;
+        states
     }
 
     async fn entries_after(&self, positions: &[(StreamName, EntryId)], most: usize) -> Vec<EngineResult<EntriesAfter>> {
@@ -183,6 +207,36 @@ impl Inspection for RedisEngine {
 }
 
 impl RedisEngine {
+    /// Adds which entry is due first, and how many are due, where any waits.
+    async fn look_at_scheduled(&self, streams: &[StreamName], states: &mut [EngineResult<Option<StreamState>>]) {
+        let mut commands = Vec::new();
+        let waiting = streams.iter().zip(states).filter_map(|(stream, state)| {
+            let state = state.as_mut().ok()?.as_mut()?;
+            let scheduled = state.scheduled.as_mut().filter(|scheduled| scheduled.waiting > 0)?;
+            let key = keys::scheduled(stream);
+            let mut first = cmd("ZRANGE");
+            first.arg(&key).arg(0).arg(0);
+            let mut due = cmd("ZLEXCOUNT");
+            let later = EntryId::new(state.now_ms.saturating_add(1), 0);
+            due.arg(&key).arg("-").arg(format!("({}", scheduled_member(later)));
+            commands.extend([first, due].map(|command| (stream.clone(), command)));
+            Some(scheduled)
+        });
+        let waiting = waiting.collect::<Vec<_>>();
+        if waiting.is_empty() {
+            return;
+        }
+        let mut answers = self.run_all(commands).await.into_iter();
+        for scheduled in waiting {
+            let mut next = || answers.next().unwrap_or_else(unanswered).ok();
+            let first = next().and_then(|first| reply::ids(first).ok());
+            scheduled.first = first.and_then(|mut first| first.pop());
+            let due = next().and_then(|due| reply::number(due).ok());
+            // Some may have been appended since they were counted.
+            scheduled.overdue = due.unwrap_or(0).min(scheduled.waiting);
+        }
+    }
+
     /// The servers, each with its address for people.
     async fn nodes(&self) -> RedisResult<Vec<(String, Arc<Reconnecting>)>> {
         match &self.server {
@@ -244,6 +298,7 @@ fn stream_state(value: Value, now_ms: u64) -> Decoded<StreamState> {
         last_id: stream.take("last-generated-id", reply::id)?,
         entries_added: stream.take_if_there("entries-added", reply::number)?,
         bytes: None,
+        scheduled: None,
         now_ms,
     })
 }

@@ -36,13 +36,47 @@ impl Inspect {
         }
     }
 
-    /// Whether each key that is kept beside a stream has an owner, and whether retry states have a message.
+    /// Whether somebody moves the events that are due. A listening looks once a second.
+    fn check_scheduled(&self, stream: &StreamOverview, findings: &mut Vec<Finding>) {
+        let Some(scheduled) = stream.scheduled.filter(|scheduled| scheduled.overdue > 0) else {
+            return;
+        };
+        let Some(late) = scheduled.overdue_ms.filter(|late| *late >= ms(self.stale_after)) else {
+            return;
+        };
+        let events = counted(scheduled.overdue, "event");
+        let (at_least, are) = (
+            if scheduled.exact { "" } else { "at least " },
+            if scheduled.overdue == 1 { "is" } else { "are" },
+        );
+        let found = format!(
+            "{at_least}{events} for later {are} due and not on the stream, the first for {}",
+            duration(late)
+        );
+        let name = word(&stream.name);
+        findings.push(
+            Finding::new("events_overdue", Importance::Critical, format!("stream {}", stream.name), found)
+                .meaning(
+                    "The listenings of a stream put its events on it when they are due. None runs, or none may, and no listener \
+                     gets these events.",
+                )
+                .fix(format!(
+                    "start a listener: streamer listen {name} --group GROUP; or at once, and from cron: streamer scheduled deliver {name}"
+                )),
+        );
+    }
+
+    /// Whether what is due is on its stream, whether each key that is kept beside a stream has an owner, and whether retry states
+    /// have a message.
     pub(super) async fn check_kept(
         &self,
         found: &[Bytes],
         overview: &Overview,
         findings: &mut Vec<Finding>,
     ) -> EngineResult<()> {
+        for stream in &overview.streams {
+            self.check_scheduled(stream, findings);
+        }
         if overview.complete && overview.refused.is_empty() {
             check_owners(found, overview, findings);
         }

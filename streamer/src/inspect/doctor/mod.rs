@@ -1,8 +1,10 @@
 //! What is wrong with a store, what it means, and which command fixes it.
 //!
-//! `store`: the servers or the file. `streams`: streams, groups and consumers. `kept`: what is kept beside streams, and leases.
+//! `store`: the servers or the file. `streams`: streams, groups and consumers. `pending`: whether pending messages have
+//! their entries. `kept`: what is kept beside streams, and leases.
 
 mod kept;
+mod pending;
 mod store;
 mod streams;
 
@@ -145,6 +147,7 @@ const CHECKS: &[&str] = &[
     "pending_not_taken_over",
     "attempts_cut_off",
     "stale_consumers",
+    "events_overdue",
     "nobody_listens",
     "stream_missing",
     "undecodable_entries",
@@ -156,7 +159,7 @@ const CHECKS: &[&str] = &[
 impl Inspect {
     /// Looks for what endangers messages. `known` adds what only the application knows.
     ///
-    /// It reads the newest 10 entries of at most 100 streams, and at most 10,000 members of the failed list, besides an
+    /// It reads the newest 10 entries of at most 100 streams, the oldest 20 pending entries of at most 100 groups, and at most 10,000 members of the failed list, besides an
     /// [overview](Inspect::overview). Unless streams are [named](Inspect::streams), it looks through the names of all keys once
     /// more, for those that are kept beside streams. For a SQLite file it reads the whole file (`PRAGMA quick_check`).
     ///
@@ -170,6 +173,7 @@ impl Inspect {
         let keys = self.keys_beside().await?;
         let overview = self.overview().await?;
         self.check_streams(&overview, known, &mut findings).await?;
+        self.check_pending(&overview, &mut findings).await?;
         self.check_leases(&overview, known, &mut findings).await?;
         self.check_kept(&keys, &overview, &mut findings).await?;
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.importance));
@@ -214,6 +218,7 @@ mod tests {
     fn each_check_that_is_made_is_listed_and_each_that_is_listed_is_made() {
         let sources = [
             include_str!("kept.rs"),
+            include_str!("pending.rs"),
             include_str!("store.rs"),
             include_str!("streams.rs"),
         ]

@@ -179,27 +179,24 @@ fn check_group(stream: &StreamOverview, group: &GroupOverview, findings: &mut Ve
                 )),
         );
     }
-    if let Some(oldest) = &group.oldest_pending {
-        let gone = stream.first_id.is_none_or(|first| oldest.id < first);
-        if gone {
-            findings.push(
-                Finding::new("pending_without_entry", Importance::Warning, subject(), format!("message {} is pending and its entry is gone", oldest.id))
-                    .meaning("It was trimmed or deleted before it was acknowledged: its payload is lost, unless the archive has it.")
-                    .fix(format!("streamer show {stream_word} {}; a running listener removes it from the pending list", oldest.id)),
-            );
-        } else if oldest.idle_ms > NOT_TAKEN_OVER_MS && group.alive > 0 {
-            let found = format!(
-                "message {} is pending with {} and was not touched for {}",
-                oldest.id,
-                oldest.consumer,
-                duration(oldest.idle_ms)
-            );
-            findings.push(
-                Finding::new("pending_not_taken_over", Importance::Warning, subject(), found)
-                    .meaning("Consumers are alive, and none takes it over: they run without a reclaim time, or read another way.")
-                    .fix(format!("streamer listen {stream_word} --group {group_word} --reclaim 60s")),
-            );
-        }
+    if let Some(oldest) = &group.oldest_pending
+        && stream.first_id.is_some_and(|first| oldest.id >= first)
+        && oldest.idle_ms > NOT_TAKEN_OVER_MS
+        && group.alive > 0
+    {
+        let found = format!(
+            "message {} is pending with {} and was not touched for {}",
+            oldest.id,
+            oldest.consumer,
+            duration(oldest.idle_ms)
+        );
+        findings.push(
+            Finding::new("pending_not_taken_over", Importance::Warning, subject(), found)
+                .meaning("Consumers are alive, and none takes it over: they run without a reclaim time, or read another way.")
+                .fix(format!(
+                    "streamer listen {stream_word} --group {group_word} --reclaim 60s"
+                )),
+        );
     }
     let with_pending = group
         .consumers

@@ -7,4 +7,7 @@ mod retry_states;
 mod scheduled;
 mod snapshots;
 
-pub(super) use self::{origins::append_restored, scheduled::keep};
+pub(super) use self::{
+    origins::append_restored,
+    scheduled::{keep, state as scheduled_state},
+};

@@ -13,7 +13,7 @@ use super::super::{
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{AppendedDue, EngineResult, FirstScheduled, Scheduled, ScheduledEntry, field_codec},
+    engine::{AppendedDue, EngineResult, FirstScheduled, Scheduled, ScheduledEntry, ScheduledState, field_codec},
     entry::{EntryId, StreamName, Trim, TrimLimit},
     message::SCHEDULED_ID,
 };
@@ -109,6 +109,35 @@ fn count(transaction: &mut Transaction<'_>, name: &StreamName) -> Step<u64> {
         .sql("SELECT count(*) FROM streamer_scheduled WHERE stream = ?")?
         .query_row([stream.key], |row| row.get(0))?;
     Ok(waiting as u64)
+}
+
+/// So many are counted for a view: each is a row to read.
+const COUNTED: i64 = 10_000;
+
+/// What views look at.
+pub(in super::super) fn state(transaction: &Transaction<'_>, stream: Stream) -> Step<ScheduledState> {
+    let mut state = ScheduledState::default();
+    if has_table(transaction.connection())? {
+        state.first = first(transaction, stream)?;
+    }
+    let Some(first) = state.first else {
+        return Ok(state);
+    };
+    let mut count = transaction
+        .sql("SELECT count(*) FROM (SELECT 1 FROM streamer_scheduled WHERE stream = ? AND id < ? LIMIT ?)")?;
+    let mut count_before = |id: EntryId| -> Step<u64> {
+        let counted: i64 = count.query_row(params![stream.key, id.to_be_bytes(), COUNTED + 1], |row| row.get(0))?;
+        Ok(counted as u64)
+    };
+    let waiting = count_before(EntryId::MAX)?;
+    let overdue = match first.ms <= transaction.now_ms {
+        true => count_before(EntryId::new(transaction.now_ms.saturating_add(1), 0))?,
+        false => 0,
+    };
+    state.is_part = waiting > COUNTED as u64;
+    state.waiting = waiting.min(COUNTED as u64);
+    state.overdue = overdue.min(COUNTED as u64);
+    Ok(state)
 }
 
 fn page(

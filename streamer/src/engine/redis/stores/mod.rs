@@ -12,7 +12,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis::{Cmd, Value, cmd};
 
-pub(super) use self::failures::without_groups;
+pub(super) use self::{failures::without_groups, scheduled::member as scheduled_member};
 
 use super::{
     RedisEngine,

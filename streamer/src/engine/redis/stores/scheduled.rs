@@ -134,7 +134,7 @@ impl Scheduled for RedisEngine {
 }
 
 /// An ID as it is kept: both parts with 16 digits, so that the order of the bytes is that of the IDs.
-fn member(id: EntryId) -> String {
+pub(in super::super) fn member(id: EntryId) -> String {
     format!("{:016}-{:016}", id.ms, id.seq)
 }
 
