@@ -1,13 +1,17 @@
 //! Developers' chores, run as `cargo xtask CHORE`.
 
 mod bench;
+mod book;
 mod cargo;
 mod chaos;
 mod fuzz;
 mod object_servers;
+mod packaged;
 mod prerequisites;
+mod release;
 mod servers;
 mod test;
+mod tools;
 mod watched;
 
 use std::process::ExitCode;
@@ -18,9 +22,13 @@ Developers' chores
 Usage: cargo xtask CHORE
 
 Chores:
-  test     install what the tests need, then check formatting, lints and documentation, run every test, and the
-           conformance suite on servers of other versions
+  test     install what the tests need, then check formatting, lints, dependencies and documentation, run every test, and
+           the conformance suite on servers of other versions
   check    the same without the tests
+  book     make the guides a book in target/book/docs, and follow its links
+  release-check
+           what a release needs beside the tests: advisories, combinations of features, the API since the last release,
+           and a build of each package as it would be published
   servers  run the suites on servers of other versions (`servers 6.2` only on that) and, once all have passed at one commit,
            write docs/servers.md
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
@@ -54,6 +62,8 @@ fn main() -> ExitCode {
         (Some("fuzz"), _) => fuzz::run(&arguments[1..]),
         (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
         (Some("check"), None) => test::check(),
+        (Some("book"), None) => book::build(),
+        (Some("release-check"), None) => release::check(),
         (Some("help" | "--help" | "-h") | None, None) => {
             print(HELP);
             return ExitCode::SUCCESS;

