@@ -85,7 +85,7 @@ impl Scheduled {
 #[derive(Args, Debug)]
 #[command(after_help = LIST_EXAMPLES)]
 struct List {
-    /// The events [default: those of the configuration, and every stream of the store]
+    /// The events [default: those of the configuration, and all for which something is scheduled]
     events: Vec<String>,
     /// At most so many of each event
     #[arg(long, value_name = "N", default_value_t = 50)]
@@ -195,7 +195,8 @@ async fn names(events: &[String], session: &Session, streamer: &Streamer) -> Res
     if events.is_empty() {
         let configured = listeners::names(&session.listeners, &session.config.definitions);
         names.extend(configured.into_iter().map(|(event, _)| StreamName::from(event)));
-        let found = streamer.engine().find_streams(STREAMS).await?;
+        // A stream that waits for its first event is no stream yet.
+        let found = streamer.engine().find_scheduled(STREAMS).await?;
         if !found.complete {
             tracing::warn!("the store has too many keys to find every stream; name the events that are looked for");
         }
@@ -278,7 +279,7 @@ impl Cancel {
 #[derive(Args, Debug)]
 #[command(after_help = DELIVER_EXAMPLES)]
 struct Deliver {
-    /// The events [default: those of the configuration, and every stream of the store]
+    /// The events [default: those of the configuration, and all for which something is scheduled]
     events: Vec<String>,
 }
 

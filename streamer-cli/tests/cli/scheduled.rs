@@ -99,6 +99,24 @@ fn what_is_due_is_delivered_by_a_listening_or_by_the_command() {
 }
 
 #[test]
+fn without_names_also_streams_that_have_no_event_yet_are_looked_at() {
+    for bench in benches() {
+        bench.ok(&["emit", "{shop}cart", "{\"n\":1}", "--in", "24h"]);
+        bench.ok(&["emit", "cart", "{\"n\":2}", "--in", "48h"]);
+        bench.ok(&["emit", "soon", "{\"n\":3}", "--in", "50ms"]);
+        let found = wait_until(|| {
+            let found = listed(&bench, &[]);
+            found.iter().any(|event| event["overdue"] == true).then_some(found)
+        });
+        let mut names: Vec<_> = found.iter().map(|event| event["event"].as_str().unwrap()).collect();
+        names.sort_unstable();
+        assert_eq!(names, ["cart", "soon", "{shop}cart"]);
+        assert_eq!(bench.ok(&["scheduled", "deliver"]), "Delivered 1 event.\n");
+        assert_eq!(listed(&bench, &[]).len(), 2);
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let bench = Bench::new();
     for (arguments, told) in [

@@ -155,6 +155,28 @@ pub(crate) fn scheduled(stream: &StreamName) -> String {
     beside(stream, "scheduled")
 }
 
+/// Where a search for [`scheduled`] looks.
+#[cfg(feature = "redis")]
+pub(crate) const SCHEDULED_PATTERN: &str = "*{*}*:scheduled";
+
+/// The stream that a key of [`scheduled`] belongs to; `None` for any other key.
+#[cfg(feature = "redis")]
+pub(crate) fn scheduled_for(key: &[u8]) -> Option<StreamName> {
+    let beside = std::str::from_utf8(key).ok()?.strip_suffix(":scheduled")?;
+    let in_tag = beside.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let in_hex = beside.split_once("}:hex:").and_then(|(_, name)| hex::decode(name).ok());
+    // Each form that a name can have in a key, and the one that leads to this key.
+    let names = [
+        in_hex.map(StreamName::from),
+        in_tag.map(StreamName::from),
+        Some(StreamName::from(beside)),
+    ];
+    names
+        .into_iter()
+        .flatten()
+        .find(|name| scheduled(name).as_bytes() == key)
+}
+
 /// The hash of what those entries hold, by the same IDs: the arguments of their `XADD` behind the key, each as its length, a
 /// colon and its bytes.
 ///
@@ -259,6 +281,32 @@ mod tests {
         assert!(!may_be_kept(
             retry_states(&StreamName::from(vec![0xff]), "g").as_bytes()
         ));
+    }
+
+    #[test]
+    fn a_key_of_what_is_scheduled_leads_to_its_stream() {
+        let names: [&[u8]; 11] = [
+            b"a",
+            b"a:scheduled",
+            b"{a}b",
+            b"{",
+            b"a{b",
+            b"a}b",
+            b"{}",
+            b"{}a}",
+            b"}{a}b{c}",
+            b"\xfe{a}",
+            b"{7}:hex:61",
+        ];
+        for name in names {
+            let stream = StreamName::from(name.to_vec());
+            let found = scheduled_for(scheduled(&stream).as_bytes());
+            assert_eq!(found, Some(stream.clone()), "{stream}");
+            assert_eq!(scheduled_for(scheduled_entries(&stream).as_bytes()), None, "{stream}");
+        }
+        for key in [&b"scheduled"[..], b":scheduled", b"a:scheduled", b"\xff:scheduled"] {
+            assert_eq!(scheduled_for(key), None);
+        }
     }
 
     #[test]

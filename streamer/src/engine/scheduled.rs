@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use super::EngineResult;
+use super::{EngineResult, FoundStreams};
 use crate::entry::{EntryId, Fields, StreamName};
 
 /// Keeps, beside a stream, entries that are due later ([`AppendOptions::due_ms`](super::AppendOptions::due_ms)), and appends
@@ -30,6 +30,10 @@ pub trait Scheduled {
 
     /// How many entries wait for each stream, in one round trip.
     async fn count_scheduled(&self, streams: &[StreamName]) -> Vec<EngineResult<u64>>;
+
+    /// The names of streams for which entries wait, sorted, at most `most`; also of those that are not there yet. Looks at all keys
+    /// of the store, within the bound of [`Inspection::find_streams`](super::Inspection::find_streams).
+    async fn find_scheduled(&self, most: usize) -> EngineResult<FoundStreams>;
 
     /// Appends the entries of a stream that are due, at most `most` of them (and about 1 MiB), and tells how many.
     async fn append_due(&self, stream: &StreamName, most: usize) -> EngineResult<AppendedDue>;

@@ -15,7 +15,7 @@
 //! Around them:
 //!
 //! - `held`: messages that wait behind a retry of their key, where their order is kept.
-//! - `scheduled`: moves events that are due later to their streams.
+//! - `scheduled`: moves events that are due later to their streams; `looks`: which streams it asks for.
 //! - `run`: puts them together, and ends them in order (`running`: in a task of its own); `supervisor`: owns the tasks, and says which one failed.
 //! - `plan`: what is to be done; it never changes, and every task has a reference to it.
 //! - `guarded`: calls an application's code that is no listener; `trouble`: repeats what may succeed later.
@@ -30,6 +30,7 @@ mod guarded;
 mod health;
 mod held;
 mod log;
+mod looks;
 mod options;
 mod outcome;
 mod plan;

@@ -32,16 +32,18 @@
 //! # Layout
 //!
 //! - [`streamer`], here: the store.
-//! - `emitted`: what is on its streams.
+//! - `emitted`: what is on its streams. `scheduled`: what waits until it is due.
 //! - `deliver`: an event for listeners, and its outcome. `difference`: in what events differ from those expected.
 
 mod deliver;
 mod difference;
 mod emitted;
+mod scheduled;
 
 pub use self::{
     deliver::{Delivery, deliver, deliver_on},
     emitted::{assert_emitted, assert_nothing_emitted, emitted, messages},
+    scheduled::scheduled,
 };
 use crate::Streamer;
 

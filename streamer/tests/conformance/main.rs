@@ -88,6 +88,7 @@ macro_rules! suite {
                     a_moment_that_has_passed_appends_at_once
                     a_repeated_append_is_scheduled_once
                     what_is_cancelled_is_never_appended
+                    streams_for_which_something_is_scheduled_are_found
                     what_is_scheduled_goes_with_its_stream
                     what_cannot_be_scheduled_is_refused
                     to_a_stream_that_is_there_it_can_be_scheduled_without_making_it

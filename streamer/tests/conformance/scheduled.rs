@@ -283,6 +283,34 @@ pub(crate) async fn to_a_stream_that_is_there_it_can_be_scheduled_without_making
     assert_eq!(values(&all(&engine, &stream).await), ["soon", "from"]);
 }
 
+pub(crate) async fn streams_for_which_something_is_scheduled_are_found(engine: Arc<dyn Engine>) {
+    let name = unique("found");
+    let tagged = StreamName::from(format!("{{{name}}}:tagged"));
+    let bytes = StreamName::from([name.as_bytes(), b"\xff}{"].concat());
+    let (waiting, plain) = (StreamName::from(name), a_stream());
+    numbered_entries(&engine, &plain, 2).await;
+    let later = in_an_hour(&engine, &waiting).await;
+    // None of them has an entry.
+    let mut ids = Vec::new();
+    for stream in [&waiting, &tagged, &bytes] {
+        ids.push(engine.append(due(stream, later, "later")).await.unwrap());
+    }
+    let found = engine.find_scheduled(10_000).await.unwrap();
+    assert!(found.complete && found.names.is_sorted(), "{found:?}");
+    for stream in [&waiting, &tagged, &bytes] {
+        assert!(found.names.contains(stream), "{stream}: {found:?}");
+    }
+    assert!(!found.names.contains(&plain), "{found:?}");
+    let one = engine.find_scheduled(1).await.unwrap();
+    assert_eq!((one.names.len(), one.complete), (1, false));
+    engine.cancel_scheduled(&waiting, &ids[..1]).await.unwrap();
+    let found = engine.find_scheduled(10_000).await.unwrap();
+    assert!(
+        !found.names.contains(&waiting) && found.names.contains(&tagged),
+        "{found:?}"
+    );
+}
+
 pub(crate) async fn what_is_scheduled_holds_any_bytes(engine: Arc<dyn Engine>) {
     let stream = StreamName::from([unique("bytes").as_bytes(), b"\xff}{"].concat());
     let every: Bytes = (0..=255_u8).collect::<Vec<_>>().into();

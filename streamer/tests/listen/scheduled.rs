@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 
 use serde_json::json;
-use streamer::{DynamicEvent, EmitOptions, EntryId, Moment, StartAt, Streamer, message::SCHEDULED_ID};
+use streamer::{
+    DynamicEvent, EmitOptions, EntryId, Moment, ReceivedMessage, StartAt, Streamer, extract::State,
+    message::SCHEDULED_ID,
+};
 
 use crate::{Running, Seen, assert_each_once, number, on_each_engine, store::Store, until};
 
@@ -12,6 +15,7 @@ on_each_engine!(
     what_became_due_while_nobody_listened_comes_with_the_next_listening,
     many_listenings_move_each_event_once,
     a_stream_that_is_something_else_holds_up_no_other,
+    each_of_many_streams_has_its_turn,
 );
 
 async fn emit_later(streamer: &Streamer, event: &str, number: u64, due: Moment) -> EntryId {
@@ -131,4 +135,29 @@ async fn a_stream_that_is_something_else_holds_up_no_other(store: Store) {
     assert!(unlistened.is_err());
     let ended = listening.stop().await;
     assert_eq!(ended.messages, 1);
+}
+
+async fn each_of_many_streams_has_its_turn(store: Store) {
+    // More than one look asks for.
+    const STREAMS: u64 = 130;
+    let streamer = store.connect().await;
+    let seen = Seen::default();
+    let event = |number: u64| format!("{{e}}{number}");
+    let mut listeners = seen.listener(&event(0));
+    for number in 1..STREAMS {
+        async fn note(message: ReceivedMessage, State(seen): State<Seen>) {
+            seen.add(message);
+        }
+        listeners = listeners.on(event(number), "note", note);
+    }
+    emit_later(&streamer, &event(0), STREAMS, ahead(0)).await;
+    let listening = Running::start(streamer.listen(listeners).group("g"));
+    // By then the first look, which asks for all, may be over.
+    until("the listening has begun", async || seen.len() == 1).await;
+    for number in 0..STREAMS {
+        emit_later(&streamer, &event(number), number, ahead(300)).await;
+    }
+    until("all have come", async || seen.len() as u64 == STREAMS + 1).await;
+    listening.stop().await;
+    assert_each_once(seen.numbers(), 0..STREAMS + 1);
 }

@@ -37,25 +37,8 @@ const SETTINGS: &[&str] = &["maxmemory", "maxmemory-policy", "appendonly", "appe
 #[async_trait]
 impl Inspection for RedisEngine {
     async fn find_streams(&self, most: usize) -> EngineResult<FoundStreams> {
-        let attempted = || "look for streams".to_owned();
-        let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
-        let found = join_all(
-            nodes
-                .iter()
-                .map(|(_, node)| scan(node, most, ["TYPE", "stream"], |_| true)),
-        )
-        .await;
-        let (mut names, mut complete) = (BTreeSet::new(), true);
-        for found in found {
-            let (more, all) = found.map_err(|error| engine_error(attempted(), error))?;
-            names.extend(more.into_iter().map(StreamName::from));
-            complete &= all;
-        }
-        complete &= names.len() <= most;
-        Ok(FoundStreams {
-            names: names.into_iter().take(most).collect(),
-            complete,
-        })
+        let every = |key: &[u8]| Some(StreamName::from(key.to_vec()));
+        self.find(most, "look for streams", &["TYPE", "stream"], every).await
     }
 
     async fn stream_states(&self, streams: &[StreamName]) -> Vec<EngineResult<Option<StreamState>>> {
@@ -170,9 +153,10 @@ impl Inspection for RedisEngine {
         let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
         let mut keys = BTreeSet::new();
         for pattern in keys::KEPT_PATTERNS {
+            let options = ["MATCH", pattern];
             let scans = nodes
                 .iter()
-                .map(|(_, node)| scan(node, most, ["MATCH", pattern], keys::may_be_kept));
+                .map(|(_, node)| scan(node, most, &options, keys::may_be_kept));
             for found in join_all(scans).await {
                 keys.extend(found.map_err(|error| engine_error(attempted(), error))?.0);
             }
@@ -237,6 +221,32 @@ impl RedisEngine {
         }
     }
 
+    /// The streams that the keys of every server tell of for which the options of `SCAN` hold, at most `most`.
+    pub(super) async fn find(
+        &self,
+        most: usize,
+        attempted: &str,
+        options: &[&str],
+        stream: impl Fn(&[u8]) -> Option<StreamName>,
+    ) -> EngineResult<FoundStreams> {
+        let attempted = || attempted.to_owned();
+        let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
+        let scans = nodes
+            .iter()
+            .map(|(_, node)| scan(node, most, options, |key| stream(key).is_some()));
+        let (mut names, mut complete) = (BTreeSet::new(), true);
+        for found in join_all(scans).await {
+            let (keys, all) = found.map_err(|error| engine_error(attempted(), error))?;
+            names.extend(keys.iter().filter_map(|key| stream(key)));
+            complete &= all;
+        }
+        complete &= names.len() <= most;
+        Ok(FoundStreams {
+            names: names.into_iter().take(most).collect(),
+            complete,
+        })
+    }
+
     /// The servers, each with its address for people.
     async fn nodes(&self) -> RedisResult<Vec<(String, Arc<Reconnecting>)>> {
         match &self.server {
@@ -250,17 +260,17 @@ fn unanswered() -> RedisResult<Value> {
     Err((redis::ErrorKind::Client, "a command of a pipeline was not answered").into())
 }
 
-/// The keys of one server for which an option of `SCAN` and `wanted` hold, and whether these are all.
+/// The keys of one server for which options of `SCAN` and `wanted` hold, and whether these are all.
 async fn scan(
     node: &Reconnecting,
     most: usize,
-    option: [&str; 2],
+    options: &[&str],
     wanted: impl Fn(&[u8]) -> bool,
 ) -> RedisResult<(BTreeSet<Bytes>, bool)> {
     let (mut names, mut cursor) = (BTreeSet::new(), 0);
     for _ in 0..SCAN_STEPS {
         let mut command = cmd("SCAN");
-        command.arg(cursor).arg("COUNT").arg(SCAN_STEP).arg(&option[..]);
+        command.arg(cursor).arg("COUNT").arg(SCAN_STEP).arg(options);
         let page = reply::scan_page(node.run(&command).await?);
         let (next, page) = page.map_err(|Unexpected(what)| {
             redis::RedisError::from((

@@ -13,7 +13,9 @@ use super::super::{
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{AppendedDue, EngineResult, FirstScheduled, Scheduled, ScheduledEntry, ScheduledState, field_codec},
+    engine::{
+        AppendedDue, EngineResult, FirstScheduled, FoundStreams, Scheduled, ScheduledEntry, ScheduledState, field_codec,
+    },
     entry::{EntryId, StreamName, Trim, TrimLimit},
     message::SCHEDULED_ID,
 };
@@ -31,6 +33,14 @@ impl Scheduled for EmbeddedEngine {
     async fn count_scheduled(&self, streams: &[StreamName]) -> Vec<EngineResult<u64>> {
         let attempted = "count what is scheduled for";
         each(&self.0.look, attempted, streams.to_vec(), |stream| stream, count).await
+    }
+
+    async fn find_scheduled(&self, most: usize) -> EngineResult<FoundStreams> {
+        self.look(
+            || "look for what is scheduled".to_owned(),
+            move |transaction| find(transaction, most),
+        )
+        .await
     }
 
     async fn append_due(&self, stream: &StreamName, most: usize) -> EngineResult<AppendedDue> {
@@ -138,6 +148,26 @@ pub(in super::super) fn state(transaction: &Transaction<'_>, stream: Stream) -> 
     state.waiting = waiting.min(COUNTED as u64);
     state.overdue = overdue.min(COUNTED as u64);
     Ok(state)
+}
+
+fn find(transaction: &Transaction<'_>, most: usize) -> Step<FoundStreams> {
+    if !has_table(transaction.connection())? {
+        return Ok(FoundStreams {
+            complete: true,
+            ..FoundStreams::default()
+        });
+    }
+    let mut statement = transaction.sql(
+        "SELECT name FROM streamer_keys WHERE EXISTS (SELECT 1 FROM streamer_scheduled WHERE stream = streamer_keys.id) \
+         ORDER BY name LIMIT ?",
+    )?;
+    let names = statement.query_map([limit(most.saturating_add(1))], |row| row.get::<_, Vec<u8>>(0))?;
+    let mut names = names
+        .map(|name| name.map(StreamName::from))
+        .collect::<Result<Vec<_>, _>>()?;
+    let complete = names.len() <= most;
+    names.truncate(most);
+    Ok(FoundStreams { names, complete })
 }
 
 fn page(

@@ -17,7 +17,8 @@ use super::{
 };
 use crate::{
     engine::{
-        AppendedDue, EngineError, EngineErrorKind, EngineResult, FirstScheduled, Scheduled, ScheduledEntry, keys,
+        AppendedDue, EngineError, EngineErrorKind, EngineResult, FirstScheduled, FoundStreams, Scheduled,
+        ScheduledEntry, keys,
     },
     entry::{EntryId, Fields, StreamName, unix_ms},
 };
@@ -61,6 +62,12 @@ impl Scheduled for RedisEngine {
             understood(reply::number(answer), attempted)
         };
         streams.iter().zip(answers).map(count).collect()
+    }
+
+    async fn find_scheduled(&self, most: usize) -> EngineResult<FoundStreams> {
+        let options = ["MATCH", keys::SCHEDULED_PATTERN, "TYPE", "zset"];
+        self.find(most, "look for what is scheduled", &options, keys::scheduled_for)
+            .await
     }
 
     async fn append_due(&self, stream: &StreamName, most: usize) -> EngineResult<AppendedDue> {
