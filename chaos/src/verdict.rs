@@ -179,14 +179,13 @@ impl Verdict {
         verdict.stalls(written, made);
         // A store that has lost its data gives IDs again that the archive has: then both messages are kept.
         let began_anew = made.iter().any(|made| made.happened.cost != Cost::Nothing);
-        let expected = |text: &str| {
+        let expected = |at: u64, text: &str| {
             ["LEASE", "SKIPPED", "GONE"].iter().any(|kind| text.starts_with(kind))
                 || began_anew && text.starts_with("CONFLICT")
+                || text.starts_with("POISON") && was_cut_off(text, at, written, made)
         };
-        let remarks = written.remarks.iter().map(|(_, text)| text);
-        verdict
-            .misbehaviour
-            .extend(remarks.filter(|text| !expected(text)).cloned());
+        let remarks = written.remarks.iter().filter(|(at, text)| !expected(*at, text));
+        verdict.misbehaviour.extend(remarks.map(|(_, text)| text.clone()));
         verdict.end = end;
         verdict
     }
@@ -228,7 +227,7 @@ impl Verdict {
                 let stood_still = leases.iter().any(|(at, who)| {
                     pair.iter().any(|one| one.who == *who) && *at + slack >= pair[0].at && *at <= pair[1].at + slack
                 });
-                if !interrupted && !stood_still {
+                if !interrupted && !stood_still && !listed_by_both(written, made, (group, stream, id)) {
                     self.unexplained.push(format!(
                         "{id} of {stream} for {group}: number {}, {} at {:.3} s and {} at {:.3} s",
                         pair[0].number,
@@ -385,4 +384,153 @@ fn lost_its_failure(due: &Due<'_>, group: &str, written: &Written, made: &[Made]
                     Cost::Everything => one.at <= made.to,
                 })
         })
+}
+
+/// Whether two consumers recorded a failure of this message, because a fault interrupted one of them, or it found its lease lost:
+/// the failure is listed for both, and retried for both.
+fn listed_by_both(written: &Written, made: &[Made], (group, stream, id): (&str, &str, &str)) -> bool {
+    let entry = format!("{stream}@{id}");
+    let lost = |text: &str, who: &str| {
+        let mut words = text.strip_prefix("LEASE ").into_iter().flat_map(|text| text.split(' '));
+        words.next() == Some(who) && words.any(|word| word == entry)
+    };
+    let failed = written
+        .handled
+        .iter()
+        .filter(|one| one.group == group && one.stream == stream && one.id == id && !one.succeeded);
+    let failed = failed.map(|one| (one.who.as_str(), one.at)).collect::<Vec<_>>();
+    let times = failed.iter().map(|(_, at)| *at);
+    let (Some(first), Some(last)) = (times.clone().min(), times.max()) else {
+        return false;
+    };
+    let was_interrupted = |who: &str| {
+        let touches = |made: &Made| matches!(&made.happened.touched, Touched::Process(whom) if whom == who);
+        let during = |made: &Made| made.from <= last && made.to >= first;
+        made.iter().any(|made| touches(made) && during(made)) || written.remarks.iter().any(|(_, text)| lost(text, who))
+    };
+    let several = failed.iter().any(|(who, _)| *who != failed[0].0);
+    several && failed.iter().any(|(who, _)| was_interrupted(who))
+}
+
+/// Whether faults cut off as many attempts at a message as make it one that ends its process: two, between its first moment
+/// and the remark. A fail-over that takes the record of an attempt's end is one of them: nobody knows how that ended.
+fn was_cut_off(text: &str, at: u64, written: &Written, made: &[Made]) -> bool {
+    let id = text.split_once("with ID ").and_then(|(_, rest)| rest.split(' ').next());
+    let of_message = written.handled.iter().find(|one| Some(one.id.as_str()) == id);
+    let emitted = of_message.and_then(|one| written.acknowledged.get(&one.number));
+    let Some(emitted) = emitted else {
+        return false;
+    };
+    let interrupts = |made: &&Made| {
+        let consumers = match &made.happened.touched {
+            Touched::All => true,
+            Touched::Process(who) => who.starts_with("consumer"),
+        };
+        consumers && made.from <= at && made.to >= emitted.begin
+    };
+    made.iter().filter(interrupts).count() >= 2
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ledger::Acknowledged;
+
+    const ID: &str = "17-4";
+
+    fn attempt(who: &str, at: u64, succeeded: bool) -> Handled {
+        Handled {
+            at,
+            who: who.to_owned(),
+            group: "search".to_owned(),
+            number: 8,
+            stream: "audit".to_owned(),
+            id: ID.to_owned(),
+            succeeded,
+            restored: false,
+        }
+    }
+
+    fn written(handled: Vec<Handled>, remark: &str) -> Written {
+        let mut written = Written {
+            handled,
+            remarks: vec![(20_000_000, remark.to_owned())],
+            ..Written::default()
+        };
+        let one = Acknowledged {
+            begin: 1_000_000,
+            at: 1_100_000,
+            stream: "audit".to_owned(),
+            safe: false,
+        };
+        written.acknowledged.insert(8, one);
+        written
+    }
+
+    fn fault(from: u64, touched: Touched) -> Made {
+        let mut happened = Happened::to_all("");
+        happened.touched = touched;
+        Made {
+            name: "a fault",
+            from,
+            to: from + 1000,
+            happened,
+        }
+    }
+
+    #[test]
+    fn a_failure_is_retried_twice_only_where_a_consumer_lost_it_and_listed_it_too() {
+        let of = |other: &str, lease: &str| {
+            let handled = vec![
+                attempt("consumer-4#5", 2_000_000, false),
+                attempt(other, 6_000_000, false),
+                attempt("retrier#1", 19_000_000, true),
+                attempt("retrier#1", 19_500_000, true),
+            ];
+            let mut verdict = Verdict::default();
+            verdict.doubles(&written(handled, lease), &[]);
+            (verdict.twice, verdict.unexplained.len())
+        };
+        assert_eq!(of("consumer-5#7", "LEASE consumer-4#5 audit@17-3 audit@17-4"), (1, 0));
+        assert_eq!(of("consumer-5#7", "LEASE consumer-4#5 audit@17-3"), (1, 1));
+        assert_eq!(of("consumer-5#7", "LEASE consumer-1#1 audit@17-4"), (1, 1));
+        assert_eq!(of("consumer-4#5", "LEASE consumer-4#5 audit@17-4"), (1, 1));
+    }
+
+    #[test]
+    fn a_failure_is_retried_twice_only_where_a_fault_interrupted_one_that_listed_it() {
+        let of = |fault: Made| {
+            let handled = vec![
+                attempt("consumer-4#5", 2_000_000, false),
+                attempt("consumer-5#7", 6_000_000, false),
+                attempt("retrier#1", 19_000_000, true),
+                attempt("retrier#1", 19_500_000, true),
+            ];
+            let mut verdict = Verdict::default();
+            verdict.doubles(&written(handled, ""), &[fault]);
+            verdict.unexplained.len()
+        };
+        let frozen = |who: &str, from| fault(from, Touched::Process(who.to_owned()));
+        assert_eq!(of(frozen("consumer-4#5", 3_000_000)), 0);
+        assert_eq!(of(frozen("consumer-4#5", 7_000_000)), 1);
+        assert_eq!(of(frozen("consumer-1#1", 3_000_000)), 1);
+    }
+
+    #[test]
+    fn what_is_given_up_was_cut_off_as_often_since_it_was_emitted() {
+        let text = format!("POISON consumer-1#4 Message with ID {ID} on 'audit' stream is listed as failed");
+        let of = |made: &[Made]| {
+            let handled = vec![attempt("consumer-1#4", 2_000_000, true)];
+            Verdict::of(&written(handled, &text), made, End::default(), Vec::new())
+                .misbehaviour
+                .len()
+        };
+        let killed = |from| fault(from, Touched::Process("consumer-1#3".to_owned()));
+        assert_eq!(of(&[killed(2_000_000), fault(3_000_000, Touched::All)]), 0);
+        assert_eq!(of(&[killed(2_000_000)]), 1);
+        assert_eq!(of(&[killed(500_000), killed(2_000_000)]), 1);
+        assert_eq!(of(&[killed(2_000_000), killed(21_000_000)]), 1);
+        let relay = fault(3_000_000, Touched::Process("relay#1".to_owned()));
+        assert_eq!(of(&[killed(2_000_000), relay]), 1);
+    }
 }

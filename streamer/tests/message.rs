@@ -345,6 +345,12 @@ fn entries_of_other_libraries_reach_every_listener() {
 #[test]
 fn minus_zero_is_what_php_makes_of_it() {
     assert_eq!(with_data("-0").data(), Ok(&json!(0)));
+    // An exponent is no number of its own.
+    let exponents = with_data("[1e-0, 25E-0,-2e-0]");
+    assert_eq!(
+        exponents.data().map(ToString::to_string),
+        Ok("[1.0,25.0,-2.0]".to_owned())
+    );
     assert_eq!(
         with_data(r#"{"a":-0,"b":[-0, -0 ],"c":"-0,","d":-0.5,"e":-0e1,"f":-7}"#)
             .data()

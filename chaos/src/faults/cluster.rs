@@ -94,6 +94,12 @@ fn node_restart(world: &mut World, chance: &mut StdRng) -> Result<Happened> {
     server.kill9();
     pause(chance.random_range(0..300));
     server.restart();
+    // A master that comes back refuses everything for two seconds: it may have been replaced.
+    until("the node serves its slots", || {
+        let servers = world.place.servers();
+        let answer = servers[master].try_command(&["CLUSTER", "INFO"]);
+        answer.is_ok_and(|info| info.contains("cluster_state:ok"))
+    })?;
     Ok(Happened::to_all(format!("node {master}")).at_the_cost_of(Cost::Latest(BEHIND)))
 }
 

@@ -140,7 +140,8 @@ fn without_negative_zeros(text: &[u8]) -> Cow<'_, [u8]> {
         match (quoted, byte) {
             (_, b'"') => quoted = !quoted,
             (true, b'\\') => at += 1,
-            (false, b'-') if text.get(at + 1) == Some(&b'0') => {
+            // That of an exponent (`1e-0`) is none of a number's.
+            (false, b'-') if text.get(at + 1) == Some(&b'0') && !matches!(text[..at].last(), Some(b'e' | b'E')) => {
                 let after = text.get(at + 2);
                 // `-0.5`, `-0e1` and, which is not JSON, `-01` are left alone.
                 if after.is_none_or(|byte| byte.is_ascii_whitespace() || b",]}".contains(byte)) {

@@ -27,6 +27,9 @@ const RELEASED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// For how long retry states are kept after the last change at most.
 const KEPT_AT_MOST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
+/// How many entries the short script acknowledges and deletes: Lua puts no more than some 8,000 arguments in a call.
+const MOST_IN_SHORT: usize = 1000;
+
 /// What one command does, for error texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -178,6 +181,17 @@ impl<'a> Ends<'a> {
     fn command(&self, member: Option<&Member>, stream: &StreamName) -> Option<Cmd> {
         let needs_script = !(self.settled.is_empty() && self.kept.is_empty());
         match member {
+            Some(Member { group, .. })
+                if !needs_script
+                    && !self.delete.is_empty()
+                    && self.delete == self.acknowledge
+                    && self.delete.len() <= MOST_IN_SHORT =>
+            {
+                let mut command = cmd("EVAL");
+                command.arg(&script::ACKNOWLEDGE_AND_DELETE[..]).arg(1);
+                command.arg(stream.as_bytes()).arg(group);
+                Some(with_ids(command, &self.delete))
+            }
             Some(_) if needs_script || !self.delete.is_empty() => Some(self.script(member, stream, None)),
             Some(Member { group, .. }) if !self.acknowledge.is_empty() => Some(xack(stream, group, &self.acknowledge)),
             None if !self.delete.is_empty() => Some(with_ids(on("XDEL", stream), &self.delete)),
@@ -318,5 +332,47 @@ impl Details {
 fn put(command: &mut Cmd, members: &[&Bytes]) {
     for member in members {
         command.arg(&member[..]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn acknowledged_and_deleted(count: u64, had_retry_state: bool) -> Vec<u8> {
+        let settlement = |number| EntrySettlement {
+            id: EntryId::new(1, number),
+            end: EntryEnd::Acknowledge {
+                delete: true,
+                had_retry_state,
+            },
+            failures: None,
+        };
+        let entries = (1..=count).map(settlement).collect::<Vec<_>>();
+        let member = Member {
+            group: "g".to_owned(),
+            consumer: "c".to_owned(),
+        };
+        let mut plan = StreamPlan::new(Some(&member), &"s".into(), &entries, false);
+        let mut wave = plan.next_wave();
+        let (_, command, step) = wave.remove(0);
+        assert!(wave.is_empty() && plan.next_wave().is_empty());
+        assert_eq!((step, plan.acknowledges(step)), (Step::Independent, count as usize));
+        command.get_packed_command()
+    }
+
+    #[test]
+    fn what_is_only_acknowledged_and_deleted_takes_the_short_script_unless_it_is_too_much_for_one_call() {
+        let takes = |command: &[u8], script: &str| command.windows(script.len()).any(|part| part == script.as_bytes());
+        for (count, had_retry_state, is_short) in [
+            (1, false, true),
+            (1000, false, true),
+            (1001, false, false),
+            (1, true, false),
+        ] {
+            let command = acknowledged_and_deleted(count, had_retry_state);
+            assert_eq!(takes(&command, &script::ACKNOWLEDGE_AND_DELETE), is_short);
+            assert_eq!(takes(&command, &script::SETTLE), !is_short);
+        }
     }
 }

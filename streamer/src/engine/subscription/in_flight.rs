@@ -554,6 +554,11 @@ impl InFlight {
             let is_expired = self.is_expired(table.batches[batch].confirmed);
             let number = table.batches[batch].number;
             let it = &mut table.batches[batch].slots[slot];
+            // Another renewal was under way at the same time, and found it first. What it has confirmed since says nothing
+            // about this one: whoever claimed it may have settled it by now.
+            if it.place == Place::Lost {
+                continue;
+            }
             let lets_go = match missing {
                 Missing::Claimed => {
                     it.place = Place::Lost;
@@ -561,7 +566,7 @@ impl InFlight {
                     true
                 }
                 Missing::Gone => {
-                    if it.state != (State::Settling { acknowledges: true }) {
+                    if it.state != (State::Settling { acknowledges: true }) && it.place != Place::Detached {
                         judged.detached.push(*id);
                     }
                     it.place = Place::Detached;
@@ -720,4 +725,72 @@ fn is_before(number: u32, other: u32) -> bool {
 
 pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn missing(id: EntryId, missing: Missing) -> Renewal {
+        Renewal {
+            missing: vec![(id, missing)],
+            last_delivered_id: id,
+            ..Renewal::default()
+        }
+    }
+
+    /// A process stood still; then its lease task and a task that is about to acknowledge renew at the same time.
+    #[tokio::test]
+    async fn what_one_renewal_found_lost_is_not_made_pending_again_by_another_that_was_under_way() {
+        let id = EntryId::new(7, 0);
+        let answers = [
+            (Missing::Claimed, Missing::Unowned),
+            (Missing::Unowned, Missing::Unowned),
+            (Missing::Claimed, Missing::Gone),
+        ];
+        for (first, second) in answers {
+            let table = InFlight::new(1, Some(Duration::from_secs(2)));
+            let arrival = Arrival {
+                id,
+                count_before: 0,
+                mark: false,
+                has_retry_state: false,
+            };
+            // Nobody can tell when it was confirmed: the lease has expired.
+            let batch = table.insert(0, None, 10, std::iter::once(arrival)).batch;
+            let at = DeliveryRef {
+                stream: 0,
+                batch,
+                slot: 0,
+            };
+            let (one, other) = (table.leased(0), table.leased(0));
+            let now = Instant::now();
+            table.confirm(0, &one, now);
+            assert_eq!(table.begin(at), MayBegin::Yes);
+            table.stream(0).batches[0].confirmed = None;
+            let judged = table.judge(0, &one, &missing(id, first), false);
+            assert_eq!(judged.lost, [id]);
+            table.confirm(0, &one, now);
+            let judged = table.judge(0, &other, &missing(id, second), false);
+            assert!(judged.orphans.is_empty() && judged.detached.is_empty(), "{judged:?}");
+            assert_eq!(table.ours(0, std::iter::once(at)), 0);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_deleted_is_told_once() {
+        let id = EntryId::new(7, 0);
+        let table = InFlight::new(1, Some(Duration::from_secs(2)));
+        let arrival = Arrival {
+            id,
+            count_before: 0,
+            mark: false,
+            has_retry_state: false,
+        };
+        table.insert(0, Some(Instant::now()), 10, std::iter::once(arrival));
+        let (one, other) = (table.leased(0), table.leased(0));
+        let gone = missing(id, Missing::Gone);
+        assert_eq!(table.judge(0, &one, &gone, false).detached, [id]);
+        assert!(table.judge(0, &other, &gone, false).detached.is_empty());
+    }
 }
