@@ -115,7 +115,14 @@ fn settle(world: &mut World, folder: &Path, begin: u64, made: &[Made]) -> Result
     let settled_after = since.elapsed();
     // What it is doing ends first, so that nothing is on its way between stream and archive.
     world.crew.end_all(&["archiver"]);
-    let mut end = runtime.block_on(end(&world.place.url, folder))?;
+    // Servers may change places by themselves even now.
+    let until = Instant::now() + PATIENCE;
+    let mut end = loop {
+        match runtime.block_on(end(&world.place.url, folder)) {
+            Err(_) if Instant::now() < until => thread::sleep(Duration::from_millis(500)),
+            end => break end?,
+        }
+    };
     end.settled_after = settled_after;
     end.pending = pending;
     Ok(end)

@@ -121,13 +121,20 @@ impl RedisCluster {
         let (from_id, to_id) = (from.command(&["CLUSTER", "MYID"]), to.command(&["CLUSTER", "MYID"]));
         assert_eq!(to.command(&["CLUSTER", "SETSLOT", &slot, "IMPORTING", &from_id]), "OK");
         assert_eq!(from.command(&["CLUSTER", "SETSLOT", &slot, "MIGRATING", &to_id]), "OK");
+        let mut late = 0;
         loop {
             let keys = from.command(&["CLUSTER", "GETKEYSINSLOT", &slot, "1000"]);
             if keys.is_empty() {
                 break;
             }
             for key in keys.lines() {
-                let moved = from.command(&["MIGRATE", "127.0.0.1", &to.port().to_string(), key, "0", "5000"]);
+                let port = to.port().to_string();
+                let moved = from.command(&["MIGRATE", "127.0.0.1", &port, key, "0", "5000", "REPLACE"]);
+                // On a busy machine the other node may be late. The key is here still, and perhaps there, too.
+                if moved.starts_with("-IOERR") && late < 10 {
+                    late += 1;
+                    continue;
+                }
                 // Some keys expire, or are removed by whoever uses them.
                 assert!(["OK", "NOKEY"].contains(&&*moved), "{key}: {moved}");
             }
