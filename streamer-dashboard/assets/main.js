@@ -235,7 +235,7 @@ function foot() {
   update(document.getElementById('foot'),
     h('p', null, `${app.session.store} · streamer ${app.session.version}`),
     h('p', null, 'Seen ', ago(app.look.at_ms),
-      `. A look takes the store ${duration(load.took_ms)}, with a pause of ${duration(load.pause_ms)}, for ${viewers} together; the checks took ${duration(load.checks_took_ms)}.`),
+      `. A look takes ${duration(load.took_ms)}, with a pause of ${duration(load.pause_ms)}, for ${viewers} together; the checks took ${duration(load.checks_took_ms)}.`),
     h('p', null, h('button', { type: 'button', class: 'small', onclick: keys }, 'Keys ', h('kbd', null, '?'))));
 }
 

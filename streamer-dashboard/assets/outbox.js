@@ -15,14 +15,14 @@ export default {
     return [
       tiles(
         tile('Waiting', count(data.waiting), 'rows to be published'),
-        tile('Oldest', data.oldest_ms === null ? '–' : duration(data.oldest_ms), 'written ago'),
+        tile('Oldest', data.oldest_ms === null ? '–' : duration(data.oldest_ms), 'since it was written'),
         tile('Blocked', count(data.blocked_count), 'their keys wait', data.blocked_count ? 'critical' : undefined),
         tile('Kept', count(data.published), 'published rows')),
       h('h2', null, 'Blocked rows'),
       data.blocked.length
         ? [
           h('p', { class: 'tools' }, h('button', { type: 'button', disabled: off, title: why, onclick: () => retry(context, null, data.blocked_count) }, 'Retry all')),
-          table('Blocked rows', [{ label: 'Event' }, { label: 'Stream' }, { label: 'Key' }, { label: 'Attempts', number: true }, { label: 'Error', grow: true }, { label: 'Actions', unseen: true }],
+          table('Blocked rows', [{ label: 'Event' }, { label: 'Stream', grow: true }, { label: 'Key', grow: true }, { label: 'Attempts', number: true }, { label: 'Error', grow: true }, { label: 'Actions', unseen: true }],
             data.blocked.map((row) => ({
               key: row.event_id,
               cells: [

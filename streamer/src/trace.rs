@@ -2,7 +2,7 @@
 //!
 //! # Spans
 //!
-//! Each emit and each attempt of a listener is a [`tracing`] span of the target [`TARGET`] and the level INFO. A subscriber that
+//! Each emit, each `emit_all` and each attempt of a listener is a [`tracing`] span of the target [`TARGET`] and the level INFO. A subscriber that
 //! is not interested costs one look at a flag. What a listener logs, and what it emits, is inside its span. `docs/observability.md`
 //! lists the fields.
 //!
@@ -24,7 +24,7 @@ use tracing::{Span, field::Empty};
 pub use self::opentelemetry::OpenTelemetry;
 use crate::{
     engine::Member,
-    entry::EntryId,
+    entry::{EntryId, StreamName},
     event::Event,
     message::{ReceivedMessage, TRACEPARENT, TRACESTATE},
 };
@@ -34,6 +34,8 @@ pub const TARGET: &str = "streamer::span";
 
 /// The name of the span of an emit.
 pub const EMIT: &str = "emit";
+/// The name of the span of an [`emit_all`](crate::Streamer::emit_all): one for the call.
+pub const EMIT_ALL: &str = "emit_all";
 /// The name of the span of an attempt of a listener.
 pub const HANDLE: &str = "handle";
 
@@ -87,6 +89,52 @@ pub(crate) fn emit_span<E: Event>(event: &E) -> Span {
         messaging.message.id = Empty,
         error.message = Empty,
     )
+}
+
+/// The span of an `emit_all`.
+pub(crate) fn batch_span() -> Span {
+    if !is_wanted() {
+        return Span::none();
+    }
+    tracing::info_span!(
+        target: TARGET,
+        EMIT_ALL,
+        otel.kind = "producer",
+        messaging.destination.name = Empty,
+        messaging.operation.name = "send",
+        messaging.batch.message_count = Empty,
+        error.message = Empty,
+    )
+}
+
+/// The streams of an `emit_all`, for its span.
+#[derive(Default)]
+pub(crate) enum Destination {
+    #[default]
+    None,
+    One(StreamName),
+    Several,
+}
+
+impl Destination {
+    pub(crate) fn add(&mut self, stream: &StreamName) {
+        match self {
+            Self::None => *self = Self::One(stream.clone()),
+            Self::One(one) if one != stream => *self = Self::Several,
+            Self::One(_) | Self::Several => {}
+        }
+    }
+}
+
+/// An `emit_all` has encoded so many events.
+pub(crate) fn emitted_all(span: &Span, count: usize, destination: &Destination) {
+    if span.is_disabled() {
+        return;
+    }
+    span.record("messaging.batch.message_count", count);
+    if let Destination::One(stream) = destination {
+        span.record("messaging.destination.name", tracing::field::display(stream));
+    }
 }
 
 /// An emit was answered.

@@ -107,6 +107,11 @@ async fn emits_and_listeners_are_spans_and_the_trace_goes_with_the_message() {
     // Who names a trace keeps it.
     let own = EmitOptions::new().header(TRACEPARENT, "00-own");
     let own = streamer.emit_with(&event, own).await.unwrap();
+    let events = [1, 2, 3].map(|id| DynamicEvent::new("order.paid", json!({"id": id})));
+    let batch = streamer.emit_all(&events).await.unwrap();
+    let other = DynamicEvent::new("order.sent", json!({}));
+    streamer.emit_all([&events[0], &other]).await.unwrap();
+    streamer.emit_all([DynamicEvent::new("", json!({}))]).await.unwrap_err();
     let refused = EmitOptions::new().id(streamer::EntryId::new(1, 1));
     streamer.emit_with(&event, refused).await.unwrap_err();
 
@@ -138,6 +143,11 @@ async fn emits_and_listeners_are_spans_and_the_trace_goes_with_the_message() {
         [format!("{TRACEPARENT}={ACTIVE}"), format!("{TRACESTATE}=vendor=1")]
     );
     assert_eq!(message(1).header(TRACEPARENT).unwrap(), "00-own");
+    let paid = streamer.engine().get_many(&"order.paid".into(), &batch).await.unwrap();
+    for entry in paid {
+        let message = ReceivedMessage::new("order.paid".into(), entry.unwrap(), 1);
+        assert_eq!(message.header(TRACEPARENT).unwrap(), ACTIVE);
+    }
     let row = OutboxRow::new(&event, "shop").unwrap();
     let fields = OutboxRow::decode_fields(&row.fields).unwrap();
     assert!(
@@ -186,6 +196,25 @@ async fn emits_and_listeners_are_spans_and_the_trace_goes_with_the_message() {
         ],
     );
     assert!(emits[2]["error.message"].contains("could not emit"), "{:?}", emits[2]);
+    // One span for a batch; its trace goes with each message of it.
+    let batches = named(trace::EMIT_ALL);
+    assert_eq!(batches.len(), 3);
+    expect(
+        batches[0],
+        &[
+            ("messaging.destination.name", "order.paid"),
+            ("messaging.batch.message_count", "3"),
+            ("messaging.operation.name", "send"),
+            ("otel.kind", "producer"),
+        ],
+    );
+    expect(batches[1], &[("messaging.batch.message_count", "2")]);
+    assert!(
+        !batches[1].contains_key("messaging.destination.name"),
+        "{:?}",
+        batches[1]
+    );
+    assert!(!batches[0].contains_key("error.message") && batches[2].contains_key("error.message"));
     let handled = named(trace::HANDLE);
     assert_eq!(handled.len(), 2);
     expect(

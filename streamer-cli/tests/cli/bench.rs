@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{RedisServer, Store, Topology};
 use tempfile::TempDir;
 
 /// Nothing here takes so long; a test that waits longer has failed.
@@ -21,6 +21,8 @@ pub(crate) struct Bench {
     pub(crate) url: String,
     /// The server of the store, where it is one.
     pub(crate) redis: Option<RedisServer>,
+    /// The servers of the store, where they are a cluster; they end with it.
+    _cluster: Option<Store>,
 }
 
 /// How a run ended.
@@ -39,6 +41,7 @@ impl Bench {
             folder,
             url,
             redis: None,
+            _cluster: None,
         }
     }
 
@@ -48,6 +51,17 @@ impl Bench {
             folder: TempDir::new().unwrap(),
             url: redis.url(),
             redis: Some(redis),
+            _cluster: None,
+        }
+    }
+
+    pub(crate) fn on_cluster() -> Self {
+        let cluster = Store::new(Topology::Cluster);
+        Self {
+            folder: TempDir::new().unwrap(),
+            url: cluster.url().to_owned(),
+            redis: None,
+            _cluster: Some(cluster),
         }
     }
 

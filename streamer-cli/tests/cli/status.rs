@@ -2,7 +2,12 @@
 
 use serde_json::Value;
 use sqlx::Connection as _;
-use streamer::{DynamicEvent, outbox};
+use streamer::{
+    DynamicEvent, EntryId, Streamer,
+    engine::GroupStart,
+    failed::{self, FailedMessage},
+    outbox,
+};
 
 use crate::bench::{Bench, wait_until};
 
@@ -24,8 +29,8 @@ fn behind(bench: Bench) -> Bench {
     bench
 }
 
-fn benches() -> [Bench; 2] {
-    [behind(Bench::new()), behind(Bench::on_redis())]
+fn benches() -> [Bench; 3] {
+    [Bench::new(), Bench::on_redis(), Bench::on_cluster()].map(behind)
 }
 
 fn json(text: &str) -> Value {
@@ -188,6 +193,50 @@ fn doctor_names_what_is_wrong_and_the_command_that_fixes_it() {
         let ended = bench.run(&["doctor", "a", "--json"]);
         let diagnosis = json(&ended.stdout);
         assert!(ended.code < Some(2), "{diagnosis}");
+    }
+}
+
+#[tokio::test]
+async fn each_question_of_the_night_is_answered_by_one_command() {
+    for bench in [Bench::new(), Bench::on_redis(), Bench::on_cluster()] {
+        let id = bench.emit("a", "{\"n\":1}");
+        bench.emit("a", "{\"n\":2}");
+        let streamer = Streamer::connect(&bench.url).await.unwrap();
+        let start = GroupStart::After(EntryId::MIN);
+        let engine = streamer.engine();
+        engine.create_group(&"a".into(), "g", start, false).await.unwrap();
+        let read = streamer.stream("a").consumer("g", "worker-1").read_new(1, None).await;
+        let pending = read.unwrap()[0].id;
+        assert_eq!(id, pending.to_string());
+        let failure = FailedMessage::new(pending, &"a".into(), "receipt", "no paper for 3 pages");
+        failed::record(engine.as_ref(), &[failure]).await.unwrap();
+
+        // How far behind is the group, what is pending, with whom and since when, is anybody alive?
+        let status = json(&bench.ok(&["status", "--json"]));
+        let group = &status["streams"][0]["groups"][0];
+        assert_eq!(group["lag"], serde_json::json!({"messages": 1, "exact": true}));
+        assert!(group["lag_ms"].is_u64(), "{group}");
+        let oldest = &group["oldest_pending"];
+        assert_eq!(
+            (&oldest["id"], &oldest["consumer"]),
+            (&id.as_str().into(), &"worker-1".into())
+        );
+        assert!(oldest["age_ms"].is_u64() && oldest["idle_ms"].is_u64(), "{oldest}");
+        assert_eq!((&group["pending"], &group["alive"]), (&1.into(), &1.into()));
+        let table = bench.ok(&["status"]);
+        assert!(table.contains("| worker-1 ") && table.contains("| 1/1 "), "{table}");
+        // Which message is it?
+        let shown = bench.ok(&["show", "a", &id]);
+        assert!(
+            shown.contains("pending with worker-1") && shown.contains("\"n\": 1"),
+            "{shown}"
+        );
+        // What failed, and why?
+        let summary = bench.ok(&["failed", "list", "--summary"]);
+        assert!(
+            summary.contains("receipt") && summary.contains("no paper for # pages"),
+            "{summary}"
+        );
     }
 }
 

@@ -223,6 +223,8 @@ impl Browser {
         if std::env::var_os("UPDATE_DOCUMENTS").is_none() {
             return;
         }
+        // A colour that is changing is none of the page's.
+        self.until("document.getAnimations().length === 0").await;
         let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../docs/images/dashboard");
         std::fs::create_dir_all(&folder).unwrap();
         let picture = self.client.screenshot().await.unwrap();

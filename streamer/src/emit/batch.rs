@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
 
 use futures_util::future::{BoxFuture, Future, MaybeDone, maybe_done};
+use tracing::{Instrument as _, Span};
 
 use super::{EmitAllError, EmitError, EmitErrorKind, EmitOptions};
 use crate::{
@@ -10,6 +11,7 @@ use crate::{
     engine::{Append, AppendManyError},
     entry::{EntryId, StreamName},
     metrics::BatchTimer,
+    trace,
 };
 
 /// A chunk is sent when it holds so many events …
@@ -36,27 +38,53 @@ impl Streamer {
         I: IntoIterator,
         I::Item: Event,
     {
+        let span = trace::batch_span();
+        let emitted = self.emit_batch(events, &span).instrument(span.clone()).await;
+        if let Err(error) = &emitted {
+            trace::failed(&span, error);
+        }
+        emitted
+    }
+
+    /// Runs inside the span, which is the one that the messages' trace goes on from.
+    async fn emit_batch<I>(&self, events: I, span: &Span) -> Result<Vec<EntryId>, EmitAllError>
+    where
+        I: IntoIterator,
+        I::Item: Event,
+    {
         let mut batch = Batch::default();
         let options = EmitOptions::default();
+        let is_watched = !span.is_disabled();
+        let (mut count, mut destination) = (0, trace::Destination::default());
+        let mut unencoded = None;
         for event in events {
             let encoded = self.encode(&event, &options);
             // It must not live across the await: it need not be `Send`.
             drop(event);
+            count += 1;
             match encoded {
-                Ok((append, _)) => batch.push(append),
+                Ok((append, _)) => {
+                    if is_watched {
+                        destination.add(&append.stream);
+                    }
+                    batch.push(append);
+                }
                 Err(error) => {
-                    batch.send(self).await;
-                    let mut emitted = batch.all_answered().await;
-                    emitted.failed(error);
-                    return emitted.result();
+                    unencoded = Some(error);
+                    break;
                 }
             }
             if batch.is_full() && !batch.send(self).await {
                 break;
             }
         }
+        trace::emitted_all(span, count, &destination);
         batch.send(self).await;
-        batch.all_answered().await.result()
+        let mut emitted = batch.all_answered().await;
+        if let Some(error) = unencoded {
+            emitted.failed(error);
+        }
+        emitted.result()
     }
 }
 

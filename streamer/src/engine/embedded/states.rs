@@ -71,7 +71,7 @@ fn consumers(transaction: &Transaction<'_>, stream: Stream) -> Step<HashMap<i64,
     let since = |ms: i64| Duration::from_millis(now.saturating_sub(ms as u64));
     let mut statement = transaction.sql(
         "SELECT c.group_id, c.name, (SELECT count(*) FROM streamer_pending p WHERE p.consumer = c.id), c.seen_ms, c.active_ms \
-         FROM streamer_groups g JOIN streamer_consumers c ON c.group_id = g.id WHERE g.stream = ? ORDER BY g.id, c.name",
+         FROM streamer_groups g JOIN streamer_consumers c ON c.group_id = g.id WHERE g.stream = ? ORDER BY g.name, c.name",
     )?;
     let mut rows = statement.query([stream.key])?;
     let mut consumers: HashMap<i64, Vec<ConsumerInfo>> = HashMap::new();
