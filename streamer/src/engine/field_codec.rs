@@ -7,7 +7,7 @@ use crate::entry::Fields;
 pub(crate) fn encode(fields: &Fields) -> Vec<u8> {
     let size = fields.iter().map(|(name, value)| name.len() + value.len() + 6).sum();
     let mut blob = Vec::with_capacity(size);
-    for part in fields.iter().flat_map(|(name, value)| [name, value]) {
+    let mut put = |part: &[u8]| {
         let mut length = part.len();
         while length >= 0x80 {
             blob.push(length as u8 | 0x80);
@@ -15,26 +15,32 @@ pub(crate) fn encode(fields: &Fields) -> Vec<u8> {
         }
         blob.push(length as u8);
         blob.extend_from_slice(part);
+    };
+    for (name, value) in fields {
+        put(name);
+        put(value);
     }
     blob
 }
 
 /// The reverse of [`encode`]; `None` for damaged bytes. The fields share one allocation.
 pub(crate) fn decode(blob: &[u8]) -> Option<Fields> {
-    let mut rest = Bytes::copy_from_slice(blob);
+    let whole = Bytes::copy_from_slice(blob);
     let mut fields = Fields::with_capacity(8);
-    while !rest.is_empty() {
-        fields.push((part(&mut rest)?, part(&mut rest)?));
+    let mut at = 0;
+    while at < whole.len() {
+        fields.push((part(&whole, &mut at)?, part(&whole, &mut at)?));
     }
     Some(fields)
 }
 
-fn part(rest: &mut Bytes) -> Option<Bytes> {
+/// The part that begins there; then the next one does.
+fn part(whole: &Bytes, at: &mut usize) -> Option<Bytes> {
     let mut length: usize = 0;
     let mut shift = 0;
     loop {
-        let byte = *rest.first()?;
-        let _ = rest.split_to(1);
+        let byte = *whole.get(*at)?;
+        *at += 1;
         // No blob is longer than 2^31 bytes, so no length takes more than five of these.
         if shift > 28 {
             return None;
@@ -42,9 +48,12 @@ fn part(rest: &mut Bytes) -> Option<Bytes> {
         length |= usize::from(byte & 0x7f) << shift;
         shift += 7;
         if byte & 0x80 == 0 {
-            return (length <= rest.len()).then(|| rest.split_to(length));
+            break;
         }
     }
+    let begin = *at;
+    *at = begin.checked_add(length).filter(|end| *end <= whole.len())?;
+    Some(whole.slice(begin..*at))
 }
 
 #[cfg(test)]

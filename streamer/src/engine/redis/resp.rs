@@ -108,23 +108,22 @@ impl Extent {
     pub(super) fn reaches_end(&mut self, received: &[u8]) -> RedisResult<bool> {
         while self.open > 0 {
             let rest = &received[self.at..];
-            let Some(line) = Line::first(rest).ok_or_else(nonsense)? else {
+            let Some((mut length, kind, number)) = head(rest)? else {
                 return Ok(false);
             };
-            let number = || number(line.text).ok_or_else(nonsense);
-            let (mut length, mut parts) = (line.length, 0);
-            match line.kind {
+            let mut parts = 0;
+            match kind {
                 b'+' | b'-' | b':' => {}
                 // -1 is nil.
-                b'$' => length += number()?.map_or(0, |bytes| bytes as usize + 2),
-                b'*' => parts = number()?.unwrap_or(0),
+                b'$' => length += number.map_or(0, |bytes| bytes as usize + 2),
+                b'*' => parts = number.unwrap_or(0),
                 _ => return Err(nonsense()),
             }
             if length > rest.len() {
                 return Ok(false);
             }
             // A length that is not that of its string: what follows would be read as replies to others.
-            if line.kind == b'$' && !rest[..length].ends_with(b"\r\n") {
+            if kind == b'$' && !rest[..length].ends_with(b"\r\n") {
                 return Err(nonsense());
             }
             self.at += length;
@@ -132,6 +131,44 @@ impl Extent {
         }
         Ok(true)
     }
+}
+
+/// What a value begins with: how long its line is with the line's end, its kind, and the number in it where the kind has
+/// a length. `None` when the line is not whole yet.
+#[inline]
+fn head(received: &[u8]) -> RedisResult<Option<(usize, u8, Option<u64>)>> {
+    if let Some((kind, number, length)) = short_number(received) {
+        return Ok(Some((length, kind, Some(number))));
+    }
+    let Some(line) = Line::first(received).ok_or_else(nonsense)? else {
+        return Ok(None);
+    };
+    let number = match line.kind {
+        b'$' | b'*' => number(line.text).ok_or_else(nonsense)?,
+        _ => None,
+    };
+    Ok(Some((line.length, line.kind, number)))
+}
+
+/// The line that nearly all values begin with, a kind and a few digits, in one pass: its kind, its number, and its length
+/// with its end. Batches have a dozen of them for each entry.
+#[inline]
+fn short_number(received: &[u8]) -> Option<(u8, u64, usize)> {
+    const DIGITS: usize = 9;
+    let kind = *received.first()?;
+    let (mut number, mut at) = (0, 1);
+    loop {
+        let digit = received.get(at)?.wrapping_sub(b'0');
+        if digit > 9 {
+            break;
+        }
+        if at > DIGITS {
+            return None;
+        }
+        number = number * 10 + u64::from(digit);
+        at += 1;
+    }
+    (at > 1 && received.get(at..at + 2)? == b"\r\n").then_some((kind, number, at + 2))
 }
 
 /// A line of a reply, as each of its values begins with one.
@@ -168,11 +205,15 @@ fn number(digits: &[u8]) -> Option<Option<u64>> {
 }
 
 fn decimal(digits: &[u8]) -> Option<u64> {
-    let digit = |number: u64, digit: &u8| {
-        let value = digit.wrapping_sub(b'0');
-        (value < 10).then(|| number.checked_mul(10)?.checked_add(u64::from(value)))?
-    };
-    (!digits.is_empty()).then(|| digits.iter().try_fold(0, digit)).flatten()
+    // So many always fit.
+    const SURE: usize = 19;
+    let value = |digit: &u8| Some(u64::from(digit.wrapping_sub(b'0'))).filter(|value| *value < 10);
+    let (sure, rest) = digits.split_at(digits.len().min(SURE));
+    let start = sure
+        .iter()
+        .try_fold(0, |number, digit| Some(number * 10 + value(digit)?))?;
+    let longer = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(value(digit)?);
+    rest.iter().try_fold(start, longer).filter(|_| !digits.is_empty())
 }
 
 /// A whole reply that is being taken apart; the parts share its memory.
@@ -228,10 +269,10 @@ impl Reply {
     /// The length that a value of this kind begins with.
     #[inline]
     fn length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
-        let line = self.whole.get(self.at..).and_then(Line::first).flatten();
-        let line = line.filter(|line| line.kind == kind).ok_or(Unexpected(expected))?;
-        let number = number(line.text).ok_or(Unexpected(expected))?;
-        self.at += line.length;
+        let rest = self.whole.get(self.at..).ok_or(Unexpected(expected))?;
+        let head = head(rest).ok().flatten();
+        let (length, _, number) = head.filter(|head| head.1 == kind).ok_or(Unexpected(expected))?;
+        self.at += length;
         Ok(number)
     }
 
