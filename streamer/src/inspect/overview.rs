@@ -44,7 +44,7 @@ pub struct Overview {
     /// The archive, if [`Inspect::archive`] named one and it could be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub archive: Option<ArchiveOverview>,
-    /// The outbox, if [`Inspect::outbox`] named one and it could be asked.
+    /// The outbox, if `Inspect::outbox` (a feature of an outbox) named one and it could be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outbox: Option<OutboxOverview>,
     /// Everything together.
