@@ -75,6 +75,7 @@ pub struct StreamState {
 }
 
 impl StreamState {
+    #[cfg(feature = "redis")]
     /// That of a stream that is not there, for which something is scheduled.
     pub(crate) fn empty(now_ms: u64) -> Self {
         Self {

@@ -222,7 +222,8 @@ impl Listening {
     /// ([`Report::Poison`]). Default: 5; 0 never does; 1 and 2 count as 3. The first two crashes do not tell which of the
     /// messages in flight caused them; from the third attempt on such messages run one at a time. If two or more attempts
     /// were cut off, a message that waits for a retry has no more attempts than its listener's
-    /// [`RetryPolicy`](crate::RetryPolicy) allows.
+    /// [`RetryPolicy`](crate::RetryPolicy) allows. A process that stands still for longer than the reclaim time looks like
+    /// one that has ended.
     pub fn poison(mut self, cut_off: u64) -> Self {
         self.options.poison = cut_off;
         self

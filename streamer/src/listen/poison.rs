@@ -4,6 +4,9 @@
 //! it. So the store counts, from the third delivery on, only attempts that begin, and messages with two attempts that
 //! were cut off (*suspects*) run one at a time. Three attempts that were cut off are then at least one at which this
 //! message was the one that ran.
+//!
+//! Nobody can tell a process that has ended from one that stands still for longer than the reclaim time: both cut an
+//! attempt off.
 
 use super::{
     outcome::Attempt,
@@ -40,7 +43,7 @@ pub(super) fn attempts_cut_off(plan: &Plan, stream: &PlannedStream, attempt: &At
 /// What is listed of such a message.
 pub(super) fn error(cut_off: u64) -> String {
     format!(
-        "the process ended {cut_off} {} while this message was handled",
+        "the process ended or stood still past the reclaim time {cut_off} {} while this message was handled",
         if cut_off == 1 { "time" } else { "times" }
     )
 }
