@@ -81,7 +81,7 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
     world.crew.end_all(&["producer", "application"]);
     own_fail_overs::add(&world.place, &mut made);
     let end = settle(&mut world, &folder, begin, &made)?;
-    world.crew.end_all(&["archiver", "retrier", "relay", "consumer"]);
+    world.crew.end_all(&["retrier", "relay", "consumer"]);
     own_fail_overs::add(&world.place, &mut made);
     for own in made.iter().filter(|made| made.name == own_fail_overs::NAME) {
         say!("  {}", own.line(begin));
@@ -99,6 +99,8 @@ pub(crate) fn run(options: &Options, topology: Topology) -> Result<bool> {
 fn settle(world: &mut World, folder: &Path, begin: u64, made: &[Made]) -> Result<End> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let since = Instant::now();
+    // It would restore messages after they were counted, and nothing may be on its way between stream and archive.
+    world.crew.end_all(&["archiver"]);
     let mut pending = u64::MAX;
     while since.elapsed() < PATIENCE {
         world.crew.look_after(begin)?;
@@ -113,8 +115,6 @@ fn settle(world: &mut World, folder: &Path, begin: u64, made: &[Made]) -> Result
         }
     }
     let settled_after = since.elapsed();
-    // What it is doing ends first, so that nothing is on its way between stream and archive.
-    world.crew.end_all(&["archiver"]);
     // Servers may change places by themselves even now.
     let until = Instant::now() + PATIENCE;
     let mut end = loop {

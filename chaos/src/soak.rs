@@ -106,8 +106,8 @@ fn run(options: &Options, topology: Topology) -> Result<bool> {
         writeln!(lines, "{}", serde_json::json!({ "seconds": at, "held": named }))?;
         samples.push((at, values));
     }
-    // What was emitted is handled: nobody adds to it any more.
-    crew.end_all(&["producer", "application"]);
+    // What was emitted and restored is handled: nobody adds to it any more.
+    crew.end_all(&["producer", "application", "archiver"]);
     let until = Instant::now() + Duration::from_secs(120);
     let mut written = Written::read(&folder);
     while !Verdict::is_handled(&written, &[]) && Instant::now() < until {
@@ -115,7 +115,7 @@ fn run(options: &Options, topology: Topology) -> Result<bool> {
         written = Written::read(&folder);
     }
     let handled = Verdict::is_handled(&written, &[]);
-    crew.end_all(&["archiver", "retrier", "relay", "consumer"]);
+    crew.end_all(&["retrier", "relay", "consumer"]);
     say!(
         "  emitted {}, attempts {}, all handled: {handled}",
         written.acknowledged.len(),
