@@ -75,8 +75,8 @@ pub struct StreamState {
 }
 
 impl StreamState {
-    #[cfg(feature = "redis")]
     /// That of a stream that is not there, for which something is scheduled.
+    #[cfg(feature = "redis")]
     pub(crate) fn empty(now_ms: u64) -> Self {
         Self {
             length: 0,

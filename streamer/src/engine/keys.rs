@@ -283,22 +283,24 @@ mod tests {
         ));
     }
 
+    /// With and without braces in each place, with what stands behind names in keys, and none that is text.
+    const NAMES: [&[u8]; 11] = [
+        b"a",
+        b"a:scheduled",
+        b"{a}b",
+        b"{",
+        b"a{b",
+        b"a}b",
+        b"{}",
+        b"{}a}",
+        b"}{a}b{c}",
+        b"\xfe{a}",
+        b"{7}:hex:61",
+    ];
+
     #[test]
     fn a_key_of_what_is_scheduled_leads_to_its_stream() {
-        let names: [&[u8]; 11] = [
-            b"a",
-            b"a:scheduled",
-            b"{a}b",
-            b"{",
-            b"a{b",
-            b"a}b",
-            b"{}",
-            b"{}a}",
-            b"}{a}b{c}",
-            b"\xfe{a}",
-            b"{7}:hex:61",
-        ];
-        for name in names {
+        for name in NAMES {
             let stream = StreamName::from(name.to_vec());
             let found = scheduled_for(scheduled(&stream).as_bytes());
             assert_eq!(found, Some(stream.clone()), "{stream}");
@@ -315,18 +317,7 @@ mod tests {
         assert_eq!(key("order.placed"), "{order.placed}:restored");
         assert_eq!(key("{shop}order.placed"), "{shop}order.placed:restored");
         assert_eq!(restored(&StreamName::from(vec![0xff])), "{69460}:hex:ff:restored");
-        let names: [&[u8]; 9] = [
-            b"a",
-            b"{a}b",
-            b"{",
-            b"a{b",
-            b"a}b",
-            b"{}",
-            b"{}a}",
-            b"}{a}b{c}",
-            b"\xfe{a}",
-        ];
-        for name in names {
+        for name in NAMES {
             let stream = StreamName::from(name.to_vec());
             let key = retry_states(&stream, "}{group}");
             assert_eq!(slot(key.as_bytes()), slot(name), "{key}");

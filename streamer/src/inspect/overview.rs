@@ -147,7 +147,8 @@ pub struct StreamOverview {
 pub struct ScheduledOverview {
     /// How many wait; a SQLite file counts up to 10,000.
     pub waiting: u64,
-    /// How many of them are due and not on their stream yet. A listening moves them within a second.
+    /// How many of them are due and not on their stream yet. A listening moves them within a second, or one more for each 50
+    /// streams that it reads beyond 50.
     pub overdue: u64,
     /// Whether these are all.
     pub exact: bool,

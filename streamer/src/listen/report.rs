@@ -140,8 +140,9 @@ pub enum Report<'a> {
         /// Their names.
         names: &'a [String],
     },
-    /// Attempts at a message were cut off too often, because the process ended or lost its lease: the message is listed as failed for each
-    /// listener that has not handled it, and does not come again ([`Listening::poison`](super::Listening::poison)).
+    /// Attempts at a message were cut off too often, because the process ended or lost its lease: the message is listed as
+    /// failed for each listener that has not handled it, and does not come again
+    /// ([`Listening::poison`](super::Listening::poison)).
     Poison {
         /// The message.
         message: &'a ReceivedMessage,

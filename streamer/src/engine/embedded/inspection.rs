@@ -4,7 +4,7 @@ use std::{fs, path::Path};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::params;
+use rusqlite::{Rows, params};
 
 use super::{
     EmbeddedEngine,
@@ -21,6 +21,15 @@ use crate::{
     entry::{EntryId, StreamName},
 };
 
+/// The streams of these names, of which one more than `most` was asked for.
+pub(super) fn found(names: Rows<'_>, most: usize) -> Step<FoundStreams> {
+    let names = names.mapped(|row| row.get::<_, Vec<u8>>(0).map(StreamName::from));
+    let mut names = names.collect::<Result<Vec<_>, _>>()?;
+    let complete = names.len() <= most;
+    names.truncate(most);
+    Ok(FoundStreams { names, complete })
+}
+
 #[async_trait]
 impl Inspection for EmbeddedEngine {
     async fn find_streams(&self, most: usize) -> EngineResult<FoundStreams> {
@@ -28,13 +37,7 @@ impl Inspection for EmbeddedEngine {
             let mut statement =
                 transaction.sql("SELECT name FROM streamer_keys WHERE kind = ? ORDER BY name LIMIT ?")?;
             let more = limit(most.saturating_add(1));
-            let names = statement.query_map(params![Kind::Stream as i64, more], |row| row.get::<_, Vec<u8>>(0))?;
-            let mut names = names
-                .map(|name| name.map(StreamName::from))
-                .collect::<Result<Vec<_>, _>>()?;
-            let complete = names.len() <= most;
-            names.truncate(most);
-            Ok(FoundStreams { names, complete })
+            found(statement.query(params![Kind::Stream as i64, more])?, most)
         };
         self.look(|| "look for streams".to_owned(), find).await
     }

@@ -731,6 +731,15 @@ pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 mod tests {
     use super::*;
 
+    fn arrival(id: EntryId) -> std::iter::Once<Arrival> {
+        std::iter::once(Arrival {
+            id,
+            count_before: 0,
+            mark: false,
+            has_retry_state: false,
+        })
+    }
+
     fn missing(id: EntryId, missing: Missing) -> Renewal {
         Renewal {
             missing: vec![(id, missing)],
@@ -750,14 +759,8 @@ mod tests {
         ];
         for (first, second) in answers {
             let table = InFlight::new(1, Some(Duration::from_secs(2)));
-            let arrival = Arrival {
-                id,
-                count_before: 0,
-                mark: false,
-                has_retry_state: false,
-            };
             // Nobody can tell when it was confirmed: the lease has expired.
-            let batch = table.insert(0, None, 10, std::iter::once(arrival)).batch;
+            let batch = table.insert(0, None, 10, arrival(id)).batch;
             let at = DeliveryRef {
                 stream: 0,
                 batch,
@@ -781,13 +784,7 @@ mod tests {
     async fn what_was_deleted_is_told_once() {
         let id = EntryId::new(7, 0);
         let table = InFlight::new(1, Some(Duration::from_secs(2)));
-        let arrival = Arrival {
-            id,
-            count_before: 0,
-            mark: false,
-            has_retry_state: false,
-        };
-        table.insert(0, Some(Instant::now()), 10, std::iter::once(arrival));
+        table.insert(0, Some(Instant::now()), 10, arrival(id));
         let (one, other) = (table.leased(0), table.leased(0));
         let gone = missing(id, Missing::Gone);
         assert_eq!(table.judge(0, &one, &gone, false).detached, [id]);

@@ -36,7 +36,7 @@ impl Inspect {
         }
     }
 
-    /// Whether somebody moves the events that are due. A listening looks once a second.
+    /// Whether somebody moves the events that are due.
     fn check_scheduled(&self, stream: &StreamOverview, findings: &mut Vec<Finding>) {
         let Some(scheduled) = stream.scheduled.filter(|scheduled| scheduled.overdue > 0) else {
             return;

@@ -159,8 +159,8 @@ const CHECKS: &[&str] = &[
 impl Inspect {
     /// Looks for what endangers messages. `known` adds what only the application knows.
     ///
-    /// It reads the newest 10 entries of at most 100 streams, the oldest 20 pending entries of at most 100 groups, and at most 10,000 members of the failed list, besides an
-    /// [overview](Inspect::overview). Unless streams are [named](Inspect::streams), it looks through the names of all keys once
+    /// It reads the newest 10 entries of at most 100 streams, the oldest 20 pending entries of at most 100 groups, and at most
+    /// 10,000 members of the failed list, besides an [overview](Inspect::overview). Unless streams are [named](Inspect::streams), it looks through the names of all keys once
     /// more, for those that are kept beside streams. For a SQLite file it reads the whole file (`PRAGMA quick_check`).
     ///
     /// # Errors

@@ -9,6 +9,7 @@ use super::super::{
     entries::{self, Encoded, limit},
     failure::{Failure, Step},
     group_store::each,
+    inspection,
     layout::has_scheduled as has_table,
     transaction::{Stream, Transaction},
 };
@@ -161,13 +162,7 @@ fn find(transaction: &Transaction<'_>, most: usize) -> Step<FoundStreams> {
         "SELECT name FROM streamer_keys WHERE EXISTS (SELECT 1 FROM streamer_scheduled WHERE stream = streamer_keys.id) \
          ORDER BY name LIMIT ?",
     )?;
-    let names = statement.query_map([limit(most.saturating_add(1))], |row| row.get::<_, Vec<u8>>(0))?;
-    let mut names = names
-        .map(|name| name.map(StreamName::from))
-        .collect::<Result<Vec<_>, _>>()?;
-    let complete = names.len() <= most;
-    names.truncate(most);
-    Ok(FoundStreams { names, complete })
+    inspection::found(statement.query([limit(most.saturating_add(1))])?, most)
 }
 
 fn page(
