@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     io::{self, Write as _},
+    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
@@ -18,7 +19,7 @@ use crate::{
     beside::{Commands, Options},
     config::{Config, Defaults, Flags, Source},
     exit::{Exit, Failure, Outcome},
-    logging, output,
+    logging, metrics, output,
     terminal::Shown,
 };
 
@@ -116,8 +117,8 @@ impl App {
         self
     }
 
-    /// Whether this sets up the log, on stderr, by `--log-format`, `-v` and `-q`. `false` leaves that to the application. Default:
-    /// yes; a log that was set up before stays.
+    /// Whether this sets up the log, on stderr, by `--log-format`, `-v` and `-q`. `false` leaves that to the application, and with it
+    /// what the feature `otlp` sends. Default: yes; a log that was set up before stays.
     #[must_use]
     pub fn logs(mut self, logs: bool) -> Self {
         self.logs = logs;
@@ -230,9 +231,17 @@ impl App {
         if global.quiet {
             output::be_quiet();
         }
-        let session = |flags: &dyn Fn(&mut Flags)| self.session(&global, flags);
+        let session = |flags: &dyn Fn(&mut Flags)| {
+            let session = self.session(&global, flags)?;
+            session.measure(None)?;
+            Ok::<_, Failure>(session)
+        };
         match command {
-            Command::Listen(listen) => listen.run(&session(&|flags| listen.flags(flags))?).await,
+            // It says itself where its metrics are served.
+            Command::Listen(listen) => {
+                let session = self.session(&global, &|flags| listen.flags(flags))?;
+                listen.run(&session).await
+            }
             Command::Emit(emit) => emit.run(&session(&|flags| emit.flags(flags))?).await,
             Command::Scheduled(scheduled) => scheduled.run(&session(&|_| {})?).await,
             Command::List(list) => list.run(&session(&|_| {})?),
@@ -296,6 +305,7 @@ impl App {
             json: global.json,
             quiet: global.quiet,
             no_interaction: global.no_interaction,
+            sends_telemetry: self.logs,
         })
     }
 }
@@ -310,9 +320,16 @@ pub(crate) struct Session {
     pub(crate) quiet: bool,
     /// Every question is answered with yes.
     pub(crate) no_interaction: bool,
+    /// Whether spans and metrics are sent where the environment names a collector; else the application does that.
+    sends_telemetry: bool,
 }
 
 impl Session {
+    /// Begins to record metrics for whoever wants them.
+    pub(crate) fn measure(&self, prometheus: Option<SocketAddr>) -> Result<(), Failure> {
+        metrics::start(prometheus, self.sends_telemetry)
+    }
+
     /// Whether there is an archive: somebody said where, or the default one was made already.
     pub(crate) fn has_archive(&self) -> bool {
         let settings = &self.config.settings;

@@ -8,7 +8,8 @@
 //! - `config/`: flags over environment over `streamer.toml` over defaults.
 //! - `confirm`: the step before anything is deleted. `names`: what is not there, and what comes near.
 //! - `listeners`: from the configuration to listeners. `program/` and `webhook`: the two sorts that it can define.
-//! - `metrics`: for Prometheus. `otlp`: spans for a collector of OpenTelemetry. `health`: for an orchestrator. `systemd`: what systemd is told.
+//! - `metrics`: for Prometheus. `otlp/`: spans and metrics for a collector of OpenTelemetry. `health`: for an orchestrator.
+//!   `systemd`: what systemd is told.
 //! - `output`, `logging`, `exit`: stdout, stderr, and the exit code. `terminal`: text that a terminal may get. `table`:
 //!   tables that fit it.
 

@@ -94,6 +94,7 @@ fn observe() -> Result<PrometheusHandle, Box<dyn Error>> {
     tracing_subscriber::fmt().with_writer(std::io::stderr).init();
     let metrics = PrometheusBuilder::new()
         .with_recommended_naming(true)
+        .set_buckets(streamer::metrics::DURATION_BOUNDARIES)?
         .install_recorder()?;
     streamer::metrics::enable();
     Ok(metrics)

@@ -120,9 +120,7 @@ impl Listen {
             tracing::warn!("{mistake}");
         }
         // Before anything connects: a listening is measured from its beginning.
-        if let Some(address) = self.metrics {
-            metrics::serve(address)?;
-        }
+        session.measure(self.metrics)?;
         let watched = health::Watched::default();
         if let Some(address) = self.health {
             health::serve(address, Arc::clone(&watched)).await?;

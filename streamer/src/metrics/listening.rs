@@ -19,6 +19,8 @@ pub(crate) struct ListenMetrics {
     waiting_retries: Gauge,
     /// Messages whose first listener has begun and which are not settled.
     begun: AtomicU64,
+    /// Messages in flight, as the gauge has them.
+    last_in_flight: AtomicU64,
 }
 
 /// What is recorded about one stream.
@@ -88,6 +90,7 @@ impl ListenMetrics {
             prefetched: gauge!(list::PREFETCHED, of_group()),
             waiting_retries: gauge!(list::WAITING_RETRIES, of_group()),
             begun: AtomicU64::new(0),
+            last_in_flight: AtomicU64::new(0),
         })
     }
 
@@ -98,7 +101,9 @@ impl ListenMetrics {
 
     /// A worker begins a message.
     pub(crate) fn begin(&self, stream: u32, received: Option<Instant>, may_be_duplicate: bool) {
-        self.begun.fetch_add(1, Ordering::Relaxed);
+        let begun = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        // A listener may take long, and nothing is settled until then.
+        self.set_prefetched(self.last_in_flight.load(Ordering::Relaxed), begun);
         let stream = self.stream(stream);
         stream.received.increment(1);
         if may_be_duplicate {
@@ -124,9 +129,14 @@ impl ListenMetrics {
     }
 
     fn measure(&self, in_flight: usize, begun: u64, waiting_retries: usize) {
+        self.last_in_flight.store(in_flight as u64, Ordering::Relaxed);
         self.in_flight.set(in_flight as f64);
-        self.prefetched.set((in_flight as u64).saturating_sub(begun) as f64);
+        self.set_prefetched(in_flight as u64, begun);
         self.waiting_retries.set(waiting_retries as f64);
+    }
+
+    fn set_prefetched(&self, in_flight: u64, begun: u64) {
+        self.prefetched.set(in_flight.saturating_sub(begun) as f64);
     }
 
     /// The listening has ended.
