@@ -125,6 +125,17 @@ fn groups_a_failure_and_a_message_are_seen_in_a_terminal_which_is_restored() {
 }
 
 #[test]
+fn a_stream_with_nothing_but_events_for_later_has_a_row() {
+    for bench in [Bench::new(), Bench::on_redis(), Bench::on_cluster()] {
+        bench.ok(&["emit", "cart.reminder", "{}", "--in", "24h"]);
+        let steps = [("Stream cart.reminder: no group; 1 scheduled", "q")];
+        let ended = on_a_terminal(&bench, &["top", "--interval", "200ms"], &steps);
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        assert!(ended.stdout.contains("1 scheduled"), "{ended:?}");
+    }
+}
+
+#[test]
 fn ctrl_c_and_sigterm_restore_the_terminal() {
     let bench = Bench::new();
     bench.emit("a", "{}");

@@ -135,8 +135,7 @@ pub struct StreamOverview {
     /// Its groups, by name.
     pub groups: Vec<GroupOverview>,
     /// The events that wait until they are due; `None` where the user may not look. Redis has no stream before its first
-    /// entry: one that only has events for later is found where it is [named](Inspect::streams), or is one of
-    /// [those besides](Inspect::also).
+    /// entry; one that only has events for later is found all the same, with the length 0.
     pub scheduled: Option<ScheduledOverview>,
 }
 
@@ -301,7 +300,9 @@ impl Inspect {
             for (name, state) in states {
                 match state {
                     Ok(Some(state)) => overview.streams.push(self.stream_overview(name, &state, &after)),
-                    Ok(None) => overview.missing.push(name.to_string()),
+                    Ok(None) if self.is_named(name) => overview.missing.push(name.to_string()),
+                    // It was there a moment ago.
+                    Ok(None) => {}
                     Err(error) => overview.refused.push(refused(Some(name), error)?),
                 }
             }
@@ -354,14 +355,23 @@ impl Inspect {
             refused: None,
         };
         if self.streams.is_none() {
-            match self.streamer.engine().find_streams(self.most_streams).await {
-                Ok(FoundStreams { names, complete }) => {
-                    found.names = names;
-                    found.complete = complete;
-                }
-                Err(error) => {
-                    found.complete = false;
-                    found.refused = Some(refused(None, error)?);
+            let engine = self.streamer.engine();
+            // On Redis a stream that waits for its first event is no stream yet.
+            let (streams, scheduled) = tokio::join!(
+                engine.find_streams(self.most_streams),
+                engine.find_scheduled(self.most_streams)
+            );
+            for looked in [streams, scheduled] {
+                match looked {
+                    Ok(FoundStreams { names, complete }) => {
+                        found.names.extend(names);
+                        found.complete &= complete;
+                    }
+                    // Whoever may not look for one may not look for the other.
+                    Err(error) => {
+                        found.complete = false;
+                        found.refused = Some(refused(None, error)?);
+                    }
                 }
             }
         }
@@ -371,6 +381,12 @@ impl Inspect {
         found.complete &= found.names.len() <= self.most_streams;
         found.names.truncate(self.most_streams);
         Ok(found)
+    }
+
+    /// Whether somebody asked for this stream.
+    fn is_named(&self, name: &StreamName) -> bool {
+        let mut named = self.streams.iter().flatten().chain(&self.also);
+        named.any(|named| named == name)
     }
 
     fn stream_overview(

@@ -223,9 +223,9 @@ async fn events_for_later_are_counted_with_the_next_one_and_those_that_are_overd
     subject.emit("none", 1).await;
     later("a", hour * 2).await;
     let next = later("a", hour).await;
-    // It has no entry yet: on Redis its stream is not there.
-    later("only.later", hour).await;
-    let inspect = subject.streamer.inspect().also(["only.later"]);
+    // It has no entry yet: on Redis its stream is not there. It is found all the same.
+    let only = later("only.later", hour).await;
+    let inspect = subject.streamer.inspect();
     let overview = inspect.overview().await.unwrap();
     let scheduled = |overview: &Overview, name: &str| overview.stream(name).unwrap().scheduled.unwrap();
     let of_a = scheduled(&overview, "a");
@@ -235,6 +235,7 @@ async fn events_for_later_are_counted_with_the_next_one_and_those_that_are_overd
     assert_eq!((none.waiting, none.next_due_ms), (0, None));
     assert_eq!(scheduled(&overview, "only.later").waiting, 1);
     assert_eq!(overview.stream("only.later").unwrap().length, 0);
+    assert!(overview.complete);
     assert!(
         overview.missing.is_empty() && overview.refused.is_empty(),
         "{overview:?}"
@@ -282,6 +283,13 @@ async fn events_for_later_are_counted_with_the_next_one_and_those_that_are_overd
     let of_a = scheduled(&overview, "a");
     assert_eq!((of_a.waiting, of_a.overdue, of_a.overdue_ms), (2, 0, None));
     assert_eq!(overdue(Duration::ZERO).await, None);
+    // What was found for its events alone, and has none any more, is not called missing.
+    subject.streamer.scheduled("only.later").cancel(only).await.unwrap();
+    let overview = inspect.overview().await.unwrap();
+    assert!(
+        overview.missing.is_empty() && overview.totals.scheduled == 2,
+        "{overview:?}"
+    );
 }
 
 on_all_stores! {

@@ -167,7 +167,9 @@ fn groups(frame: &mut Frame<'_>, area: Rect, screen: &Screen) {
         let (mut row, style) = match group {
             None => {
                 let none = std::iter::repeat_n("-".to_owned(), 6);
-                (std::iter::once(stream.name.clone()).chain(none).collect(), DIM)
+                let is_late = stream.scheduled.is_some_and(|scheduled| scheduled.overdue > 0);
+                let style = if is_late { WARNING } else { DIM };
+                (std::iter::once(stream.name.clone()).chain(none).collect(), style)
             }
             Some(group) => {
                 let is_behind = group.lag != Lag::Exact(0) || group.pending > 0;
