@@ -90,3 +90,8 @@ export function dateOf(text) {
   const ms = Date.parse(`${String(text).replace(' ', 'T')}Z`);
   return Number.isNaN(ms) ? text || '?' : ago(ms);
 }
+
+/** A text of the server as a sentence. */
+export function sentence(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+}

@@ -1,7 +1,7 @@
 // One group: its consumers, what is pending, and moving it.
 
 import { h, table, tile, tiles, badge, empty, field, notice } from './dom.js';
-import { count, counted, lag, rate, age, ago, duration, timeOf } from './format.js';
+import { count, counted, lag, rate, age, ago, duration, sentence, timeOf } from './format.js';
 import { withSpark } from './overview.js';
 
 export default {
@@ -11,6 +11,12 @@ export default {
   load: ({ get, params }) => get('group', { stream: params.stream, group: params.group, after: params.after, consumer: params.consumer }),
   render(context) {
     const { data, params, link, set } = context;
+    if (data.gone) {
+      return [
+        h('p', { class: 'crumbs' }, h('a', { href: link('stream', { stream: params.stream }) }, `Stream ${params.stream}`)),
+        empty('The group is gone', `${sentence(data.gone)} A listener makes the group again, and begins with the oldest message of the stream:`, `streamer listen ${params.stream} --group ${params.group}`),
+      ];
+    }
     const group = data.group;
     return [
       h('p', { class: 'crumbs' }, h('a', { href: link('stream', { stream: params.stream }) }, `Stream ${params.stream}`)),

@@ -138,6 +138,8 @@ function context(shown) {
       if (question && !(await dialog.confirm(question))) return null;
       try {
         const answer = await post(path, body);
+        // What it was about is not there any more.
+        if (answer.gone) throw new Error(answer.gone);
         shown.error = null;
         return answer;
       } catch (error) {

@@ -1,7 +1,7 @@
 // What happened to one resource: a timeline, and its state at any moment.
 
 import { h, empty, field, notice } from './dom.js';
-import { ago, count, counted } from './format.js';
+import { ago, count, counted, sentence } from './format.js';
 import { pretty } from './json.js';
 
 export default {
@@ -17,7 +17,9 @@ export default {
       form(context),
       data.none
         ? empty('No resource is chosen', 'Name an event and the identifier that it was emitted with. Events that are emitted so leave a history:', "streamer emit user '{\"name\":\"Ann\"}' --identifier 7")
-        : shown(context, data, params),
+        : data.gone
+          ? empty('No history', sentence(data.gone))
+          : shown(context, data, params),
     ];
   },
 };

@@ -1,7 +1,7 @@
 // One stream: its groups, and the log, newest first.
 
 import { h, table, tile, tiles, empty, field, say, notice, code } from './dom.js';
-import { count, lag, rate, bytes, age, ago, counted, timeOf, until } from './format.js';
+import { count, lag, rate, bytes, age, ago, counted, sentence, timeOf, until } from './format.js';
 import { withSpark } from './overview.js';
 
 const MOST_SHOWN = 500;
@@ -13,6 +13,10 @@ export default {
   async load({ get, params, state, leaving, tail }) {
     const filter = { stream: params.stream, from: params.from, to: params.to, kind: params.kind, field: params.field, text: params.text };
     const summary = await get('stream', { stream: params.stream });
+    if (summary.gone) {
+      state.entries = null;
+      return summary;
+    }
     state.later = summary.stream.scheduled?.waiting ? (await get('scheduled', { stream: params.stream })).events : [];
     if (!state.entries) {
       const log = await get('entries', filter);
@@ -23,6 +27,9 @@ export default {
   },
   render(context) {
     const { data, params, state, link } = context;
+    if (data.gone) {
+      return empty('The stream is gone', `${sentence(data.gone)} It was removed, or its first event has not been emitted. All streams on the command line:`, 'streamer status');
+    }
     const stream = data.stream;
     return [
       tiles(
@@ -62,7 +69,7 @@ function laterTile(scheduled) {
 }
 
 /** The events that wait until they are due, the next ones. */
-function later({ data, params, state }) {
+function later({ data, params, state, link }) {
   if (!state.later.length) return null;
   const scheduled = data.stream.scheduled;
   return [
@@ -73,7 +80,7 @@ function later({ data, params, state }) {
     table('Events for later, the next first', [{ label: 'Due', number: true }, { label: 'ID' }, { label: 'Payload', grow: true }],
       state.later.map((event) => ({
         key: event.id,
-        cells: [until(timeOf(event.id, Infinity)), h('span', { class: 'id' }, event.id), h('code', { class: 'preview' }, event.preview || '(empty)')],
+        cells: [until(timeOf(event.id, Infinity)), h('a', { class: 'id', href: link('entry', { stream: params.stream, id: event.id }) }, event.id), h('code', { class: 'preview' }, event.preview || '(empty)')],
       }))),
     scheduled.waiting > state.later.length
       ? h('p', { class: 'quiet' }, `The next ${count(state.later.length)} of ${count(scheduled.waiting)}.`)

@@ -1,4 +1,4 @@
-//! Errors, as the browser gets them: a status and `{"error": "…"}`.
+//! Errors, as the browser gets them: a status and `{"error": "…"}`; and what is gone: `{"gone": "…"}`.
 
 use axum::{
     Json,
@@ -35,6 +35,12 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, text)
     }
 
+    /// What was asked for is not in the store, or not there any more. That is an answer, `gone`, and no error: the page says
+    /// so, and a browser does not call it one.
+    pub(crate) fn gone(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::OK, text)
+    }
+
     pub(crate) fn forbidden(text: impl Into<String>) -> Self {
         Self::new(StatusCode::FORBIDDEN, text)
     }
@@ -46,14 +52,16 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        (self.status, Json(json!({"error": self.text}))).into_response()
+        let what = if self.status == StatusCode::OK { "gone" } else { "error" };
+        (self.status, Json(json!({what: self.text}))).into_response()
     }
 }
 
 fn status_of(kind: EngineErrorKind) -> StatusCode {
     match kind {
         EngineErrorKind::InvalidInput | EngineErrorKind::WrongType => StatusCode::BAD_REQUEST,
-        EngineErrorKind::NoStream | EngineErrorKind::NoGroup => StatusCode::NOT_FOUND,
+        // They are gone.
+        EngineErrorKind::NoStream | EngineErrorKind::NoGroup => StatusCode::OK,
         EngineErrorKind::Permission => StatusCode::FORBIDDEN,
         EngineErrorKind::Connection
         | EngineErrorKind::Unavailable
@@ -91,7 +99,8 @@ impl From<HistoryError> for Problem {
 impl From<streamer::outbox::OutboxError> for Problem {
     fn from(error: streamer::outbox::OutboxError) -> Self {
         let status = match error {
-            streamer::outbox::OutboxError::NotBlocked(_) => StatusCode::NOT_FOUND,
+            // Somebody else released or skipped the row.
+            streamer::outbox::OutboxError::NotBlocked(_) => StatusCode::OK,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())

@@ -59,7 +59,7 @@ pub(super) async fn group(State(site): State<Arc<Site>>, Params(query): Params<Q
             .and_then(|overview| overview.stream(&query.stream));
         let group = stream.and_then(|stream| stream.groups.iter().find(|group| group.name == query.group));
         let (Some(stream), Some(group)) = (stream, group) else {
-            return Err(Problem::not_found(format!(
+            return Err(Problem::gone(format!(
                 "the stream '{}' has no group '{}'",
                 query.stream.escape_debug(),
                 query.group.escape_debug()
@@ -139,7 +139,7 @@ pub(super) async fn reset(State(site): State<Arc<Site>>, actor: Actor, Body(rese
     let engine = site.streamer.engine();
     let groups = engine.groups(&stream).await?;
     let Some(info) = groups.iter().find(|group| group.name == reset.group) else {
-        return Err(Problem::not_found(format!(
+        return Err(Problem::gone(format!(
             "the stream '{}' has no group '{}'",
             reset.stream.escape_debug(),
             reset.group.escape_debug()

@@ -120,7 +120,7 @@ struct Stop {
 /// `POST api/jobs/stop`: ends an action in good order; what it has not begun stays as it is.
 async fn stop(State(site): State<Arc<Site>>, actor: Actor, Body(Stop { id }): Body<Stop>) -> Answer {
     if !site.jobs.stop(id) {
-        return Err(Problem::not_found("there is no such action that runs"));
+        return Err(Problem::gone("the action has ended"));
     }
     actor.did("stop", &format!("action {id}"), 0);
     Ok(Json(json!({"stopped": id})))

@@ -165,10 +165,7 @@ pub(super) async fn stream(State(site): State<Arc<Site>>, Params(OfStream { stre
     let seen = site.observer.seen();
     let found = seen.collector.latest().and_then(|overview| overview.stream(&stream));
     let Some(found) = found else {
-        return Err(Problem::not_found(format!(
-            "there is no stream '{}'",
-            stream.escape_debug()
-        )));
+        return Err(Problem::gone(format!("there is no stream '{}'", stream.escape_debug())));
     };
     let groups = found
         .groups

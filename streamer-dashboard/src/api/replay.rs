@@ -41,7 +41,7 @@ pub(super) async fn replay(State(site): State<Arc<Site>>, Params(query): Params<
     };
     let replayed = replay.on_change(|change| steps.add(change)).run().await?;
     let Some(replayed) = replayed else {
-        return Err(Problem::not_found(format!(
+        return Err(Problem::gone(format!(
             "there is no history of '{}' with the identifier '{}': only events that were emitted with an identifier have one",
             query.event.escape_debug(),
             query.id.escape_debug()

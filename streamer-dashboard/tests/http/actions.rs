@@ -120,7 +120,8 @@ async fn a_group_is_moved_after_a_dry_run_that_moves_nothing() {
         bench.post("/api/group/reset", reset(&ids[1].to_string(), false)).await;
         assert_eq!(position().await, ids[1]);
         let missing = json!({"stream": "order.placed", "group": "nobody", "to": "now", "dry_run": true});
-        assert_eq!(bench.post("/api/group/reset", missing).await.status, 404);
+        let gone = bench.post("/api/group/reset", missing).await.json();
+        assert_eq!(gone, json!({"gone": "the stream 'order.placed' has no group 'nobody'"}));
     }
 }
 

@@ -40,13 +40,14 @@ async fn markup_in_names_payloads_and_errors_comes_as_json_text() {
                 reply.body
             );
         }
-        for path in [
-            format!("/api/stream?stream=x{name}"),
-            format!("/{name}"),
-            format!("/api/replay?event={name}&id=1"),
+        for (path, status) in [
+            (format!("/api/stream?stream=x{name}"), 200),
+            (format!("/{name}"), 404),
+            (format!("/api/replay?event={name}&id=1"), 200),
         ] {
             let reply = bench.get(&path).await;
-            assert_eq!(reply.status, 404, "{path}");
+            assert_eq!(reply.status, status, "{path}");
+            assert_eq!(reply.json()["gone"].is_string(), status == 200, "{path}");
             assert_eq!(reply.header("content-type"), Some("application/json"), "{path}");
         }
     }

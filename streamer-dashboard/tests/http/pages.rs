@@ -82,6 +82,23 @@ async fn events_for_later_are_counted_and_listed() {
             [r#"{"cart":7}"#, r#"{"cart":8}"#],
             "{store:?}"
         );
+        // A stream that has nothing else is there like the others.
+        let event = streamer::DynamicEvent::new("only.later", json!({}));
+        let tomorrow = streamer::EmitOptions::new().deliver_after(std::time::Duration::from_secs(86_400));
+        bench.streamer.emit_with(&event, tomorrow).await.unwrap();
+        bench.looked().await;
+        let overview = bench.json("/api/overview").await;
+        assert_eq!(
+            (&overview["count"], &overview["totals"]["scheduled"]),
+            (&json!(2), &json!(3)),
+            "{store:?}"
+        );
+        let stream = bench.json("/api/stream?stream=only.later").await;
+        assert_eq!(
+            (&stream["stream"]["length"], &stream["stream"]["scheduled"]["waiting"]),
+            (&json!(0), &json!(1)),
+            "{store:?}"
+        );
         let none = bench.json("/api/scheduled?stream=other").await;
         assert_eq!(none["events"], json!([]));
     }
@@ -192,12 +209,13 @@ async fn a_group_has_its_consumers_and_what_is_pending_by_age() {
             .json("/api/group?stream=order.placed&group=billing&consumer=nobody")
             .await;
         assert_eq!(none["pending"], json!([]));
-        let reply = bench.get("/api/group?stream=order.placed&group=nobody").await;
-        assert_eq!(reply.status, 404);
+        let gone = bench.json("/api/group?stream=order.placed&group=nobody").await;
+        assert_eq!(gone, json!({"gone": "the stream 'order.placed' has no group 'nobody'"}));
         let stream = bench.json("/api/stream?stream=order.placed").await;
         assert_eq!(stream["stream"]["length"], 3);
         assert_eq!(stream["stream"]["groups"][0]["name"], "billing");
-        assert_eq!(bench.get("/api/stream?stream=nothing").await.status, 404);
+        let gone = bench.json("/api/stream?stream=nothing").await;
+        assert_eq!(gone, json!({"gone": "there is no stream 'nothing'"}));
     }
 }
 
@@ -303,8 +321,11 @@ async fn the_archive_is_browsed_and_replays_find_messages_there() {
             (&json!("city"), &json!("\"Oslo\""), &json!("\"Bergen\""))
         );
         assert!(replay["data"].as_str().unwrap().contains("Bergen"));
-        let reply = bench.get("/api/replay?event=%7Buser%7D&id=8").await;
-        assert_eq!(reply.status, 404);
+        let gone = bench.json("/api/replay?event=%7Buser%7D&id=8").await;
+        assert!(
+            gone["gone"].as_str().unwrap().starts_with("there is no history"),
+            "{gone}"
+        );
     }
 }
 
@@ -349,7 +370,11 @@ async fn the_outbox_shows_what_waits_and_what_is_blocked() {
         json!({"waiting": 0, "blocked": 0, "oldest_ms": null, "exact": true})
     );
     let reply = bench.post("/api/outbox/skip", json!({"event_id": "nothing"})).await;
-    assert_eq!(reply.status, 404, "{}", reply.body);
+    assert!(
+        reply.status == 200 && reply.json()["gone"].is_string(),
+        "{}",
+        reply.body
+    );
     let reply = bench.post("/api/outbox/retry", json!({"all": true})).await;
     assert_eq!(reply.json()["rows"], 0);
 }
