@@ -24,7 +24,9 @@ export function spark(values, what) {
     path += `${drawing ? 'L' : 'M'}${x} ${y}`;
     drawing = true;
   });
-  const label = `${what}: the last ${values.length > 2 ? 'hour' : 'minute'}, at most ${Math.round(most * 10) / 10}, now ${known.at(-1)}`;
+  // A point each 30 seconds, so many of them as an hour has.
+  const span = values.length >= 120 ? 'hour' : `${Math.max(1, Math.round((values.length - 1) / 2))} min`;
+  const label = `${what}: the last ${span}, at most ${Math.round(most * 10) / 10}, now ${known.at(-1)}`;
   return svg('svg', { ...size, role: 'img', 'aria-label': label },
     svg('title', null, label),
     svg('path', { d: path, fill: 'none', stroke: 'currentColor', 'stroke-width': '1.5', 'stroke-linejoin': 'round', 'vector-effect': 'non-scaling-stroke' }));

@@ -18,6 +18,7 @@ export default {
       data.findings.length
         ? h('section', { class: 'findings', 'aria-label': 'Findings' }, data.findings.map(finding))
         : empty('Nothing is wrong', 'Every check passed. For monitoring, the same is an exit code:', 'streamer doctor --json'),
+      data.scope ? h('p', { class: 'quiet' }, data.scope) : null,
       h('details', null, h('summary', null, 'The checks that were made'),
         h('ul', { class: 'columns' }, data.checks.map((check) => h('li', null, check.replaceAll('_', ' '))))),
     ];

@@ -1,7 +1,7 @@
 // One message: what is in it, and its whole life.
 
 import { h, badge, empty, code, table, notice } from './dom.js';
-import { ago, age, bytes, count, dateOf, duration, timeOf } from './format.js';
+import { ago, age, bytes, count, dateOf, duration, timeOf, until } from './format.js';
 import { pretty } from './json.js';
 
 export default {
@@ -19,8 +19,10 @@ export default {
     return [
       back,
       h('p', { class: 'tools' },
-        at === null ? null : h('span', null, 'Emitted ', ago(at)),
-        data.on_stream ? badge('on the stream', 'good') : badge('not on the stream', 'warning'),
+        data.scheduled
+          ? h('span', null, 'It waits under this ID until it is due, ', until(timeOf(data.id, Infinity)))
+          : at === null ? null : h('span', null, 'Emitted ', ago(at)),
+        data.scheduled ? badge('for later') : data.on_stream ? badge('on the stream', 'good') : badge('not on the stream', 'warning'),
         data.archived ? badge('archived', 'good') : null,
         data.failures.length ? badge('failed', 'critical') : null,
         h('button', { type: 'button', onclick: refresh }, 'Look again')),

@@ -62,6 +62,7 @@ impl Doctor {
                 "importance": diagnosis.importance(),
                 "findings": diagnosis.findings,
                 "checks": diagnosis.checks,
+                "looked_at": diagnosis.looked_at,
             }))?,
             false => tell(&diagnosis)?,
         }
@@ -127,5 +128,9 @@ fn tell(diagnosis: &Diagnosis) -> std::io::Result<()> {
         count(Importance::Critical),
         output::counted(count(Importance::Warning), "warning"),
         output::counted(count(Importance::Notice), "notice"),
-    ))
+    ))?;
+    match diagnosis.scope() {
+        scope if scope.is_empty() => Ok(()),
+        scope => output::line(scope),
+    }
 }

@@ -8,7 +8,7 @@ use streamer::{
     inspect::{Life, MessageState},
 };
 
-use super::group::shown_ms;
+use super::{group::shown_ms, scheduled::shown_moment};
 use crate::{
     app::Session,
     exit::{Exit, Outcome},
@@ -188,10 +188,16 @@ fn message_lines(lines: &mut Vec<Line>, life: &Life, raw: bool) {
         });
     };
     let archived = life.archived.as_ref().map(ArchivedMessage::message);
-    let Some(message) = life.message.as_ref().or(archived.as_ref()) else {
+    let known = life.message.as_ref().or(life.scheduled.as_ref()).or(archived.as_ref());
+    let Some(message) = known else {
         return plain("Its entry is not on the stream.".to_owned());
     };
-    if life.message.is_none() {
+    if life.message.is_none() && life.scheduled.is_some() {
+        plain(format!(
+            "It is an event for later: it waits under this ID until it is due at {}, and has another ID on the stream.",
+            shown_moment(life.id.ms)
+        ));
+    } else if life.message.is_none() {
         plain("Its entry is not on the stream; this is the archive's.".to_owned());
     }
     let created = message.created().and_then(|seconds| i64::try_from(seconds).ok());

@@ -38,6 +38,12 @@ fn an_event_for_later_is_listed_until_it_is_cancelled() {
             table.contains(id) && table.contains("{\"cart\":7}") && table.contains("1 scheduled event more"),
             "{table}"
         );
+        // It is shown like any other message.
+        let shown = bench.ok(&["show", "cart.reminder", id]);
+        assert!(
+            shown.contains("an event for later") && shown.contains("\"cart\": 7"),
+            "{shown}"
+        );
         // Nothing is due.
         assert_eq!(
             bench.ok(&["scheduled", "deliver", "cart.reminder"]),
@@ -138,6 +144,31 @@ fn what_makes_no_sense_is_refused_before_anything_is_written() {
     let id = bench.ok(&["emit", "a", "{}", "--at", "2020-01-01"]);
     assert!(bench.ok(&["status", "--json"]).contains("\"a\""));
     assert!(listed(&bench, &["a"]).is_empty(), "{id}");
+}
+
+#[test]
+fn a_stream_with_nothing_but_events_for_later_is_in_every_view_without_being_named() {
+    for bench in benches().into_iter().chain([Bench::on_cluster()]) {
+        bench.ok(&["emit", "cart.reminder", "{}", "--at", "2199-12-01T09:00+01:00"]);
+        let table = bench.ok(&["status"]);
+        assert!(table.contains("| cart.reminder | 1 "), "{table}");
+        let gauges = bench.ok(&["status", "--prometheus"]);
+        assert!(
+            gauges.contains("streamer_stream_scheduled_messages{stream=\"cart.reminder\"} 1\n"),
+            "{gauges}"
+        );
+        let json: Value = serde_json::from_str(&bench.ok(&["status", "--json"])).unwrap();
+        assert_eq!(json["totals"]["scheduled"], 1, "{json}");
+        assert_eq!(json["missing"], serde_json::json!([]), "{json}");
+        let doctor = bench.run(&["doctor", "--json"]);
+        let doctor: Value = serde_json::from_str(&doctor.stdout).unwrap();
+        let streams = &doctor["looked_at"][0];
+        assert_eq!(
+            (&streams["what"], &streams["looked_at"]),
+            (&"streams".into(), &1.into()),
+            "{doctor}"
+        );
+    }
 }
 
 #[test]

@@ -185,6 +185,14 @@ fn doctor_names_what_is_wrong_and_the_command_that_fixes_it() {
             "{text:?}"
         );
         assert!(text.stdout.contains("critical, "), "{text:?}");
+        // It says how much it has looked at.
+        assert!(text.stdout.contains("Looked at all there is: "), "{text:?}");
+        let looked_at = diagnosis["looked_at"].as_array().unwrap();
+        let failures = looked_at.iter().find(|one| one["what"] == "failures").unwrap();
+        assert!(
+            failures["looked_at"].as_u64() > Some(0) && failures["looked_at"] == failures["of"],
+            "{diagnosis}"
+        );
 
         // With the work done only the store's own notices are left.
         bench.script("it.sh", "cat > line");

@@ -29,5 +29,7 @@ pub(super) async fn doctor(State(site): State<Arc<Site>>, Params(query): Params<
     };
     answer["findings"] = json!(diagnosed.diagnosis.findings);
     answer["checks"] = json!(diagnosed.diagnosis.checks);
+    answer["looked_at"] = json!(diagnosed.diagnosis.looked_at);
+    answer["scope"] = json!(diagnosed.diagnosis.scope());
     Ok(Json(answer))
 }

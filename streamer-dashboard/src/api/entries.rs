@@ -231,13 +231,15 @@ pub(super) async fn entry(State(site): State<Arc<Site>>, Params(one): Params<One
     let inspect = site.streamer.inspect();
     let life = inspect.message(&stream, id, site.archive.as_deref()).await?;
     let archived = life.archived.as_ref().map(streamer::archive::ArchivedMessage::message);
-    let message = life.message.as_ref().or(archived.as_ref()).map(whole);
+    let message = life.message.as_ref().or(life.scheduled.as_ref()).or(archived.as_ref());
+    let message = message.map(whole);
     Ok(Json(json!({
         "stream": life.stream,
         "id": life.id,
         "age_ms": life.age_ms,
         "known": life.is_known(),
         "on_stream": life.message.is_some(),
+        "scheduled": life.scheduled.is_some(),
         "message": message,
         "groups": life.groups,
         "failures": life.failures,

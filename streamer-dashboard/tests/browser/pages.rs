@@ -6,6 +6,8 @@ use streamer::{
     failed::{self, FailedMessage},
 };
 
+use streamer_test_servers::Topology;
+
 use crate::{
     browser::Browser,
     shop::{Shop, TOKEN},
@@ -42,6 +44,14 @@ fn all(shop: &Shop, entry: &str) -> Vec<(&'static str, String, &'static str)> {
 #[tokio::test]
 async fn every_page_shows_what_it_should_and_fits_a_desk_and_a_phone() {
     let shop = Shop::open().await;
+    // Lines of rates need time: two of three points have a rate. Those of the documents have some minutes of traffic.
+    shop.begin_traffic();
+    let points = if std::env::var_os("UPDATE_DOCUMENTS").is_some() {
+        15
+    } else {
+        3
+    };
+    shop.until_points(points).await;
     let entry = shop.order(41).await.to_string();
     let browser = Browser::start(&shop.root).await;
     for (name, page, text) in all(&shop, &entry) {
@@ -57,6 +67,11 @@ async fn every_page_shows_what_it_should_and_fits_a_desk_and_a_phone() {
         }
         if name == "overview" {
             browser.until("document.querySelector('.finding')").await;
+        }
+        if ["overview", "stream", "group"].contains(&name) {
+            browser
+                .until("document.querySelector('main .spark path')?.getAttribute('d').includes('L')")
+                .await;
         }
         browser.until("document.querySelector('.dot.good')").await;
         let wide = browser
@@ -172,6 +187,13 @@ async fn events_for_later_are_on_their_streams_page_and_those_that_nobody_moves_
     browser.sees("Events for later").await;
     browser.sees("\"reminder\":true").await;
     browser.until("/in 1 h|in 2 h/.test(document.body.innerText)").await;
+    // One click leads to the event.
+    browser
+        .click("(//*[@aria-label='Events for later, the next first']//tbody//a)[1]")
+        .await;
+    browser.sees("It waits under this ID until it is due, in").await;
+    browser.sees("\"reminder\": true").await;
+    browser.open("stream?stream=payment.received").await;
     // Nobody listens to the stream, so one that is due stays.
     let event = DynamicEvent::new("payment.received", serde_json::json!({"order": 44}));
     let scheduled = shop.streamer.scheduled("payment.received");
@@ -188,6 +210,87 @@ async fn events_for_later_are_on_their_streams_page_and_those_that_nobody_moves_
     browser.sees("1 overdue").await;
     assert_eq!(scheduled.append_due().await.unwrap(), 1);
     browser.until("!document.body.innerText.includes('1 overdue')").await;
+    browser.end_well().await;
+}
+
+#[tokio::test]
+async fn each_question_of_the_night_is_answered_by_one_click_on_each_kind_of_store() {
+    for store in [Topology::Redis, Topology::Cluster, Topology::Embedded] {
+        let shop = Shop::on(store, |dashboard| dashboard).await;
+        let browser = Browser::start(&shop.root).await;
+        // How far behind is each group, and is anything alive? The first page tells.
+        browser.open("overview").await;
+        let row = "[...document.querySelectorAll('tbody tr')].find((row) => row.innerText.includes('mailing'))";
+        let cell = |label: &str| format!("{row}?.querySelector('[data-label={label}]').innerText.trim()");
+        browser.until(&format!("{} === '28'", cell("Lag"))).await;
+        browser.until(&format!("/[0-9]/.test({})", cell("Waits"))).await;
+        browser.until(&format!("{} === '2 of 2'", cell("Alive"))).await;
+        // What is pending, with whom and since when?
+        browser.click("//a[normalize-space()='mailing']").await;
+        browser.sees("Pending, oldest first").await;
+        let pending = "document.querySelector('[aria-label=\"Pending entries\"] tbody tr')";
+        browser
+            .until(&format!(
+                "/worker-1/.test({pending}?.innerText) && /ago|just now/.test({pending}.innerText)"
+            ))
+            .await;
+        // Which message is it?
+        browser.click("(//*[@aria-label='Pending entries']//tbody//a)[1]").await;
+        browser.sees("checkout-1").await;
+        browser.sees("with worker-1, delivered once").await;
+        // What failed, and why?
+        browser
+            .click("//nav//a[starts-with(normalize-space(), 'Failed')]")
+            .await;
+        browser.sees("the printer has no paper for # pages").await;
+        browser.click("(//ul[@class='failures']//button)[1]").await;
+        browser.until("document.querySelector('#detail pre.error')").await;
+        browser.end_well().await;
+    }
+}
+
+#[tokio::test]
+async fn what_is_gone_is_said_and_is_no_error_in_the_console() {
+    let shop = Shop::open().await;
+    let browser = Browser::start(&shop.root).await;
+    for (page, text) in [
+        ("stream?stream=never", "There is no stream 'never'."),
+        (
+            "group?stream=order.placed&group=nobody",
+            "The stream 'order.placed' has no group 'nobody'.",
+        ),
+        ("entry?stream=order.placed&id=1-1", "Nothing is known of this message"),
+        ("replay?event=user&id=nobody", "There is no history of 'user'"),
+        ("archive?stream=never", "It has no message of never."),
+        ("failed?receiver=nobody", "No failure matches"),
+    ] {
+        browser.open(page).await;
+        browser.sees(text).await;
+    }
+    // What goes while it is shown is gone at the next look, and comes back when it does.
+    let engine = shop.streamer.engine();
+    browser.open("group?stream=payment.received&group=ledger").await;
+    browser.sees("worker-1").await;
+    engine
+        .destroy_group(&"payment.received".into(), "ledger")
+        .await
+        .unwrap();
+    browser.sees("The group is gone").await;
+    browser.open("stream?stream=user").await;
+    browser.sees("No group listens").await;
+    engine.remove_stream(&"user".into()).await.unwrap();
+    browser.sees("The stream is gone").await;
+    let event = DynamicEvent::new("user", serde_json::json!({"name": "Bo"}));
+    shop.streamer.emit(&event).await.unwrap();
+    browser.sees("\"name\":\"Bo\"").await;
+    // A row that somebody else skips while the question is open.
+    let row = "0197fdd4-5f2c-7c0e-9d1b-0242ac120001";
+    browser.open("outbox").await;
+    browser.click(&format!("//button[@aria-label='Skip {row}']")).await;
+    browser.until("document.querySelector('dialog[open]')").await;
+    shop.outbox.skip(row).await.unwrap();
+    browser.confirm("1 row.", "Skip").await;
+    browser.sees("or it is not blocked").await;
     browser.end_well().await;
 }
 

@@ -14,7 +14,10 @@ use streamer::{
 use streamer_dashboard::{Dashboard, Token};
 use streamer_test_servers::{Store, Topology};
 use tempfile::TempDir;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 pub(crate) const TOKEN: &str = "a-token-for-the-browser-0123456789";
 
@@ -22,6 +25,7 @@ pub(crate) struct Shop {
     _store: Store,
     _folder: TempDir,
     pub(crate) streamer: Streamer,
+    pub(crate) outbox: Outbox,
     pub(crate) root: String,
     stop: StopHandle,
 }
@@ -33,13 +37,18 @@ impl Shop {
     }
 
     pub(crate) async fn with(change: impl FnOnce(Dashboard) -> Dashboard) -> Self {
+        Self::on(Topology::Redis, change).await
+    }
+
+    /// On a store of this kind.
+    pub(crate) async fn on(topology: Topology, change: impl FnOnce(Dashboard) -> Dashboard) -> Self {
         async fn receipt(message: streamer::ReceivedMessage) -> Result<(), std::io::Error> {
             match message.get("total").and_then(Value::as_f64) {
                 Some(total) if total > 100.0 => Err(std::io::Error::other("the printer has no paper for 3 pages")),
                 _ => Ok(()),
             }
         }
-        let store = Store::new(Topology::Redis);
+        let store = Store::new(topology);
         let streamer = Streamer::connect(store.url()).await.unwrap().with_domain("shop");
         let archive = Arc::new(MemoryArchive::default());
         let folder = TempDir::new().unwrap();
@@ -47,11 +56,12 @@ impl Shop {
         let outbox = Outbox::connect(&outbox).await.unwrap();
         outbox.migrate().await.unwrap();
         block_rows(&folder.path().join("shop.db"));
-        fill(&streamer, &archive).await;
+        // A history is written in one step with its event: on a cluster, only where both names lie in one slot.
+        fill(&streamer, &archive, topology != Topology::Cluster).await;
         let dashboard = Dashboard::new(streamer.clone())
             .listeners(Listeners::new().on("order.placed", "receipt", receipt))
             .archive(archive.clone())
-            .outbox(outbox)
+            .outbox(outbox.clone())
             .hosts(["shop.lan"])
             .interval(Duration::from_millis(500));
         let dashboard = change(dashboard);
@@ -63,6 +73,7 @@ impl Shop {
             _store: store,
             _folder: folder,
             streamer,
+            outbox,
             root,
             stop,
         }
@@ -75,6 +86,34 @@ impl Shop {
 
     pub(crate) async fn order(&self, n: u64) -> EntryId {
         order(&self.streamer, n).await
+    }
+
+    /// Orders come and are handled, until the shop is closed.
+    pub(crate) fn begin_traffic(&self) {
+        tokio::spawn(traffic(self.streamer.clone(), self.stop.clone()));
+    }
+
+    /// Waits until the dashboard has drawn so many points of each stream; there is one each 30 seconds.
+    pub(crate) async fn until_points(&self, points: usize) {
+        loop {
+            let overview = self.get("/api/overview").await;
+            let rows = overview["rows"].as_array().cloned().unwrap_or_default();
+            let drawn = |row: &Value| row["incoming_series"].as_array().map_or(0, Vec::len);
+            if rows.iter().map(drawn).max() >= Some(points) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        let port = self.root.trim_end_matches('/').rsplit(':').next().unwrap();
+        let mut stream = TcpStream::connect(format!("127.0.0.1:{port}")).await.unwrap();
+        let head = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        serde_json::from_str(answer.split_once("\r\n\r\n").unwrap().1).unwrap()
     }
 
     pub(crate) async fn failures(&self) -> u64 {
@@ -98,9 +137,36 @@ async fn order(streamer: &Streamer, n: u64) -> EntryId {
         .unwrap()
 }
 
-async fn fill(streamer: &Streamer, archive: &Arc<MemoryArchive>) {
+/// Between 2 and 14 orders a second, in waves of two minutes. One group keeps up; the other one handles 8 a second.
+async fn traffic(streamer: Streamer, stop: StopHandle) {
+    let orders = streamer.stream("order.placed");
+    let mut n = 1000;
+    for tick in 0_u32.. {
+        let wave = (f64::from(tick) / 240.0 * std::f64::consts::TAU).sin();
+        for _ in 0..(4.0 + 3.0 * wave).round() as u64 {
+            order(&streamer, n).await;
+            n += 1;
+        }
+        for (group, worker, most) in [("billing", "worker-1", 20), ("mailing", "worker-2", 4)] {
+            let consumer = orders.consumer(group, worker);
+            let entries = consumer.read_new(most, None).await.unwrap();
+            let ids = entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
+            consumer.acknowledge(&ids).await.unwrap();
+        }
+        tokio::select! {
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = stop.stopped() => return,
+        }
+    }
+}
+
+async fn fill(streamer: &Streamer, archive: &Arc<MemoryArchive>, histories: bool) {
+    let identified = |id: String| match histories {
+        true => EmitOptions::new().identifier(id),
+        false => EmitOptions::new(),
+    };
     for n in 1..=5 {
-        let options = EmitOptions::new().identifier(n.to_string());
+        let options = identified(n.to_string());
         let event = DynamicEvent::new("invoice.sent", json!({"invoice": n}));
         streamer.emit_with(&event, options).await.unwrap();
     }
@@ -159,7 +225,7 @@ async fn fill(streamer: &Streamer, archive: &Arc<MemoryArchive>) {
         json!({"plan": "pro", "seats": 5}),
         json!({"seats": 12, "name": "Ann Hansen"}),
     ] {
-        let options = EmitOptions::new().identifier("7");
+        let options = identified("7".to_owned());
         streamer
             .emit_with(&DynamicEvent::new("user", change), options)
             .await

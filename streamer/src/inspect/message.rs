@@ -9,8 +9,8 @@ use super::{
 };
 use crate::{
     archive::{ArchiveResult, ArchiveStorage, ArchivedMessage},
-    engine::{EngineResult, StreamState},
-    entry::{EntryId, RangeBound, StreamName},
+    engine::{EngineResult, ScheduledEntry, StreamState},
+    entry::{Entry, EntryId, RangeBound, StreamName},
     failed::FailedFilter,
     message::{CAUSATION_ID, ReceivedMessage},
 };
@@ -34,6 +34,8 @@ pub struct Life {
     pub id: EntryId,
     /// The message; `None` when its entry is not on the stream.
     pub message: Option<ReceivedMessage>,
+    /// The event, where it was emitted for later and this is the ID under which it waits until it is due.
+    pub scheduled: Option<ReceivedMessage>,
     /// Its headers.
     pub headers: Vec<(String, String)>,
     /// How old it is by its ID, in milliseconds; `None` where the ID is no time.
@@ -121,6 +123,7 @@ impl Life {
     pub fn is_known(&self) -> bool {
         let pending = |group: &GroupView| matches!(group.state, MessageState::Pending { .. });
         self.message.is_some()
+            || self.scheduled.is_some()
             || self.archived.is_some()
             || self.restored_as.is_some()
             || !self.failures.is_empty()
@@ -145,6 +148,7 @@ impl Inspect {
             stream: stream.to_string(),
             id,
             message: None,
+            scheduled: None,
             headers: Vec::new(),
             age_ms: None,
             groups: Vec::new(),
@@ -174,14 +178,19 @@ impl Inspect {
             _ => None,
         });
         let deliveries = deliveries.max().unwrap_or(1);
-        if let Some(entry) = entry {
-            let message = ReceivedMessage::new(stream.clone(), entry, deliveries);
+        match entry {
+            Some(entry) => {
+                let message = ReceivedMessage::new(stream.clone(), entry, deliveries);
+                life.earlier_ids = message.original_id().into_iter().collect();
+                life.message = Some(message);
+            }
+            None => self.add_scheduled(stream, &mut life).await?,
+        }
+        if let Some(message) = life.message.as_ref().or(life.scheduled.as_ref()) {
             let headers = message.headers();
             life.headers = headers
                 .map(|(name, value)| (name.into_owned(), value.into_owned()))
                 .collect();
-            life.earlier_ids = message.original_id().into_iter().collect();
-            life.message = Some(message);
         }
         self.add_origins(stream, &mut life).await?;
         if let Some(archive) = archive {
@@ -229,6 +238,29 @@ impl Inspect {
             life.groups.push(GroupView { name, state });
         }
         life.groups.sort_by(|one, other| one.name.cmp(&other.name));
+        Ok(())
+    }
+
+    /// Whether it is an event that waits until it is due.
+    async fn add_scheduled(&self, stream: &StreamName, life: &mut Life) -> EngineResult<()> {
+        // The first one after the ID before it.
+        let page = self
+            .streamer
+            .engine()
+            .page_of_scheduled(stream, life.id.previous(), 1)
+            .await;
+        let first = match page {
+            Ok(page) => page.into_iter().next(),
+            Err(error) => {
+                life.refused.push(refused(Some(stream), error)?);
+                None
+            }
+        };
+        if let Some(ScheduledEntry { id, fields }) = first.filter(|first| first.id == life.id) {
+            // No group can have had it, wherever it is.
+            life.groups.clear();
+            life.scheduled = Some(ReceivedMessage::new(stream.clone(), Entry { id, fields }, 0));
+        }
         Ok(())
     }
 

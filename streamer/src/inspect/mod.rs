@@ -14,12 +14,12 @@
 //!
 //! | what | round trips for each server | commands |
 //! | --- | --- | --- |
-//! | find the streams | 1 for 1,000 keys of any kind, at most 1,000 | `SCAN` |
+//! | find the streams | 2 for 1,000 keys of any kind, at most 2,000: for streams, and for events that wait until they are due | `SCAN` |
 //! | overview | 1 for 100 streams, 1 more for 100 streams whose groups are behind, and 1 more where events wait until they are due; at most 2 at once | for each stream `XINFO STREAM … FULL COUNT 1`, `MEMORY USAGE`, `ZCARD`; `TIME`; for each stream with events for later `ZRANGE` of one and `ZLEXCOUNT`; for each position of a group that is behind one script around `XRANGE` that reads one entry, or at most 257 where the server does not know the lag |
 //! | doctor, besides an overview and failures | 2 for 1,000 keys of any kind, at most 2,000; 1 for each of 100 streams, 4 for each of 100 groups | `SCAN`, `XREVRANGE`, `XPENDING` and `XRANGE` of 20 entries, `HLEN`, `HMGET`, `INFO`, `CONFIG GET`, `COMMAND INFO`, `ACL DRYRUN` |
 //! | archive and outbox, where they are named | 1 query for each, of at most 100,000 rows | `COUNT` |
 //! | failures | 1 for the count; 1 for 500 members of the summary, at most 200 | `SCARD`, `SSCAN` |
-//! | life of a message | 3, and 1 for 500 members of the failed list, at most 2,000 | `XINFO STREAM … FULL COUNT 1`, `XPENDING`, `XRANGE`, `SSCAN` |
+//! | life of a message | 3, 1 or 2 more where it is not on the stream, and 1 for 500 members of the failed list, at most 2,000 | `XINFO STREAM … FULL COUNT 1`, `XPENDING`, `XRANGE`, `ZRANGEBYLEX`, `HMGET`, `SSCAN` |
 //!
 //! The embedded engine reads the same in one transaction for 100 streams; counting what is pending there goes through the
 //! index of pending entries (about 50 ns for each), and at most 10,000 events for later are counted for each stream.
@@ -35,7 +35,7 @@ use std::{sync::Arc, time::Duration};
 
 pub use self::{
     collector::{Collector, Point, Rates, Series},
-    doctor::{Diagnosis, Finding, Importance, Known},
+    doctor::{Diagnosis, Finding, Importance, Known, LookedAt},
     failures::FailureSample,
     lag::Lag,
     message::{Caused, GroupView, Life, MessageFailure, MessageState},

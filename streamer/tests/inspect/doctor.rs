@@ -34,6 +34,38 @@ async fn a_sound_store_has_nothing_that_is_critical(subject: Subject) {
     );
 }
 
+async fn it_says_how_much_it_has_looked_at_and_what_not(subject: Subject) {
+    subject.emit("a", 30).await;
+    subject.emit("b", 3).await;
+    subject.group("a", "g").await;
+    subject.deliver("a", "g", "c", 25).await;
+    let diagnosis = subject.streamer.inspect().diagnose(&Known::default()).await.unwrap();
+    let looked_at = |what: &str| {
+        let part = diagnosis.looked_at.iter().find(|part| part.what == what).unwrap();
+        (part.looked_at, part.of)
+    };
+    assert_eq!(looked_at("streams"), (2, Some(2)));
+    assert_eq!(looked_at("groups"), (1, Some(1)));
+    // The newest 10 of a stream, the oldest 20 of a group.
+    assert_eq!(looked_at("newest entries"), (13, Some(33)));
+    assert_eq!(looked_at("oldest pending entries"), (20, Some(25)));
+    assert_eq!(looked_at("failures"), (0, Some(0)));
+    let scope = diagnosis.scope();
+    assert!(
+        scope.starts_with(
+            "Looked at all 2 streams, all 1 group, 13 of 33 newest entries, 20 of 25 oldest pending entries, 0 failures, "
+        ) && scope.ends_with("and may have trouble that is not told here."),
+        "{scope}"
+    );
+    // Of the streams that are named.
+    let inspect = subject.streamer.inspect().streams(["b"]);
+    let diagnosis = inspect.diagnose(&Known::default()).await.unwrap();
+    assert_eq!(
+        diagnosis.scope(),
+        "Looked at all there is: 1 stream, 0 groups, 3 newest entries, 0 oldest pending entries, 0 failures."
+    );
+}
+
 async fn what_is_wrong_with_groups_is_found(subject: Subject) {
     subject.emit("a", 100).await;
     subject.emit("quiet", 1).await;
@@ -205,6 +237,7 @@ async fn pending_messages_without_an_entry_are_found_among_the_oldest_and_the_re
 }
 
 on_all_stores! {
+    it_says_how_much_it_has_looked_at_and_what_not
     pending_messages_without_an_entry_are_found_among_the_oldest_and_the_rest_is_told
     a_sound_store_has_nothing_that_is_critical
     what_is_wrong_with_groups_is_found

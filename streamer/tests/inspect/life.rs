@@ -51,6 +51,29 @@ async fn a_message_is_waiting_pending_or_settled_in_each_group(subject: Subject)
     assert_eq!(missed.len(), 2, "{life:?}");
 }
 
+async fn an_event_for_later_is_shown_under_the_id_under_which_it_waits(subject: Subject) {
+    subject.emit("a", 1).await;
+    subject.group("a", "g").await;
+    let event = DynamicEvent::new("a", json!({"cart": 7}));
+    let hour = std::time::Duration::from_secs(3600);
+    let options = EmitOptions::new()
+        .deliver_after(hour)
+        .header(CORRELATION_ID, "checkout-7");
+    let waiting = subject.streamer.emit_with(&event, options).await.unwrap();
+    let stream = StreamName::from("a");
+    let inspect = subject.streamer.inspect();
+    let life = inspect.message(&stream, waiting, None).await.unwrap();
+    assert!(life.is_known() && life.message.is_none(), "{life:?}");
+    assert_eq!(life.scheduled.as_ref().unwrap().get("cart"), Some(&json!(7)));
+    assert!(life.headers.iter().any(|(_, value)| value == "checkout-7"), "{life:?}");
+    // No group has had it.
+    assert!(life.groups.is_empty() && life.refused.is_empty(), "{life:?}");
+    let near = waiting.previous().unwrap();
+    assert!(!inspect.message(&stream, near, None).await.unwrap().is_known());
+    assert!(subject.streamer.scheduled("a").cancel(waiting).await.unwrap());
+    assert!(!inspect.message(&stream, waiting, None).await.unwrap().is_known());
+}
+
 async fn failures_and_the_archive_are_part_of_it(subject: Subject) {
     let id = subject.emit("a", 1).await[0];
     let stream = StreamName::from("a");
@@ -152,6 +175,7 @@ async fn headers_travel_and_tell_what_a_message_caused(subject: Subject) {
 
 on_all_stores! {
     a_message_is_waiting_pending_or_settled_in_each_group
+    an_event_for_later_is_shown_under_the_id_under_which_it_waits
     failures_and_the_archive_are_part_of_it
     headers_travel_and_tell_what_a_message_caused
 }

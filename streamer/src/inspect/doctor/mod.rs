@@ -1,10 +1,11 @@
 //! What is wrong with a store, what it means, and which command fixes it.
 //!
 //! `store`: the servers or the file. `streams`: streams, groups and consumers. `pending`: whether pending messages have
-//! their entries. `kept`: what is kept beside streams, and leases.
+//! their entries. `kept`: what is kept beside streams, and leases. `scope`: how much was looked at.
 
 mod kept;
 mod pending;
+mod scope;
 mod store;
 mod streams;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+pub use self::scope::LookedAt;
 use super::{Inspect, Overview};
 use crate::engine::EngineResult;
 
@@ -54,6 +56,8 @@ pub struct Diagnosis {
     pub findings: Vec<Finding>,
     /// The names of all checks that were made.
     pub checks: Vec<&'static str>,
+    /// How much the checks looked at: they are bounded. A check without a finding says nothing about what lies beyond.
+    pub looked_at: Vec<LookedAt>,
     /// What the findings about streams and groups are based on.
     #[serde(skip)]
     pub overview: Overview,
@@ -172,14 +176,26 @@ impl Inspect {
         store::check(&health, &mut findings);
         let keys = self.keys_beside().await?;
         let overview = self.overview().await?;
-        self.check_streams(&overview, known, &mut findings).await?;
-        self.check_pending(&overview, &mut findings).await?;
+        let [entries, failures] = self.check_streams(&overview, known, &mut findings).await?;
+        let pending = self.check_pending(&overview, &mut findings).await?;
         self.check_leases(&overview, known, &mut findings).await?;
         self.check_kept(&keys, &overview, &mut findings).await?;
+        let mut looked_at = scope::of_overview(&overview).to_vec();
+        looked_at.extend([entries, pending, failures]);
+        // Unless streams are named: then nobody knows which keys have an owner.
+        if self.streams.is_none() {
+            let found = keys.len() as u64;
+            looked_at.push(LookedAt::new(
+                "keys beside streams",
+                found,
+                (keys.len() < kept::MOST_KEYS).then_some(found),
+            ));
+        }
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.importance));
         Ok(Diagnosis {
             findings,
             checks: CHECKS.to_vec(),
+            looked_at,
             overview,
         })
     }

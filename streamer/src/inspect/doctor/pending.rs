@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Finding, Importance, counted, word};
+use super::{Finding, Importance, LookedAt, counted, word};
 use crate::{
     engine::{EngineResult, PendingFilter},
     entry::{EntryId, StreamName},
@@ -17,8 +17,13 @@ const AT_ONCE: usize = 8;
 const ENTRIES: usize = 20;
 
 impl Inspect {
-    pub(super) async fn check_pending(&self, overview: &Overview, findings: &mut Vec<Finding>) -> EngineResult<()> {
-        let mut others = Vec::new();
+    /// Tells how many pending entries were looked at.
+    pub(super) async fn check_pending(
+        &self,
+        overview: &Overview,
+        findings: &mut Vec<Finding>,
+    ) -> EngineResult<LookedAt> {
+        let (mut others, mut all) = (Vec::new(), 0);
         for (stream, group) in overview.groups() {
             let Some(oldest) = &group.oldest_pending else { continue };
             // An ID before the first entry: no look is needed.
@@ -28,6 +33,7 @@ impl Inspect {
                     oldest.id, group.pending
                 );
                 findings.push(without_entry(stream, group, oldest.id, found));
+                all += 1;
             } else if others.len() < GROUPS {
                 others.push((stream, group));
             }
@@ -43,6 +49,7 @@ impl Inspect {
                 Ok(gone) => gone,
                 Err(error) => refused(None, error).map(|_| (0, Vec::new()))?,
             };
+            all += looked_at as u64;
             let Some(first) = gone.first() else { continue };
             let found = format!(
                 "{} of the oldest {} pending {} no entry on the stream, such as {first}; {}",
@@ -56,7 +63,8 @@ impl Inspect {
             );
             findings.push(without_entry(stream, group, *first, found));
         }
-        Ok(())
+        let of = overview.complete.then_some(overview.totals.pending);
+        Ok(LookedAt::new("oldest pending entries", all, of))
     }
 
     /// How many of the oldest pending entries were looked at, and which of them are not on the stream.

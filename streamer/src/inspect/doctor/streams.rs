@@ -2,7 +2,7 @@
 
 use futures_util::{StreamExt as _, stream};
 
-use super::{Finding, Importance, Known, counted, duration, word};
+use super::{Finding, Importance, Known, LookedAt, counted, duration, word};
 use crate::{
     engine::EngineResult,
     entry::{RangeBound, StreamName},
@@ -24,12 +24,13 @@ const AT_ONCE: usize = 8;
 const FAILURES: u64 = 10_000;
 
 impl Inspect {
+    /// Tells how many entries and how many failures were looked at.
     pub(super) async fn check_streams(
         &self,
         overview: &Overview,
         known: &Known,
         findings: &mut Vec<Finding>,
-    ) -> EngineResult<()> {
+    ) -> EngineResult<[LookedAt; 2]> {
         if !overview.complete {
             findings.push(
                 Finding::new(
@@ -57,12 +58,12 @@ impl Inspect {
             check_group(stream, group, findings);
         }
         check_listeners(overview, known, findings);
-        self.check_entries(overview, findings).await;
-        self.check_failures(overview, findings).await
+        let entries = self.check_entries(overview, findings).await;
+        Ok([entries, self.check_failures(overview, findings).await?])
     }
 
     /// Whether the newest entries can be decoded.
-    async fn check_entries(&self, overview: &Overview, findings: &mut Vec<Finding>) {
+    async fn check_entries(&self, overview: &Overview, findings: &mut Vec<Finding>) -> LookedAt {
         let engine = self.streamer.engine();
         let newest = overview.streams.iter().take(STREAMS).map(|stream| async move {
             let name = StreamName::from(&stream.name);
@@ -72,18 +73,21 @@ impl Inspect {
                 .range(&name, all, all, Some(ENTRIES), true)
                 .await
                 .unwrap_or_default();
+            let read = entries.len() as u64;
             let broken = entries.into_iter().filter_map(|entry| {
                 let message = ReceivedMessage::new(name.clone(), entry, 1);
                 message.check().err().map(|error| (message.id(), error))
             });
-            (stream, broken.collect::<Vec<_>>())
+            (stream, read, broken.collect::<Vec<_>>())
         });
         // Collected first: a task that holds the closure instead could not be spawned.
         let mut newest = stream::iter(newest.collect::<Vec<_>>()).buffered(AT_ONCE);
-        while let Some((stream, broken)) = newest.next().await {
+        let mut looked_at = 0;
+        while let Some((stream, read, broken)) = newest.next().await {
+            looked_at += read;
             let Some((id, error)) = broken.first() else { continue };
             let found = format!(
-                "{} of the newest {ENTRIES} cannot be decoded: {error}",
+                "{} of the newest {read} cannot be decoded: {error}",
                 entries(broken.len() as u64)
             );
             findings.push(
@@ -97,11 +101,13 @@ impl Inspect {
                 .fix(format!("streamer show {} {id}", word(&stream.name))),
             );
         }
+        let of = overview.complete.then_some(overview.totals.entries);
+        LookedAt::new("newest entries", looked_at, of)
     }
 
-    async fn check_failures(&self, overview: &Overview, findings: &mut Vec<Finding>) -> EngineResult<()> {
+    async fn check_failures(&self, overview: &Overview, findings: &mut Vec<Finding>) -> EngineResult<LookedAt> {
         if overview.failures.is_none_or(|failures| failures == 0) {
-            return Ok(());
+            return Ok(LookedAt::new("failures", 0, overview.failures));
         }
         let sample = self.failures(FAILURES).await?;
         let most = sample.summary.kinds.first();
@@ -115,7 +121,13 @@ impl Inspect {
                 .meaning("Listeners gave these messages up; nobody handles them until they are retried.")
                 .fix("streamer failed list --summary, then streamer failed retry --all"),
         );
-        Ok(())
+        let looked_at = sample.summary.count + sample.summary.unreadable;
+        // A member that the store gave twice was counted twice.
+        let (looked_at, of) = match sample.complete {
+            true => (sample.listed, sample.listed),
+            false => (looked_at.min(sample.listed), sample.listed),
+        };
+        Ok(LookedAt::new("failures", looked_at, Some(of)))
     }
 }
 
