@@ -1,11 +1,11 @@
 //! What the engines' cargo features bring into a program, and what the compiler says without them.
 #![allow(missing_docs, clippy::unwrap_used)]
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 fn cargo(arguments: &[&str]) -> (bool, String) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
-    let output = Command::new(env!("CARGO"))
+    let output = streamer_test_servers::cargo()
         .args(arguments)
         .args([
             "--offline",
@@ -16,7 +16,6 @@ fn cargo(arguments: &[&str]) -> (bool, String) {
         ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
-        .env_remove("RUSTFLAGS")
         .output()
         .unwrap();
     let text = [output.stdout, output.stderr].map(|text| String::from_utf8(text).unwrap());

@@ -6,10 +6,10 @@ use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
 };
 
 use serde_json::Value;
+use streamer_test_servers::cargo;
 
 /// Everything the compiler says of each file.
 fn compile(cases: &[PathBuf]) -> BTreeMap<String, String> {
@@ -29,7 +29,7 @@ fn compile(cases: &[PathBuf]) -> BTreeMap<String, String> {
     // The same versions, and what is compiled already.
     fs::copy(root.join("../Cargo.lock"), package.path().join("Cargo.lock")).unwrap();
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
-    let output = Command::new(env!("CARGO"))
+    let output = cargo()
         .args([
             "check",
             "--offline",
@@ -41,7 +41,6 @@ fn compile(cases: &[PathBuf]) -> BTreeMap<String, String> {
         ])
         .current_dir(package.path())
         .env("CARGO_TARGET_DIR", target)
-        .env_remove("RUSTFLAGS")
         .output()
         .unwrap();
     let mut said = BTreeMap::<String, String>::new();

@@ -11,15 +11,17 @@
 //! - `cluster`: [`RedisCluster`], three masters that share the slots.
 //! - `sentinel`: [`SentinelSetup`], a master, a replica and Sentinels that watch them.
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
-//! - `object_server`: [`ObjectServer`], with the protocol of S3 or of Azure.
+//! - `object_server`: [`ObjectServer`], with the protocol of S3, of Azure or, in part, of Google.
 //! - `device`: [`FailingDevice`], under the file of an embedded store.
 //! - `certificates`: for TLS.
+//! - [`cargo`](cargo()): Cargo, as a test may call it.
 //! - `client`: the few lines of protocol that starting and steering servers needs.
 //!
 //! The binary is `redis-server`, or what `STREAMER_TEST_REDIS_SERVER` names. Everything here panics when it fails: a
 //! test without its server has nothing to say.
 #![allow(clippy::unwrap_used, reason = "only tests use this crate")]
 
+mod cargo;
 mod certificates;
 mod client;
 mod cluster;
@@ -34,6 +36,7 @@ mod server;
 mod store;
 
 pub use self::{
+    cargo::cargo,
     cluster::RedisCluster,
     database::DatabaseServer,
     device::{DeviceMode, FailingDevice},

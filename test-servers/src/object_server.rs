@@ -34,6 +34,7 @@ pub struct ObjectServer {
 enum Kind {
     S3,
     Azure,
+    Google,
 }
 
 /// The account that Azurite has from the start, and what its public key signed: that whoever shows it may make containers.
@@ -55,6 +56,13 @@ impl ObjectServer {
         Self::start(Kind::Azure)
     }
 
+    /// A server for the client of Google Cloud Storage. Its XML interface is that of S3, so `moto` answers it: objects and
+    /// lists, but neither Google's tokens nor its condition that an object is new.
+    #[must_use]
+    pub fn google() -> Self {
+        Self::start(Kind::Google)
+    }
+
     /// The port that it listens on.
     #[must_use]
     pub fn port(&self) -> u16 {
@@ -64,9 +72,10 @@ impl ObjectServer {
     /// The URL of an archive in a new, empty bucket.
     #[must_use]
     pub fn new_bucket(&self) -> String {
-        let name = format!("test-{}", self.buckets.fetch_add(1, Ordering::Relaxed));
+        let name = format!("test{}", self.buckets.fetch_add(1, Ordering::Relaxed));
         let (target, scheme) = match self.kind {
             Kind::S3 => (format!("/{name}"), "s3"),
+            Kind::Google => (format!("/{name}"), "gs"),
             Kind::Azure => (
                 format!("/{ACCOUNT}/{name}?restype=container&{MAY_MAKE_CONTAINERS}"),
                 "az",
@@ -89,6 +98,7 @@ impl ObjectServer {
                 ("AWS_ACCESS_KEY_ID", "a-key".into()),
                 ("AWS_SECRET_ACCESS_KEY", "Hunter2".into()),
             ],
+            Kind::Google => vec![("GOOGLE_BASE_URL", endpoint), ("GOOGLE_BEARER_TOKEN", "Hunter2".into())],
             Kind::Azure => vec![
                 ("AZURE_STORAGE_ENDPOINT", format!("{endpoint}/{ACCOUNT}")),
                 ("AZURE_ALLOW_HTTP", "true".into()),
@@ -138,7 +148,7 @@ impl ObjectServer {
     /// Whether it is this kind of server that answers, and not one that took the port.
     fn is_ready(&self) -> bool {
         let (target, sign) = match self.kind {
-            Kind::S3 => ("/moto-api/data.json", "HTTP/1.1 200"),
+            Kind::S3 | Kind::Google => ("/moto-api/data.json", "HTTP/1.1 200"),
             Kind::Azure => ("/", "Azurite"),
         };
         self.request("GET", target).is_ok_and(|answer| answer.contains(sign))
@@ -153,7 +163,7 @@ impl ObjectServer {
         // moto looks there for the service that is meant.
         let login = "Authorization: AWS4-HMAC-SHA256 Credential=a-key/20260101/us-east-1/s3/aws4_request, \
                      SignedHeaders=host, Signature=0\r\n";
-        let login = if self.kind == Kind::S3 { login } else { "" };
+        let login = if self.kind == Kind::Azure { "" } else { login };
         stream.write_all(format!("{head}{login}Content-Length: 0\r\n\r\n").as_bytes())?;
         let mut answer = Vec::new();
         stream.read_to_end(&mut answer)?;
@@ -177,7 +187,7 @@ impl Kind {
     fn command(self, port: u16) -> Command {
         let folder = PathBuf::from(FOLDER);
         match self {
-            Self::S3 => {
+            Self::S3 | Self::Google => {
                 let mut command = Command::new("python3");
                 command.args(["-m", "moto.server", "--host", "127.0.0.1"]);
                 command.arg("--port").arg(port.to_string());

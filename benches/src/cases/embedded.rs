@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use rusqlite::{Connection, params};
 use rustix::time::ClockId;
 use serde::{Deserialize, Serialize};
@@ -302,9 +302,15 @@ fn backlog(job: &Job) -> Result<()> {
 /// Moves all of the log into the database, so that no run does this for those who prepared it.
 fn without_log(job: &Job) -> Result<()> {
     let store = Connection::open(file(&job.directory))?;
-    let busy: i64 = store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    ensure!(busy == 0, "the file is still in use");
-    Ok(())
+    // SQLite does not wait for another one that moves the log, as those who wrote may still do.
+    for _ in 0..500 {
+        let busy: i64 = store.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+        if busy == 0 {
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    bail!("the file is still in use")
 }
 
 fn raw_drain(job: &Job) -> Result<Reading> {

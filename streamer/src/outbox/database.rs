@@ -16,6 +16,10 @@ use crate::shown_url;
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long an answer may take, unless the application says otherwise.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long a connection may take to show that it can be used again, or to end.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A row that is to be published.
 #[derive(Clone, Debug)]
@@ -40,6 +44,8 @@ pub(super) struct Database {
     url: Arc<str>,
     /// The SQLite file, beside which the relays' lock lies.
     file: Option<PathBuf>,
+    /// How long an answer may take.
+    pub(super) answer_timeout: Duration,
 }
 
 impl Database {
@@ -85,6 +91,15 @@ impl Database {
                     }
                     Ok(())
                 })
+            })
+            // The pool pings a connection that comes back, and would wait for ever for one whose other end is silent.
+            .after_release(|connection, _| {
+                Box::pin(async move {
+                    match tokio::time::timeout(RELEASE_TIMEOUT, connection.ping()).await {
+                        Ok(answer) => answer.map(|()| true),
+                        Err(_) => Err(sqlx::Error::PoolTimedOut),
+                    }
+                })
             });
         let pool = options
             .connect(&url)
@@ -96,7 +111,19 @@ impl Database {
             #[cfg(feature = "outbox-postgres")]
             url: url.into(),
             file,
+            answer_timeout: ANSWER_TIMEOUT,
         })
+    }
+
+    /// What the database answers, or an error when it is silent for too long: behind a broken network a connection may stay
+    /// open for hours.
+    pub(super) async fn answer<T>(
+        &self,
+        attempted: &'static str,
+        call: impl Future<Output = Result<T, OutboxError>>,
+    ) -> Result<T, OutboxError> {
+        let answered = tokio::time::timeout(self.answer_timeout, call).await;
+        answered.unwrap_or_else(|_| Err(OutboxError::Silent(attempted, self.answer_timeout)))
     }
 
     #[cfg(feature = "outbox-postgres")]
@@ -141,11 +168,13 @@ impl Database {
             "DELETE FROM {TABLE}_relays WHERE relay_id = {}",
             self.dialect.placeholder(1)
         );
-        let left = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(relay.to_owned())
-            .execute(&self.pool)
-            .await;
-        if let Err(error) = left {
+        let attempted = "say that this relay ends";
+        let left = async {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(relay.to_owned());
+            query.execute(&self.pool).await.map_err(OutboxError::of(attempted))
+        };
+        let left = tokio::time::timeout(self.answer_timeout.min(RELEASE_TIMEOUT), left).await;
+        if let Err(error) = left.unwrap_or(Err(OutboxError::Silent(attempted, RELEASE_TIMEOUT))) {
             tracing::debug!("a relay that ends could not say so; the others notice it soon: {error}");
         }
     }
@@ -328,10 +357,11 @@ enum Held {
 impl Locks {
     /// Gives all of them back at once. Without this they end a moment later, when the database notices.
     pub(super) async fn release(self) {
-        if let Held::Session(connection) = self.held
-            && let Err(error) = connection.close().await
-        {
-            tracing::debug!("a relay that ends could not close its connection: {error}");
+        let Held::Session(connection) = self.held else { return };
+        match tokio::time::timeout(RELEASE_TIMEOUT, connection.close()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!("a relay that ends could not close its connection: {error}"),
+            Err(_) => tracing::debug!("a relay that ends did not wait for its connection to close"),
         }
     }
 

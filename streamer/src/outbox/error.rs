@@ -1,6 +1,6 @@
 //! What can go wrong between the application's database and the streams.
 
-use std::{io, path::PathBuf};
+use std::{io, path::PathBuf, time::Duration};
 
 use super::Dialect;
 use crate::{
@@ -29,6 +29,12 @@ pub enum OutboxError {
     /// The database, which could be reached before, is away.
     #[error("could not reach the outbox's database to {0}: {1}")]
     Unreachable(&'static str, #[source] sqlx::Error),
+    /// The database did not answer in time.
+    #[error("the outbox's database did not answer within {1:?}, asked to {0}")]
+    Silent(&'static str, Duration),
+    /// Others kept the database locked for longer than a statement waits.
+    #[error("the outbox's database is busy: it could not {0} in time: {1}")]
+    Busy(&'static str, #[source] sqlx::Error),
     /// The database refused a statement.
     #[error("the outbox's database refused to {0}: {1}")]
     Database(&'static str, #[source] sqlx::Error),
@@ -59,16 +65,21 @@ impl OutboxError {
                 Self::NoTables(attempted, error)
             } else if is_away(&error) {
                 Self::Unreachable(attempted, error)
+            } else if is_busy(&error) {
+                Self::Busy(attempted, error)
             } else {
                 Self::Database(attempted, error)
             }
         }
     }
 
-    /// Whether the database cannot be reached, rather than refusing: the same may succeed later.
+    /// Whether the database cannot be reached or is busy, rather than refusing: the same may succeed later.
     #[must_use]
     pub fn is_unreachable(&self) -> bool {
-        matches!(self, Self::Connect(..) | Self::LocksLost | Self::Unreachable(..))
+        matches!(
+            self,
+            Self::Connect(..) | Self::LocksLost | Self::Unreachable(..) | Self::Silent(..) | Self::Busy(..)
+        )
     }
 }
 
@@ -86,6 +97,18 @@ fn is_away(error: &sqlx::Error) -> bool {
         }
         _ => false,
     }
+}
+
+/// SQLite: another connection holds the lock (5, with its extended codes 261, 517 and 773), or one of this process (6, 262).
+/// PostgreSQL: a lock was not available, a deadlock, a serialization failure. MySQL: the last two, and a lock's time-out, which
+/// has only the general code.
+fn is_busy(error: &sqlx::Error) -> bool {
+    let sqlx::Error::Database(error) = error else {
+        return false;
+    };
+    let code = error.code().unwrap_or_default();
+    ["5", "261", "517", "773", "6", "262", "55P03", "40P01", "40001"].contains(&&*code)
+        || error.message().starts_with("Lock wait timeout exceeded")
 }
 
 /// PostgreSQL's and MySQL's codes; SQLite has none of its own for it.

@@ -1,5 +1,7 @@
 //! What an operator begins with.
 
+use std::time::Duration;
+
 use sqlx::Row as _;
 
 use super::{Dialect, OutboxError, OutboxRelay, TABLE, database::Database};
@@ -70,6 +72,14 @@ impl Outbox {
         })
     }
 
+    /// For how long the database may be silent before what was asked ends with [`OutboxError::Silent`], and a relay connects
+    /// again. Default: 30 seconds. Creating the tables has no limit.
+    #[must_use]
+    pub fn answer_timeout(mut self, limit: Duration) -> Self {
+        self.database.answer_timeout = limit;
+        self
+    }
+
     /// The kind of database.
     #[must_use]
     pub fn dialect(&self) -> Dialect {
@@ -102,10 +112,11 @@ impl Outbox {
              FROM (SELECT blocked, created_ms FROM {TABLE} ORDER BY position LIMIT {}) AS oldest",
             most.saturating_add(1).min(i64::MAX as u64)
         );
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .fetch_one(&self.database.pool)
-            .await
-            .map_err(&of)?;
+        let row = async {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql));
+            query.fetch_one(&self.database.pool).await.map_err(&of)
+        };
+        let row = self.database.answer("count what waits", row).await?;
         let number = |column: usize| row.try_get::<i64, _>(column).map_err(&of);
         let (seen, blocked) = (number(0)?.unsigned_abs(), number(1)?.unsigned_abs());
         Ok(OutboxBacklog {
@@ -124,6 +135,10 @@ impl Outbox {
     ///
     /// [`OutboxError`]
     pub async fn status(&self) -> Result<OutboxStatus, OutboxError> {
+        self.database.answer("tell its status", self.ask_status()).await
+    }
+
+    async fn ask_status(&self) -> Result<OutboxStatus, OutboxError> {
         let of = OutboxError::of("tell its status");
         let pool = &self.database.pool;
         let count =
@@ -174,11 +189,11 @@ impl Outbox {
     pub async fn blocked(&self, event_id: &str) -> Result<Option<BlockedRow>, OutboxError> {
         let of = OutboxError::of("look for a row");
         let sql = format!("{BLOCKED} AND event_id = {}", self.database.dialect.placeholder(1));
-        let row = sqlx::query(sqlx::AssertSqlSafe(sql))
-            .bind(event_id.to_owned())
-            .fetch_optional(&self.database.pool)
-            .await
-            .map_err(&of)?;
+        let row = async {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(event_id.to_owned());
+            query.fetch_optional(&self.database.pool).await.map_err(&of)
+        };
+        let row = self.database.answer("look for a row", row).await?;
         row.as_ref().map(blocked_row).transpose().map_err(&of)
     }
 
@@ -216,11 +231,11 @@ impl Outbox {
         if let Some(event_id) = event_id {
             query = query.bind(event_id.to_owned());
         }
-        let changed = query
-            .execute(&self.database.pool)
-            .await
-            .map_err(OutboxError::of(attempted))?
-            .rows_affected();
+        let changed = async {
+            let changed = query.execute(&self.database.pool).await;
+            changed.map_err(OutboxError::of(attempted))
+        };
+        let changed = self.database.answer(attempted, changed).await?.rows_affected();
         match event_id {
             Some(event_id) if changed == 0 => Err(OutboxError::NotBlocked(event_id.to_owned())),
             _ => Ok(changed),

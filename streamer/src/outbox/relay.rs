@@ -238,7 +238,8 @@ impl Running {
 
     /// Publishes with one set of locks, until that is lost.
     async fn session(&mut self) -> Result<(), OutboxError> {
-        let mut locks = self.relay.database.locks().await?;
+        let database = &self.relay.database;
+        let mut locks = database.answer("lock its shards", database.locks()).await?;
         let ended = self.publish_with(&mut locks).await;
         locks.release().await;
         ended
@@ -260,10 +261,9 @@ impl Running {
             let rows = match locks.shards.is_empty() {
                 true => Vec::new(),
                 false => {
-                    self.relay
-                        .database
-                        .read(&locks.shards, &waiting, self.relay.batch)
-                        .await?
+                    let database = &self.relay.database;
+                    let rows = database.read(&locks.shards, &waiting, self.relay.batch);
+                    database.answer("read it", rows).await?
                 }
             };
             if rows.is_empty() {
@@ -287,15 +287,22 @@ impl Running {
     async fn heartbeat(&mut self, locks: &mut Locks) -> Result<(), OutboxError> {
         let now = now_ms();
         let gone = now.saturating_sub(i64::try_from(GONE.as_millis()).unwrap_or(i64::MAX));
-        let relays = self.relay.database.alive(&self.id, now, gone).await?.max(1);
-        locks.hold(usize::from(SHARDS.unsigned_abs()).div_ceil(relays)).await?;
+        let database = &self.relay.database;
+        let relays = database.alive(&self.id, now, gone);
+        let relays = database
+            .answer("share its shards with other relays", relays)
+            .await?
+            .max(1);
+        let share = locks.hold(usize::from(SHARDS.unsigned_abs()).div_ceil(relays));
+        database.answer("lock its shards", share).await?;
         let shares = (locks.shards.len(), relays);
         if self.shares.replace(shares) != Some(shares) {
             self.tell(&RelayReport::Shards { held: shares.0, relays });
         }
         if let Some(keep) = self.relay.keep {
             let keep = i64::try_from(keep.as_millis()).unwrap_or(i64::MAX);
-            self.relay.database.forget_published(now.saturating_sub(keep)).await?;
+            let forget = database.forget_published(now.saturating_sub(keep));
+            database.answer("delete old published rows", forget).await?;
         }
         Ok(())
     }
@@ -322,10 +329,9 @@ impl Running {
             .iter()
             .flat_map(|key| key.published.iter().copied())
             .collect::<Vec<_>>();
-        self.relay
-            .database
-            .remove(&done, self.relay.keep.map(|_| now_ms()))
-            .await?;
+        let database = &self.relay.database;
+        let remove = database.remove(&done, self.relay.keep.map(|_| now_ms()));
+        database.answer("remove what is published", remove).await?;
         self.summary.published += done.len() as u64;
         if !done.is_empty() {
             self.tell(&RelayReport::Published {
@@ -341,16 +347,15 @@ impl Running {
             }
             let attempts = u32::try_from(row.attempts).unwrap_or(u32::MAX).saturating_add(1);
             let blocked = attempts >= self.relay.max_attempts;
-            self.relay
-                .database
-                .note_failure(row.position, &error.to_string(), blocked)
-                .await?;
+            let text = error.to_string();
+            let note = database.note_failure(row.position, &text, blocked);
+            database.answer("note a failure", note).await?;
             self.tell(&RelayReport::Refused {
                 event_id: &row.event_id,
                 stream: &String::from_utf8_lossy(&row.stream),
                 ordering_key: &row.ordering_key,
                 attempts,
-                error: &error.to_string(),
+                error: &text,
                 blocked,
             });
             if blocked {

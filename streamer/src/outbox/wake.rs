@@ -20,7 +20,10 @@ impl Wake {
         #[cfg(feature = "outbox-postgres")]
         {
             let listener = match database.dialect {
-                super::Dialect::Postgres => listen(database.url()).await,
+                super::Dialect::Postgres => {
+                    let listener = tokio::time::timeout(database.answer_timeout, listen(database.url())).await;
+                    listener.unwrap_or_default()
+                }
                 _ => None,
             };
             Self { poll, listener }

@@ -6,7 +6,7 @@ mod golden;
 mod killed;
 mod listening;
 mod needed;
-#[cfg(any(feature = "archive-s3", feature = "archive-azure"))]
+#[cfg(any(feature = "archive-s3", feature = "archive-gcs", feature = "archive-azure"))]
 mod object_services;
 mod restore;
 mod storage;
