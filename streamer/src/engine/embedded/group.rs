@@ -186,17 +186,22 @@ pub(super) fn deliver(
         };
         let mut entries_read = group.entries_read;
         let consumer = touch_consumer(transaction, group, consumer, true)?;
+        // One statement for all of them: cursors that stay where they are find the place of the next row by themselves.
         // A group that was moved back meets entries that are still pending: they change hands.
-        let mut insert = transaction.sql(
-            "INSERT OR REPLACE INTO streamer_pending (group_id, id, consumer, delivered_ms, deliveries) VALUES (?, ?, ?, ?, 1)",
-        )?;
-        for entry in &found {
-            insert.execute(params![
+        transaction
+            .sql(
+                "INSERT OR REPLACE INTO streamer_pending (group_id, id, consumer, delivered_ms, deliveries) \
+                 SELECT ?1, id, ?2, ?3, 1 FROM streamer_entries WHERE stream = ?4 AND id > ?5 AND id <= ?6 ORDER BY id",
+            )?
+            .execute(params![
                 group.id,
-                entry.id.to_be_bytes(),
                 consumer,
-                transaction.now_ms as i64
+                transaction.now_ms as i64,
+                group.stream.key,
+                group.last_delivered_id.to_be_bytes(),
+                last.id.to_be_bytes()
             ])?;
+        for entry in &found {
             entries_read = progress.entries_read_after(entries_read, entry.id);
         }
         advance(transaction, group, last.id, entries_read)?;

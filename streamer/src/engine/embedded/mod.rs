@@ -10,7 +10,7 @@
 //!   used by one at a time. `checkpoint`: one more thread, that copies the log into the database.
 //! - `transaction`: one transaction, and the streams it works on.
 //! - `operations`: each operation of the contract; `group_admin`: those on groups; `entries`, `group`, `consumers`, `pending`,
-//!   `lag`, `info`, `records`, `lists`: the same on a transaction.
+//!   `acknowledge`, `lag`, `info`, `records`, `lists`: the same on a transaction.
 //! - `group_store`: the verbs of a delivery; `deliveries`, `settlement`: the same on a transaction.
 //! - `name_users`: who uses a consumer's name. `retry_claims`: who retries a failed message. `inspection`: what views of the
 //!   store look at; `states`: the state of a stream, for them.
@@ -23,6 +23,7 @@
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
 
+mod acknowledge;
 mod address;
 mod answers;
 mod checkpoint;

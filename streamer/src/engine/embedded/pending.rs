@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
+    acknowledge,
     consumers::{find_consumer, touch_consumer},
     entries::{self, bounds, limit},
     failure::Step,
@@ -92,11 +93,7 @@ pub(super) fn acknowledge(
         Err(failure) if failure.is_no_group() => return Ok(0),
         group => group?,
     };
-    let mut settled = 0;
-    for id in ids {
-        settled += u64::from(forget(transaction, group, *id)?);
-    }
-    Ok(settled)
+    Ok(acknowledge::remove(transaction, group, ids)? as u64)
 }
 
 pub(super) fn summary(transaction: &mut Transaction<'_>, stream: &StreamName, name: &str) -> Step<PendingSummary> {

@@ -1,9 +1,9 @@
 //! How deliveries end: failures are recorded before their message is acknowledged, all in one transaction.
 
-use rusqlite::params;
 use serde_json::{Map, Value};
 
 use super::{
+    acknowledge,
     consumers::find_consumer,
     deliveries::{field, retry_states_key, set_own},
     entries,
@@ -93,19 +93,14 @@ fn end(
         None => None,
     };
     let mut obsolete_states = Vec::new();
-    let mut unowned = 0;
-    let mut acknowledge = transaction.sql("DELETE FROM streamer_pending WHERE group_id = ? AND id = ?")?;
+    let mut acknowledged = Vec::with_capacity(settlements.len());
     for EntrySettlement { id, end, .. } in settlements {
         match end {
             EntryEnd::Acknowledge { had_retry_state, .. } => {
                 if *had_retry_state {
                     obsolete_states.push(field(*id));
                 }
-                let was_pending = match group {
-                    Some(group) => acknowledge.execute(params![group.id, id.to_be_bytes()])? > 0,
-                    None => false,
-                };
-                unowned += usize::from(!was_pending);
+                acknowledged.push(*id);
             }
             EntryEnd::Defer(deferral) => {
                 let (Some(group), Some(owner)) = (group, owner) else {
@@ -132,7 +127,11 @@ fn end(
     if !obsolete_states.is_empty() {
         records::hash_remove(transaction, &states, &obsolete_states)?;
     }
-    Ok(unowned)
+    let were_pending = match group {
+        Some(group) => acknowledge::remove(transaction, group, &acknowledged)?,
+        None => 0,
+    };
+    Ok(acknowledged.len() - were_pending)
 }
 
 // ----- the failed list ------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 //! The operations of a batch run in one transaction. What they need of a stream is read once and written back once,
 //! before the commit: nobody else can change it meanwhile.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
@@ -41,7 +41,8 @@ pub(super) struct Transaction<'c> {
     connection: &'c Connection,
     /// The time of every operation in it.
     pub(super) now_ms: u64,
-    streams: HashMap<StreamName, (Stream, bool)>,
+    /// With whether it was changed. Nearly always there is one, which is found by one comparison.
+    streams: BTreeMap<StreamName, (Stream, bool)>,
     /// Kept at hand: a transaction may hold hundreds of appends.
     insert: Option<CachedStatement<'c>>,
     news: bool,
@@ -56,7 +57,7 @@ impl<'c> Transaction<'c> {
         Self {
             connection,
             now_ms: unix_ms(),
-            streams: HashMap::new(),
+            streams: BTreeMap::new(),
             insert: None,
             news: false,
             room,
