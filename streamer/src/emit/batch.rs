@@ -5,7 +5,7 @@ use std::{collections::VecDeque, future::poll_fn, pin::Pin, task::Poll};
 use futures_util::future::{BoxFuture, Future, MaybeDone, maybe_done};
 use tracing::{Instrument as _, Span};
 
-use super::{EmitAllError, EmitError, EmitErrorKind, EmitOptions};
+use super::{EmitAllError, EmitError, EmitErrorKind, PLAIN};
 use crate::{
     Event, Streamer,
     engine::{Append, AppendManyError},
@@ -53,12 +53,11 @@ impl Streamer {
         I::Item: Event,
     {
         let mut batch = Batch::default();
-        let options = EmitOptions::default();
         let is_watched = !span.is_disabled();
         let (mut count, mut destination) = (0, trace::Destination::default());
         let mut unencoded = None;
         for event in events {
-            let encoded = self.encode(&event, &options);
+            let encoded = self.encode(&event, &PLAIN);
             // It must not live across the await: it need not be `Send`.
             drop(event);
             count += 1;

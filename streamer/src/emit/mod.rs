@@ -5,7 +5,7 @@ mod error;
 mod headers;
 mod scheduled;
 
-use std::time::Duration;
+use std::{sync::LazyLock, time::Duration};
 
 use bytes::Bytes;
 use tracing::Instrument as _;
@@ -179,6 +179,9 @@ impl EmitOptions {
     }
 }
 
+/// Those of an emit without any: made once, since each emit would move them from place to place.
+static PLAIN: LazyLock<EmitOptions> = LazyLock::new(EmitOptions::default);
+
 impl Streamer {
     /// Emits an event and gives the ID of its entry. Concurrent emits share round trips, so there is no need to batch by
     /// hand.
@@ -189,7 +192,7 @@ impl Streamer {
     /// event or could not be reached. After a [`Connection`](crate::engine::EngineErrorKind::Connection) error the event may
     /// have been written ([`EmitError::may_be_written`]).
     pub async fn emit<E: Event>(&self, event: &E) -> Result<EntryId, EmitError> {
-        self.emit_with(event, EmitOptions::default()).await
+        self.emit_by(event, &PLAIN).await
     }
 
     /// Emits an event with options. With [`EmitOptions::deliver_at`] the ID is the one under which the event waits.
@@ -199,13 +202,17 @@ impl Streamer {
     /// As [`Streamer::emit`]; [`EmitErrorKind::NotDurable`] if the event is written, but is not as durable as the options
     /// request.
     pub async fn emit_with<E: Event>(&self, event: &E, options: EmitOptions) -> Result<EntryId, EmitError> {
+        self.emit_by(event, &options).await
+    }
+
+    async fn emit_by<E: Event>(&self, event: &E, options: &EmitOptions) -> Result<EntryId, EmitError> {
         let span = trace::emit_span(event);
         let timer = EmitTimer::start();
         // Inside the span, which is the one that the message's trace goes on from.
-        let encoded = span.in_scope(|| self.encode(event, &options));
+        let encoded = span.in_scope(|| self.encode(event, options));
         let emitted = match encoded {
             Ok((append, created)) => {
-                self.append_event(event, append, created, &options)
+                self.append_event(event, append, created, options)
                     .instrument(span.clone())
                     .await
             }
@@ -229,7 +236,8 @@ impl Streamer {
         created: u64,
         options: &EmitOptions,
     ) -> Result<EntryId, EmitError> {
-        let stream = append.stream.clone();
+        // Asked again, not kept: each emit would pay for its error.
+        let stream = || StreamName::from(event.name().as_bytes().to_vec());
         let snapshot = options.identifier.as_ref().map(|identifier| {
             let name = event.name();
             let history = options.history.as_deref().unwrap_or(&name);
@@ -238,17 +246,18 @@ impl Streamer {
         if options.durability.is_asked() {
             let list = snapshot.as_ref().and_then(|snapshot| snapshot.list().cloned());
             let written = self.engine().append_durably(append, snapshot, options.durability).await;
-            let written = written.map_err(|error| EmitError::engine(&stream, about_snapshot(error, list.as_ref())))?;
+            let written =
+                written.map_err(|error| EmitError::engine(&stream(), about_snapshot(error, list.as_ref())))?;
             return match written.reached {
                 Ok(()) => Ok(written.id),
-                Err(error) => Err(EmitError::not_durable(&stream, written.id, error)),
+                Err(error) => Err(EmitError::not_durable(&stream(), written.id, error)),
             };
         }
         let emitted = match snapshot {
             None => self.engine().append(append).await,
             Some(snapshot) => self.append_with_snapshot(append, snapshot).await,
         };
-        emitted.map_err(|error| EmitError::engine(&stream, error))
+        emitted.map_err(|error| EmitError::engine(&stream(), error))
     }
 
     /// Emits an event, and writes a snapshot of the resource that it is about, in one atomic step: both are written, or

@@ -8,7 +8,7 @@ use super::{
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{Append, AppendOptions, Appended, EngineErrorKind, field_codec},
+    engine::{Append, AppendOptions, Appended, EngineErrorKind, Idempotency, field_codec},
     entry::{Entry, EntryId, NewId, RangeBound, StreamName, Trim, TrimLimit},
 };
 
@@ -17,7 +17,9 @@ pub(super) struct Encoded {
     pub(super) stream: StreamName,
     id: NewId,
     fields: Vec<u8>,
-    options: AppendOptions,
+    /// `None` where they say nothing, as nearly always: what is appended is moved from place to place on its way to the thread
+    /// that writes.
+    options: Option<Box<AppendOptions>>,
 }
 
 impl From<Append> for Encoded {
@@ -26,7 +28,7 @@ impl From<Append> for Encoded {
             fields: field_codec::encode(&append.fields),
             stream: append.stream,
             id: append.id,
-            options: append.options,
+            options: (append.options != AppendOptions::default()).then(|| Box::new(append.options)),
         }
     }
 }
@@ -34,15 +36,34 @@ impl From<Append> for Encoded {
 impl Encoded {
     /// What was scheduled, with its fields encoded already.
     pub(super) fn due(stream: &StreamName, fields: Vec<u8>, trim: Option<Trim>) -> Self {
+        let options = || {
+            Box::new(AppendOptions {
+                trim,
+                ..AppendOptions::default()
+            })
+        };
         Self {
             stream: stream.clone(),
             id: NewId::Auto,
             fields,
-            options: AppendOptions {
-                trim,
-                ..AppendOptions::default()
-            },
+            options: trim.is_some().then(options),
         }
+    }
+
+    fn trim(&self) -> Option<Trim> {
+        self.options.as_ref()?.trim
+    }
+
+    fn idempotency(&self) -> Option<&Idempotency> {
+        self.options.as_ref()?.idempotency.as_ref()
+    }
+
+    fn due_ms(&self) -> Option<u64> {
+        self.options.as_ref()?.due_ms
+    }
+
+    fn creates_stream(&self) -> bool {
+        self.options.as_ref().is_none_or(|options| options.create_stream)
     }
 }
 
@@ -52,7 +73,7 @@ const SHORT: usize = 64 * 1024;
 impl Encoded {
     /// Whether it takes no longer than a task may take that others wait for.
     pub(super) fn is_short(&self) -> bool {
-        self.fields.len() <= SHORT && self.options.trim.is_none()
+        self.fields.len() <= SHORT && self.trim().is_none()
     }
 }
 
@@ -70,11 +91,11 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
         ));
     }
     let known = transaction.stream(&append.stream)?;
-    if known.is_none() && !append.options.create_stream {
+    if known.is_none() && !append.creates_stream() {
         return Err(Failure::refused(EngineErrorKind::NoStream, "there is no such stream"));
     }
-    let due_ms = append.options.due_ms.filter(|due_ms| *due_ms > transaction.now_ms);
-    let idempotency = append.options.idempotency.as_ref();
+    let due_ms = append.due_ms().filter(|due_ms| *due_ms > transaction.now_ms);
+    let idempotency = append.idempotency();
     if let (Some(idempotency), Some(stream)) = (idempotency, known)
         && let Some(id) = once::known(transaction, stream, idempotency)?
     {
@@ -93,7 +114,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
             Some(stream) => stream,
             None => transaction.create_stream(&append.stream)?,
         };
-        let id = stores::keep(transaction, stream, due_ms, &append.fields, append.options.trim)?;
+        let id = stores::keep(transaction, stream, due_ms, &append.fields, append.trim())?;
         if let Some(idempotency) = idempotency {
             once::remember(transaction, stream, idempotency, id)?;
         }
@@ -110,7 +131,7 @@ pub(super) fn append(transaction: &mut Transaction<'_>, append: &Encoded) -> Ste
     stream.last_id = id;
     stream.entries_added += 1;
     stream.length += 1;
-    if let Some(trim) = append.options.trim {
+    if let Some(trim) = append.trim() {
         cut(transaction, &mut stream, trim)?;
     }
     transaction.put_stream(&append.stream, stream);

@@ -57,7 +57,11 @@ impl Engine for RedisEngine {
             return Ok(self.append_by_script(&append, None).await?.id);
         }
         let answer = match &self.server {
-            Server::Single(server) => server.append(&append).await,
+            Server::Single(server) => match server.append(&append).await {
+                Ok(Ok(id)) => return Ok(id),
+                Ok(Err(answer)) => Ok(answer),
+                Err(error) => Err(error),
+            },
             Server::Cluster(cluster) => cluster.run(append.stream.as_bytes(), &command::xadd(&append)).await,
         };
         appended(&append.stream, append.id, answer)

@@ -20,7 +20,7 @@ use super::{
     command, endpoint::Endpoint, error::spoils_connection, reader_connection::ReaderConnection, resp,
     sentinel::Sentinels, shared_connection::SharedConnection, socket::Peer,
 };
-use crate::engine::Append;
+use crate::{engine::Append, entry::EntryId};
 
 /// How long each step of connecting may take.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -121,13 +121,17 @@ impl Reconnecting {
         self.check_all(generation, answers)
     }
 
-    /// Sends an `XADD` and gives its answer.
-    pub(super) async fn append(&self, append: &Append) -> RedisResult<Value> {
+    /// Sends an `XADD` and gives the ID of its entry, or an answer that is no ID.
+    pub(super) async fn append(&self, append: &Append) -> RedisResult<Result<EntryId, Value>> {
         let (generation, connection) = self.connection().await?;
         let mut packed = Vec::new();
         command::pack_xadd(&mut packed, append);
         let reply = connection.exchange(&packed, 1).await;
-        self.check_broken(generation, reply.and_then(|reply| resp::value(&reply)))
+        if let Some(id) = reply.as_ref().ok().and_then(|reply| resp::reply_id(reply)) {
+            return Ok(Ok(id));
+        }
+        let answer = self.check_broken(generation, reply.and_then(|reply| resp::value(&reply)));
+        answer.map(Err)
     }
 
     /// Sends `XADD`s in one pipeline and gives each one's answer, in order.

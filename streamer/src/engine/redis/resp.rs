@@ -23,6 +23,15 @@ pub(super) fn value(reply: &[u8]) -> RedisResult<Value> {
     }
 }
 
+/// A whole reply that is the ID of an entry, as that of nearly every `XADD`; `None` for any other.
+pub(super) fn reply_id(reply: &[u8]) -> Option<EntryId> {
+    let (kind, length, head) = short_number(reply)?;
+    let text = reply.get(head..)?.strip_suffix(b"\r\n")?;
+    (kind == b'$' && text.len() as u64 == length)
+        .then(|| entry_id(text))
+        .flatten()
+}
+
 /// So many whole replies, one after the other.
 pub(super) fn values(mut replies: &[u8], count: usize) -> Vec<RedisResult<Value>> {
     let next = |_| {
@@ -318,6 +327,26 @@ mod tests {
             .unwrap_or_default()
             .replace("$20\r\n1844", "$22\r\n1844")
             .into_bytes()
+    }
+
+    #[test]
+    fn a_reply_that_is_an_id_is_told_from_any_other() {
+        assert_eq!(
+            reply_id(b"$15\r\n1795407980936-0\r\n"),
+            Some(EntryId::new(1_795_407_980_936, 0))
+        );
+        for other in [
+            &b"$-1\r\n"[..],
+            b"$15\r\n1795407980936-0",
+            b"$3\r\n1-2\r\n$3\r\n1-3\r\n",
+            b"$3\r\n1-x\r\n",
+            b":3\r\n1-2\r\n",
+            b"-ERR no\r\n",
+            b"+OK\r\n",
+            b"",
+        ] {
+            assert_eq!(reply_id(other), None, "{}", String::from_utf8_lossy(other));
+        }
     }
 
     #[test]
