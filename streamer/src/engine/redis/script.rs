@@ -43,6 +43,8 @@ pub(super) static BEGIN: LazyLock<String> = files!("group", "begin");
 pub(super) static SETTLE: LazyLock<String> = files!("group", "details", "settle");
 /// One that acknowledges and deletes, and nothing more: a sixth of the server's time for one message that [`SETTLE`] takes.
 pub(super) static ACKNOWLEDGE_AND_DELETE: LazyLock<String> = files!("acknowledge_and_delete");
+/// One that records failures that have no details and acknowledges their messages, as nearly all failures are settled.
+pub(super) static RECORD_AND_ACKNOWLEDGE: LazyLock<String> = files!("record_and_acknowledge");
 /// One that writes failure details, where they are in another slot than the stream.
 pub(super) static RECORD_DETAILS: LazyLock<String> = files!("details", "record_details");
 /// One that removes dead consumers and retry states of entries that are not pending.

@@ -27,8 +27,8 @@ const RELEASED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// For how long retry states are kept after the last change at most.
 const KEPT_AT_MOST: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
 
-/// How many entries the short script acknowledges and deletes: Lua puts no more than some 8,000 arguments in a call.
-const MOST_IN_SHORT: usize = 1000;
+/// How many entries a short script is about: Lua puts no more than some 8,000 arguments in a call.
+const MOST_IN_SHORT: usize = 2000;
 
 /// What one command does, for error texts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,9 @@ impl StreamPlan {
                 last.extend(failures.without_obsolete_details());
                 waves.push_back(last);
             } else {
-                let command = failed.script(member, stream, Some(&failures));
+                let command = failed
+                    .short_script(member, stream, &failures)
+                    .unwrap_or_else(|| failed.script(member, stream, Some(&failures)));
                 waves.push_back(vec![(stream.clone(), command, Step::Failed)]);
             }
         }
@@ -197,6 +199,24 @@ impl<'a> Ends<'a> {
             None if !self.delete.is_empty() => Some(with_ids(on("XDEL", stream), &self.delete)),
             _ => None,
         }
+    }
+
+    /// The one for failures that are recorded without details, and whose messages are acknowledged and stay on the stream.
+    fn short_script(&self, member: Option<&Member>, stream: &StreamName, failures: &Failures<'_>) -> Option<Cmd> {
+        let Member { group, .. } = member?;
+        let Failures { details, add, remove } = failures;
+        let is_more = !(self.settled.is_empty() && self.kept.is_empty() && self.delete.is_empty());
+        let too_much = add.len().max(self.acknowledge.len()) > MOST_IN_SHORT;
+        if is_more || too_much || !details.is_empty() || !remove.is_empty() || self.acknowledge.is_empty() {
+            return None;
+        }
+        let size = add.iter().map(|member| member.len()).sum::<usize>() + 16 * self.acknowledge.len();
+        let mut command = Cmd::with_capacity(8 + add.len() + self.acknowledge.len(), 512 + size);
+        command.arg("EVAL").arg(&script::RECORD_AND_ACKNOWLEDGE[..]).arg(2);
+        command.arg(stream.as_bytes()).arg(keys::FAILED);
+        command.arg(group).arg(add.len());
+        put(&mut command, add);
+        Some(with_ids(command, &self.acknowledge))
     }
 
     fn script(&self, member: Option<&Member>, stream: &StreamName, failures: Option<&Failures<'_>>) -> Cmd {
@@ -366,8 +386,8 @@ mod tests {
         let takes = |command: &[u8], script: &str| command.windows(script.len()).any(|part| part == script.as_bytes());
         for (count, had_retry_state, is_short) in [
             (1, false, true),
-            (1000, false, true),
-            (1001, false, false),
+            (2000, false, true),
+            (2001, false, false),
             (1, true, false),
         ] {
             let command = acknowledged_and_deleted(count, had_retry_state);
