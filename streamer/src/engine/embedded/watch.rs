@@ -45,7 +45,9 @@ const AFTER_NOTICE: [Duration; 12] = [
 /// How long after a question the next one comes at the earliest, whatever is noticed: many commits a millisecond must not keep
 /// a core busy.
 const BREATH: Duration = Duration::from_micros(60);
-/// How often to ask without a notice, and in quiet times without a look at the log's time.
+/// How often to ask without a notice: this is what an idle listener costs.
+const RARELY: Duration = Duration::from_millis(500);
+/// Without notices: how often to ask in quiet times, whatever the log's time says.
 const SURELY: Duration = Duration::from_millis(200);
 /// For how long notices are not relied on after a commit that none told of.
 const DISTRUST: Duration = Duration::from_secs(10);
@@ -337,7 +339,7 @@ impl Rhythm {
         self.looks = self.looks.saturating_add(1);
         match AFTER_NOTICE.get(self.looks) {
             Some(after) => after.saturating_sub(self.noticed.elapsed()),
-            None => SURELY,
+            None => RARELY,
         }
     }
 
@@ -473,8 +475,8 @@ mod tests {
                 pauses.push(rhythm.pause(true));
             }
             assert_eq!(pauses.len(), AFTER_NOTICE.len());
-            assert!(pauses.iter().all(|pause| *pause <= SURELY), "{pauses:?}");
-            assert_eq!((rhythm.look(true), rhythm.pause(true)), (Look::Unnoticed, SURELY));
+            assert!(pauses.iter().all(|pause| *pause <= RARELY), "{pauses:?}");
+            assert_eq!((rhythm.look(true), rhythm.pause(true)), (Look::Unnoticed, RARELY));
         }
     }
 
