@@ -186,6 +186,63 @@ async fn a_listener_that_is_tried_again_is_waited_for() {
 }
 
 #[tokio::test]
+async fn retries_that_are_hours_apart_run_at_once_and_their_delays_are_told() {
+    const HOUR: Duration = Duration::from_secs(60 * 60);
+    async fn fourth_time(message: streamer::ReceivedMessage) -> Result<(), streamer::ListenerError> {
+        match message.attempt() {
+            2 => Err(streamer::ListenerError::new("asked to wait").retry_after(HOUR)),
+            ..4 => Err(streamer::ListenerError::new("not yet")),
+            _ => Ok(()),
+        }
+    }
+    async fn never(State(tries): State<Arc<AtomicU32>>) -> Result<(), &'static str> {
+        tries.fetch_add(1, Ordering::Relaxed);
+        Err("never")
+    }
+    async fn at_once() {}
+    let tries = Arc::new(AtomicU32::new(0));
+    let policy = RetryPolicy::exponential(4, HOUR / 4, HOUR / 2).jitter(false);
+    let listeners = Listeners::with_state(Arc::clone(&tries))
+        .on("tick", "fourth_time", fourth_time)
+        .on("tick", "never", never)
+        .on("tick", "at_once", at_once)
+        .retry(&policy);
+    let delivery = testing::deliver(&listeners, &DynamicEvent::new("tick", serde_json::json!({}))).await;
+    assert_eq!(delivery.outcome("fourth_time"), Ok(()));
+    assert_eq!(delivery.delays("fourth_time"), [HOUR / 4, HOUR, HOUR / 2]);
+    // Four attempts, and then the failed list.
+    assert_eq!(
+        (delivery.outcome("never"), tries.load(Ordering::Relaxed)),
+        (Err("never"), 4)
+    );
+    assert_eq!(delivery.delays("never"), [HOUR / 4, HOUR / 2, HOUR / 2]);
+    assert!(delivery.delays("at_once").is_empty());
+    let text = panic_text(async { drop(delivery.delays("invoice")) }).await;
+    assert!(text.contains("no listener 'invoice'"), "{text}");
+}
+
+#[tokio::test]
+async fn listeners_get_messages_that_are_no_json_or_do_not_fit_as_from_another_producer() {
+    let streamer = testing::streamer().await;
+    async fn log(message: streamer::ReceivedMessage) -> Result<(), String> {
+        message.data().map(drop).map_err(|error| error.to_string())
+    }
+    let listeners = Listeners::new()
+        .on_event("receipt", receipt)
+        .on(OrderPlaced::NAME, "log", log);
+    let broken = testing::deliver_text(&streamer, &listeners, OrderPlaced::NAME, r#"{"id":"#).await;
+    broken.assert_failed("receipt", "cannot be decoded");
+    broken.assert_failed("log", "cannot be decoded");
+    broken.assert_emitted::<ReceiptSent>(&[]).await;
+    let another_type = testing::deliver_text(&streamer, &listeners, OrderPlaced::NAME, r#"{"id":"seven"}"#).await;
+    another_type.assert_failed("receipt", "`id`");
+    assert_eq!(another_type.outcome("log"), Ok(()));
+    let fits = testing::deliver_text(&streamer, &listeners, OrderPlaced::NAME, r#"{"id":7,"currency":"NOK"}"#).await;
+    fits.assert_handled();
+    fits.assert_emitted(&[ReceiptSent { order: 7 }]).await;
+}
+
+#[tokio::test]
 async fn events_of_one_store_are_delivered_one_after_the_other_and_what_each_led_to_is_told_apart() {
     let streamer = testing::streamer().await;
     let listeners = Listeners::new().on_event("receipt", receipt);

@@ -167,6 +167,13 @@ impl Listening {
         self
     }
 
+    /// Makes each retry due at once. Reports tell the delay that it would have waited for.
+    #[cfg(feature = "embedded")]
+    pub(crate) fn retry_at_once(mut self) -> Self {
+        self.options.retries_wait = false;
+        self
+    }
+
     /// The lease of a message: a consumer claims messages that other consumers of the group left idle for so long, at the
     /// start and then all the time. The leases of messages in flight here are renewed at least three times in that time.
     /// `None` never claims. Default: 60 s; less than 3 ms is an error. It must be the same for all consumers of a group, and

@@ -99,6 +99,8 @@ pub(super) struct Options {
     pub(super) poison: u64,
     pub(super) on_name_in_use: OnNameInUse,
     pub(super) retry_in_order: bool,
+    /// Whether a retry waits for its delay. Not in tests of an application, which are told the delay.
+    pub(super) retries_wait: bool,
 }
 
 impl Default for Options {
@@ -121,6 +123,7 @@ impl Default for Options {
             poison: 5,
             on_name_in_use: OnNameInUse::Warn,
             retry_in_order: false,
+            retries_wait: true,
         }
     }
 }

@@ -383,7 +383,13 @@ impl Worker {
         Ok(Failure {
             listener: number,
             error: text,
-            delay,
+            delay: delay.map(|delay| {
+                if self.plan.options.retries_wait {
+                    delay
+                } else {
+                    Duration::ZERO
+                }
+            }),
             group_is_kept: false,
         })
     }

@@ -5,21 +5,58 @@ use std::{
     fmt::Write as _,
     panic::Location,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
+use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{difference, emitted};
-use crate::{EntryId, Event, Listeners, NamedEvent, ReceivedMessage, Report, StartAt, StreamName, Streamer};
+use crate::{
+    EntryId, Event, Listeners, NamedEvent, NewId, ReceivedMessage, Report, StartAt, StreamName, Streamer,
+    engine::{Append, AppendOptions},
+    entry::unix_ms,
+    message::Envelope,
+};
 
 /// How many streams of a store are looked at for what listeners emit. A store of a test has fewer.
 const STREAMS: usize = 10_000;
 
-/// Gives an event to its listeners, as a listening would, and tells each one's outcome. A listener that is tried
-/// again ([`RetryPolicy`](crate::RetryPolicy)) is waited for.
+/// Gives an event to its listeners, as a listening would, and tells each one's outcome.
 ///
 /// The event is emitted to a store of its own, and the listeners are called by a [`Listening`](crate::Listening) in a
 /// group: time-outs hold, a panic is a failure, failures are on the store's failed list.
+///
+/// A listener that fails is tried again as its [`RetryPolicy`](crate::RetryPolicy) says, but at once: a test does not wait for
+/// hours. [`Delivery::delays`] has the times for which a listening would have waited.
+///
+/// ```
+/// use std::time::Duration;
+/// use serde::{Deserialize, Serialize};
+/// use streamer::{Event, Listeners, Payload, ReceivedMessage, RetryPolicy, testing};
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "order.placed")]
+/// struct OrderPlaced { id: u64 }
+///
+/// async fn charge(Payload(_): Payload<OrderPlaced>, message: ReceivedMessage) -> Result<(), String> {
+///     match message.attempt() {
+///         1 | 2 => Err("the bank is closed".to_owned()),
+///         _ => Ok(()),
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// const HOUR: Duration = Duration::from_secs(60 * 60);
+/// let policy = RetryPolicy::exponential(5, HOUR, 24 * HOUR).jitter(false);
+/// let listeners = Listeners::new().on_event("charge", charge).retry(&policy);
+///
+/// let delivery = testing::deliver(&listeners, &OrderPlaced { id: 7 }).await;
+/// delivery.assert_handled();
+/// assert_eq!(delivery.delays("charge"), [HOUR, 2 * HOUR]); // three attempts; no hour has passed
+/// # }
+/// ```
 ///
 /// # Panics
 ///
@@ -58,22 +95,86 @@ pub async fn deliver<S: Clone>(listeners: &Listeners<S>, event: &impl Event) -> 
 pub async fn deliver_on<S: Clone>(streamer: &Streamer, listeners: &Listeners<S>, event: &impl Event) -> Delivery {
     let before = last_ids(streamer).await;
     let name = StreamName::from(event.name().as_ref());
-    let id = match streamer.emit(event).await {
-        Ok(id) => id,
+    match streamer.emit(event).await {
+        Ok(id) => listen_to(streamer, listeners, name, id, before).await,
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// Gives listeners a message whose payload is this text, whatever it says: text that is no JSON, or JSON that does not fit the
+/// listener's type, such as that of an older producer.
+///
+/// ```
+/// use serde::{Deserialize, Serialize};
+/// use streamer::{Event, Listeners, Payload, testing};
+///
+/// #[derive(Serialize, Deserialize, Event)]
+/// #[event(name = "order.placed")]
+/// struct OrderPlaced { id: u64 }
+///
+/// async fn receipt(Payload(_): Payload<OrderPlaced>) {}
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let streamer = testing::streamer().await;
+/// let listeners = Listeners::new().on_event("receipt", receipt);
+/// let delivery = testing::deliver_text(&streamer, &listeners, "order.placed", r#"{"id":"#).await;
+/// delivery.assert_failed("receipt", "cannot be decoded");
+/// # }
+/// ```
+///
+/// # Panics
+///
+/// When no listener listens to this name, or the store cannot be used.
+pub async fn deliver_text<S: Clone>(
+    streamer: &Streamer,
+    listeners: &Listeners<S>,
+    name: impl Into<StreamName>,
+    payload: impl Into<Bytes>,
+) -> Delivery {
+    let before = last_ids(streamer).await;
+    let name = name.into();
+    let envelope = Envelope {
+        name: Bytes::copy_from_slice(name.as_bytes()),
+        kind: Bytes::from_static(b"event"),
+        domain: Bytes::copy_from_slice(streamer.domain().as_bytes()),
+        original_id: None,
+        created: unix_ms() / 1000,
+        data: payload.into(),
     };
+    let append = Append {
+        stream: name.clone(),
+        id: NewId::Auto,
+        fields: envelope.encode(),
+        options: AppendOptions::default(),
+    };
+    match streamer.engine().append(append).await {
+        Ok(id) => listen_to(streamer, listeners, name, id, before).await,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Calls the listeners of a message that is on its stream.
+async fn listen_to<S: Clone>(
+    streamer: &Streamer,
+    listeners: &Listeners<S>,
+    name: StreamName,
+    id: EntryId,
+    before: BTreeMap<StreamName, EntryId>,
+) -> Delivery {
     let awaited = listeners.of(&name).len();
-    let outcomes = Arc::new(Mutex::new(Vec::with_capacity(awaited)));
+    let seen = Arc::new(Mutex::new(Seen::default()));
     let listening = streamer
         .listen(listeners.clone())
         .events([name.clone()])
         // A group of its own, which begins right before the event.
         .group(format!("testing-{id}"))
         .start(before.get(&name).map_or(StartAt::Beginning, |last| StartAt::After(*last)))
-        .batch(1);
-    let stop = listening.stop_handle();
-    let seen = Arc::clone(&outcomes);
+        .batch(1)
+        .retry_at_once();
+    let (stop, sees) = (listening.stop_handle(), Arc::clone(&seen));
     let listening = listening.on_report(move |report| {
+        let mut sees = sees.lock().unwrap_or_else(PoisonError::into_inner);
         let (message, listener, outcome) = match report {
             Report::Processed { message, listener, .. } => (message, listener, Ok(())),
             Report::Failed {
@@ -82,13 +183,23 @@ pub async fn deliver_on<S: Clone>(streamer: &Streamer, listeners: &Listeners<S>,
                 error,
                 ..
             } => (message, listener, Err((*error).to_owned())),
+            Report::RetryLater {
+                message,
+                listener,
+                delay,
+                ..
+            } => {
+                if message.id() == id {
+                    sees.delays.push(((*listener).to_owned(), *delay));
+                }
+                return;
+            }
             _ => return,
         };
         // A listener may emit the event that it listens to.
         if message.id() == id {
-            let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
-            seen.push(((*listener).to_owned(), outcome));
-            if seen.len() == awaited {
+            sees.outcomes.push(((*listener).to_owned(), outcome));
+            if sees.outcomes.len() == awaited {
                 stop.stop();
             }
         }
@@ -96,14 +207,22 @@ pub async fn deliver_on<S: Clone>(streamer: &Streamer, listeners: &Listeners<S>,
     if let Err(error) = listening.run().await {
         panic!("'{name}' cannot be delivered: {error}");
     }
-    let outcomes = std::mem::take(&mut *outcomes.lock().unwrap_or_else(PoisonError::into_inner));
+    let Seen { outcomes, delays } = std::mem::take(&mut *seen.lock().unwrap_or_else(PoisonError::into_inner));
     Delivery {
         streamer: streamer.clone(),
         stream: name,
         id,
         outcomes,
+        delays,
         before,
     }
+}
+
+/// What a listening reported of one message.
+#[derive(Default)]
+struct Seen {
+    outcomes: Vec<(String, Result<(), String>)>,
+    delays: Vec<(String, Duration)>,
 }
 
 /// Where each stream ends.
@@ -130,6 +249,8 @@ pub struct Delivery {
     stream: StreamName,
     id: EntryId,
     outcomes: Vec<(String, Result<(), String>)>,
+    /// Which listener was tried again, and how long a listening would have waited before that.
+    delays: Vec<(String, Duration)>,
     /// Where each stream ended before the event was emitted.
     before: BTreeMap<StreamName, EntryId>,
 }
@@ -151,6 +272,21 @@ impl Delivery {
             Some((_, outcome)) => outcome.as_ref().copied().map_err(String::as_str),
             None => panic!("the event has no listener '{listener}'; its outcomes:{}", self.shown()),
         }
+    }
+
+    /// How long a listening would have waited before the second attempt of a listener, before its third, and so on; empty when
+    /// one attempt was enough. Here no attempt waits.
+    ///
+    /// A policy with [jitter](crate::RetryPolicy::jitter) shortens each at random.
+    ///
+    /// # Panics
+    ///
+    /// When the event has no listener of this name.
+    #[track_caller]
+    pub fn delays(&self, listener: &str) -> Vec<Duration> {
+        let _ = self.outcome(listener);
+        let delays = self.delays.iter().filter(|(name, _)| name == listener);
+        delays.map(|(_, delay)| *delay).collect()
     }
 
     /// Asserts that every listener handled it.

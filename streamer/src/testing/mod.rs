@@ -41,7 +41,7 @@ mod emitted;
 mod scheduled;
 
 pub use self::{
-    deliver::{Delivery, deliver, deliver_on},
+    deliver::{Delivery, deliver, deliver_on, deliver_text},
     emitted::{assert_emitted, assert_nothing_emitted, emitted, messages},
     scheduled::scheduled,
 };
