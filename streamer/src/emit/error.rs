@@ -45,7 +45,7 @@ impl EmitError {
         }
     }
 
-    pub(super) fn engine(stream: &StreamName, cause: EngineError) -> Self {
+    pub(crate) fn engine(stream: &StreamName, cause: EngineError) -> Self {
         Self {
             stream: stream.clone(),
             cause: Cause::Engine(cause),

@@ -29,17 +29,28 @@ impl Append {
         let Some(due_ms) = self.options.due_ms else {
             return Ok(());
         };
+        if self.id != NewId::Auto {
+            let reason = "an entry that is due later gets its ID when it is appended: give it no ID";
+            return Err(Self::refused_later(&self.stream, reason));
+        }
+        Self::check_moment(&self.stream, due_ms, record.is_some())
+    }
+
+    /// Refuses a moment that lies too far ahead, or one for an entry with a snapshot.
+    pub(crate) fn check_moment(stream: &StreamName, due_ms: u64, has_record: bool) -> EngineResult<()> {
         let reason = if due_ms > Self::LATEST_DUE_MS {
             "it is due later than an entry may be, which is 2^50 ms after the Unix epoch"
-        } else if self.id != NewId::Auto {
-            "an entry that is due later gets its ID when it is appended: give it no ID"
-        } else if record.is_some() {
+        } else if has_record {
             "an entry that is due later has no ID yet that a snapshot could hold: emit it without an identifier, or at once"
         } else {
             return Ok(());
         };
-        let attempted = format!("append to stream '{}' later", self.stream);
-        Err(EngineError::new(EngineErrorKind::InvalidInput, attempted, reason))
+        Err(Self::refused_later(stream, reason))
+    }
+
+    fn refused_later(stream: &StreamName, reason: &'static str) -> EngineError {
+        let attempted = format!("append to stream '{stream}' later");
+        EngineError::new(EngineErrorKind::InvalidInput, attempted, reason)
     }
 }
 

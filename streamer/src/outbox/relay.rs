@@ -427,6 +427,7 @@ async fn publish_row(streamer: &Streamer, row: &Waiting, window: Duration) -> Re
                 key: row.event_id.clone().into(),
                 window,
             }),
+            due_ms: OutboxRow::split_due(&row.fields).0,
             ..AppendOptions::default()
         },
     };

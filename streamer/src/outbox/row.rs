@@ -1,13 +1,15 @@
 //! An event on its way to its stream.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Dialect, TABLE};
 use crate::{
-    EmitError, Event, Replayable,
-    engine::field_codec,
+    EmitError, Event, Moment, Replayable,
+    engine::{Append, field_codec},
     entry::{Fields, StreamName, unix_ms},
     message::{Head, php_json},
     trace,
@@ -19,6 +21,13 @@ pub const SHARDS: i16 = 64;
 
 /// The longest ordering key in bytes; a longer one is replaced by its beginning and its hash.
 const LONGEST_KEY: usize = 200;
+
+/// Stands before the fields of an event that is due later, like a field of its own; no field of a message has this name. `outbox.sql`
+/// knows it, too.
+const DUE: &str = "due_ms";
+
+/// That name and the length of the 16 digits that follow, as `field_codec` writes them.
+const DUE_PREFIX: [u8; 8] = *b"\x06due_ms\x10";
 
 /// A row of `streamer_outbox`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,7 +41,8 @@ pub struct OutboxRow {
     pub shard: i16,
     /// The stream.
     pub stream: Bytes,
-    /// The fields of the entry, as the embedded engine stores them.
+    /// The fields of the entry, as the embedded engine stores them; before them, where [`OutboxRow::deliver_at`] asks for it, the
+    /// moment in which the event is due.
     pub fields: Vec<u8>,
     /// Which resource the event is about, where that is to be recorded.
     pub identifier: Option<String>,
@@ -100,6 +110,55 @@ impl OutboxRow {
         self
     }
 
+    /// Puts the event on its stream at this moment and not before, as
+    /// [`EmitOptions::deliver_at`](crate::EmitOptions::deliver_at) does: the relay gives the event to the store, which keeps it until
+    /// then. A moment that has passed when the event reaches the store is as none. Events of one key that are due at different
+    /// moments come in the order of these.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use streamer::{DynamicEvent, outbox::OutboxRow};
+    ///
+    /// let reminder = DynamicEvent::new("cart.reminder", serde_json::json!({"cart": 7}));
+    /// let row = OutboxRow::new(&reminder, "shop")?.deliver_after(Duration::from_secs(24 * 60 * 60))?;
+    /// // In the application's transaction: outbox::emit_row_in(&mut *transaction, row).await?;
+    /// # assert_eq!(row.stream, "cart.reminder");
+    /// # Ok::<(), streamer::EmitError>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](crate::engine::EngineErrorKind::InvalidInput) for an event with a record for replays
+    /// ([`OutboxRow::replayable`]), and for a moment after the year 37648.
+    pub fn deliver_at(mut self, moment: Moment) -> Result<Self, EmitError> {
+        let stream = StreamName::from(self.stream.clone());
+        Append::check_moment(&stream, moment.unix_ms(), self.identifier.is_some())
+            .map_err(|error| EmitError::engine(&stream, error))?;
+        let mut fields = field_codec::encode(&vec![(DUE.into(), format!("{:016}", moment.unix_ms()).into())]);
+        fields.extend_from_slice(Self::split_due(&self.fields).1);
+        self.fields = fields;
+        Ok(self)
+    }
+
+    /// Puts the event on its stream so long after now, as [`OutboxRow::deliver_at`].
+    ///
+    /// # Errors
+    ///
+    /// As [`OutboxRow::deliver_at`].
+    pub fn deliver_after(self, delay: Duration) -> Result<Self, EmitError> {
+        let delay = u64::try_from(delay.as_micros().div_ceil(1000)).unwrap_or(u64::MAX);
+        self.deliver_at(Moment::from_unix_ms(unix_ms().saturating_add(delay)))
+    }
+
+    /// The moment in which the event is due, in milliseconds since the Unix epoch, and the fields of its entry.
+    pub(super) fn split_due(fields: &[u8]) -> (Option<u64>, &[u8]) {
+        let due = fields.strip_prefix(&DUE_PREFIX).and_then(|rest| {
+            let (digits, fields) = rest.split_at_checked(16)?;
+            Some((std::str::from_utf8(digits).ok()?.parse().ok()?, fields))
+        });
+        due.map_or((None, fields), |(due, fields)| (Some(due), fields))
+    }
+
     fn encode<E: Event>(
         event: &E,
         domain: &str,
@@ -156,7 +215,7 @@ impl OutboxRow {
     /// The fields of the entry; `None` when [`OutboxRow::fields`] was damaged.
     #[must_use]
     pub fn decode_fields(fields: &[u8]) -> Option<Fields> {
-        field_codec::decode(fields)
+        field_codec::decode(Self::split_due(fields).1)
     }
 
     /// The statement that writes a row, with a placeholder for each of [`OutboxRow::columns`].
@@ -179,8 +238,12 @@ fn bounded(key: String) -> (String, i16) {
         return (key, shard);
     }
     let hash = hex::encode(digest);
-    let beginning = key.floor_char_boundary(LONGEST_KEY - hash.len() - 1);
-    (format!("{}~{hash}", &key[..beginning]), shard)
+    // `str::floor_char_boundary` needs Rust 1.91.
+    let mut end = LONGEST_KEY - hash.len() - 1;
+    while !key.is_char_boundary(end) {
+        end -= 1;
+    }
+    (format!("{}~{hash}", &key[..end]), shard)
 }
 
 #[cfg(test)]
@@ -208,6 +271,37 @@ mod tests {
         assert!(OutboxRow::insert(Dialect::Postgres).ends_with("$8)"));
         #[cfg(feature = "outbox-rusqlite")]
         assert_eq!(OutboxRow::insert(Dialect::Sqlite), OutboxRow::INSERT_SQLITE);
+    }
+
+    #[test]
+    fn the_moment_stands_before_the_fields_and_the_last_one_counts() {
+        let row = OutboxRow::new(&DynamicEvent::new("a", json!({"n": 1})), "shop").expect("it can be encoded");
+        assert_eq!(OutboxRow::split_due(&row.fields), (None, &row.fields[..]));
+        let moment = Moment::from_unix_ms(1_795_407_980_936);
+        let later = row.clone().deliver_after(Duration::from_secs(5)).expect("it may wait");
+        let later = later.deliver_at(moment).expect("it may wait");
+        assert_eq!(
+            OutboxRow::split_due(&later.fields),
+            (Some(moment.unix_ms()), &row.fields[..])
+        );
+        assert_eq!(
+            OutboxRow::decode_fields(&later.fields),
+            OutboxRow::decode_fields(&row.fields)
+        );
+        // The trigger of a store's file takes it apart at these places.
+        assert_eq!(later.fields[..24], *b"\x06due_ms\x100001795407980936");
+        for refused in [
+            row.clone().deliver_at(Moment::from_unix_ms(Append::LATEST_DUE_MS + 1)),
+            row.clone().deliver_after(Duration::MAX),
+            OutboxRow {
+                identifier: Some("7".to_owned()),
+                ..row.clone()
+            }
+            .deliver_at(moment),
+        ] {
+            let error = refused.expect_err("it is refused").to_string();
+            assert!(error.starts_with("could not emit event 'a' to stream 'a': "), "{error}");
+        }
     }
 
     #[test]

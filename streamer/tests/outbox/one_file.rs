@@ -9,7 +9,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use serde_json::json;
 use sqlx::{Row as _, SqlitePool, sqlite::SqliteConnectOptions};
 use streamer::{
-    DynamicEvent, Entry, RangeBound, ReceivedMessage, Streamer,
+    DynamicEvent, EmitOptions, Entry, Moment, RangeBound, ReceivedMessage, Streamer,
     outbox::{self, Once, OutboxRow},
 };
 use tempfile::TempDir;
@@ -139,6 +139,105 @@ async fn each_client_emits_in_its_own_transaction() {
     let status = outbox.status().await.unwrap();
     assert_eq!((status.waiting, status.blocked_count), (0, 0));
     assert_eq!(outbox.retry(None).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_event_for_later_waits_as_one_that_was_emitted_so() {
+    let shop = Shop::new().await;
+    let scheduled = shop.streamer.scheduled("order.placed");
+    let numbers = async |shop: &Shop| {
+        let waiting = shop.streamer.scheduled("order.placed").page(None, 100).await.unwrap();
+        let entries = waiting.into_iter().map(|waiting| Entry {
+            id: waiting.id,
+            fields: waiting.fields,
+        });
+        entries
+            .map(|entry| (entry.id.ms, payload(&entry)["n"].as_u64().unwrap()))
+            .collect::<Vec<_>>()
+    };
+    let row = |number| OutboxRow::new(&event(number), "shop").unwrap();
+    let in_a_year = Moment::from_unix_ms(Moment::now().unix_ms() + 365 * 86_400_000);
+    let (a, b) = (in_a_year.unix_ms(), in_a_year.unix_ms() + 1);
+
+    // Written by the application, by the engine, and by the application: in this order of their numbers.
+    let mut transaction = shop.pool.begin_with("BEGIN IMMEDIATE").await.unwrap();
+    outbox::emit_row_in(&mut *transaction, row(1).deliver_at(in_a_year).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(scheduled.count().await.unwrap(), 0, "not before the commit");
+    transaction.commit().await.unwrap();
+    let options = EmitOptions::new().deliver_at(in_a_year);
+    shop.streamer.emit_with(&event(2), options).await.unwrap();
+    let mut connection = shop.connection();
+    for (number, moment) in [(3, b), (4, a), (5, a)] {
+        let row = row(number).deliver_at(Moment::from_unix_ms(moment)).unwrap();
+        outbox::rusqlite::emit_row_in(&connection, row).unwrap();
+    }
+    let transaction = connection.transaction().unwrap();
+    outbox::rusqlite::emit_row_in(&transaction, row(6).deliver_at(in_a_year).unwrap()).unwrap();
+    transaction.rollback().unwrap();
+    // With a key of the application once, whatever else is said.
+    for number in [7, 8] {
+        let row = row(number).idempotency_key("order 7").deliver_at(in_a_year).unwrap();
+        outbox::rusqlite::emit_row_in(&connection, row).unwrap();
+    }
+    let repeated = EmitOptions::new().idempotency_key(row(7).idempotency_key("order 7").event_id);
+    let known_as = shop.streamer.emit_with(&event(9), repeated).await.unwrap();
+    assert_eq!(numbers(&shop).await, [(a, 1), (a, 2), (a, 4), (a, 5), (a, 7), (b, 3)]);
+    assert_eq!(known_as, scheduled.page(None, 100).await.unwrap()[4].id);
+    assert!(shop.entries("order.placed").await.is_empty());
+
+    // What is cancelled leaves a gap, and the next one still comes last.
+    let ids = scheduled.page(None, 100).await.unwrap();
+    assert!(scheduled.cancel(ids[0].id).await.unwrap());
+    outbox::rusqlite::emit_row_in(&connection, row(10).deliver_at(in_a_year).unwrap()).unwrap();
+    assert_eq!(numbers(&shop).await, [(a, 2), (a, 4), (a, 5), (a, 7), (a, 10), (b, 3)]);
+
+    // A moment that has passed, with a key and without.
+    let passed = Moment::from_unix_ms(1);
+    outbox::rusqlite::emit_row_in(&connection, row(11).deliver_at(passed).unwrap()).unwrap();
+    for number in [12, 13] {
+        let row = row(number).idempotency_key("order 12").deliver_at(passed).unwrap();
+        outbox::rusqlite::emit_row_in(&connection, row).unwrap();
+    }
+    assert_eq!(shop.numbers("order.placed").await, [11, 12]);
+    let emitted_at_once = row(11).deliver_at(passed).unwrap();
+    assert_eq!(
+        shop.entries("order.placed").await[0].fields.len(),
+        OutboxRow::decode_fields(&emitted_at_once.fields).unwrap().len()
+    );
+
+    // One that becomes due.
+    let soon = row(14).deliver_after(Duration::from_millis(30)).unwrap();
+    outbox::rusqlite::emit_row_in(&connection, soon).unwrap();
+    wait_until(async || scheduled.append_due().await.unwrap() == 1).await;
+    assert_eq!(shop.numbers("order.placed").await, [11, 12, 14]);
+
+    // What an application writes by itself.
+    let error = connection
+        .execute(
+            "INSERT INTO streamer_outbox (event_id, shard, ordering_key, stream, fields, identifier, history, created_ms) \
+             VALUES ('00000000-0000-7000-8000-000000000000', 0, 'k', 'order.placed', ?, '7', NULL, 0)",
+            [row(15).deliver_at(in_a_year).unwrap().fields],
+        )
+        .unwrap_err();
+    assert!(error.to_string().contains("give it no identifier"), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_whose_view_knows_no_events_for_later_gets_one_that_does() {
+    let directory = TempDir::new().unwrap();
+    let url = url(&directory);
+    drop(Streamer::connect(&url).await.unwrap());
+    let connection = Connection::open(directory.path().join("shop.db")).unwrap();
+    connection
+        .execute_batch("DROP TRIGGER streamer_outbox_schedule")
+        .unwrap();
+    let streamer = Streamer::connect(&url).await.unwrap();
+    let row = OutboxRow::new(&event(1), "shop").unwrap();
+    let tomorrow = row.deliver_after(Duration::from_secs(86_400)).unwrap();
+    outbox::rusqlite::emit_row_in(&connection, tomorrow).unwrap();
+    assert_eq!(streamer.scheduled("order.placed").count().await.unwrap(), 1);
 }
 
 #[tokio::test]

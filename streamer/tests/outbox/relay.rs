@@ -37,6 +37,40 @@ async fn what_is_committed_is_published_as_it_would_have_been_emitted() {
 }
 
 #[tokio::test]
+async fn an_event_for_later_is_kept_by_the_store_and_comes_when_it_is_due() {
+    for db in databases("later").await {
+        let scheduled = db.streamer.scheduled(format!("{}.e", db.name));
+        let tomorrow = Duration::from_secs(86_400);
+        let row = db.row("e", "k", 1).deliver_after(tomorrow).unwrap();
+        // A relay that was killed before it removed the row publishes it again.
+        for _ in 0..2 {
+            db.write(row.clone()).await;
+            let summary = db.outbox.relay(&db.streamer).until_empty(true).run().await.unwrap();
+            assert_eq!((summary.published, summary.blocked), (1, 0), "{:?}", db.dialect());
+        }
+        db.write(db.row("e", "k", 2)).await;
+        let soon = db.row("e", "k", 3).deliver_after(Duration::from_millis(50)).unwrap();
+        db.write(soon).await;
+        db.outbox.relay(&db.streamer).until_empty(true).run().await.unwrap();
+        let moved = async {
+            while db.numbers("e").await.len() < 2 {
+                scheduled.append_due().await.unwrap();
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(60), moved).await.unwrap();
+        assert_eq!(db.numbers("e").await, [2, 3]);
+        let waiting = scheduled.page(None, 10).await.unwrap();
+        assert_eq!(waiting.len(), 1);
+        let has_moment = |fields: &streamer::Fields| fields.iter().any(|(name, _)| name == "due_ms");
+        assert!(
+            !has_moment(&waiting[0].fields) && !db.entries("e").await.iter().any(|entry| has_moment(&entry.fields))
+        );
+        assert_eq!(db.outbox.status().await.unwrap().waiting, 0);
+    }
+}
+
+#[tokio::test]
 async fn a_backlog_is_counted_up_to_a_bound() {
     for db in databases("backlog").await {
         let backlog = async |most| {

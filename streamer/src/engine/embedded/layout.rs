@@ -83,7 +83,7 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
     let is_ready = |connection: &Connection| -> Step<bool> {
         let tables = inspect(connection, path)?;
         let has_outbox = matches!(outbox_of(connection)?, Outbox::View | Outbox::Table);
-        let has_all = has_index_of_expiry(connection)? && has_scheduled(connection)?;
+        let has_all = has_index_of_expiry(connection)? && has_scheduled(connection)? && !is_outdated(connection)?;
         Ok(tables == Found::Current && has_outbox && has_all)
     };
     if is_ready(connection)? {
@@ -100,10 +100,10 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
         // An earlier version wrote this file.
         transaction
             .execute_batch("CREATE INDEX streamer_expiry_of_appended_once ON streamer_appended_once (expires_ms)")?;
-        if outbox_of(&transaction)? == Outbox::View {
-            // Its triggers look for what is over without the index. They are made again below.
-            transaction.execute_batch("DROP VIEW streamer_outbox")?;
-        }
+    }
+    if is_outdated(&transaction)? {
+        // It is made again below.
+        transaction.execute_batch("DROP VIEW streamer_outbox")?;
     }
     transaction.execute_batch(include_str!("scheduled.sql"))?;
     match outbox_of(&transaction)? {
@@ -115,6 +115,14 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
         Outbox::Missing => create_outbox(&transaction)?,
     }
     Ok(transaction.commit()?)
+}
+
+/// Whether an earlier version made the view: its triggers know no events that are due later, and look for what is over without an
+/// index.
+fn is_outdated(connection: &Connection) -> Step<bool> {
+    let mut trigger = connection
+        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = 'streamer_outbox_schedule'")?;
+    Ok(outbox_of(connection)? == Outbox::View && !trigger.exists([])?)
 }
 
 fn has_index_of_expiry(connection: &Connection) -> Step<bool> {

@@ -5,7 +5,8 @@ SELECT 0 AS position, '' AS event_id, 0 AS shard, '' AS ordering_key, x'' AS str
        NULL AS history, 0 AS created_ms, 0 AS attempts, NULL AS last_error, 0 AS blocked
 WHERE 0;
 
-CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox BEGIN
+CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox
+WHEN substr(NEW.fields, 1, 8) IS NOT x'066475655f6d7310' BEGIN
     INSERT INTO streamer_keys (name, kind) VALUES (CAST(NEW.stream AS BLOB), 0) ON CONFLICT DO NOTHING;
     SELECT RAISE(ABORT, 'the key of the stream''s name holds another kind of value: give the event another name')
     WHERE (SELECT kind FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB)) <> 0;
@@ -91,6 +92,65 @@ CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox BEGIN
           WHERE expires_ms <= CAST(unixepoch('subsec') * 1000 AS INTEGER)
           ORDER BY expires_ms LIMIT 2
       );
+END;
+
+-- Fields that begin with `due_ms` are those of an event that is due later, at the millisecond in the 16 digits that follow. It is
+-- kept until then, as the engine keeps it.
+CREATE TRIGGER streamer_outbox_schedule INSTEAD OF INSERT ON streamer_outbox
+WHEN substr(NEW.fields, 1, 8) IS x'066475655f6d7310' BEGIN
+    -- A moment that has passed.
+    INSERT INTO streamer_outbox (event_id, shard, ordering_key, stream, fields, identifier, history, created_ms)
+    SELECT NEW.event_id, NEW.shard, NEW.ordering_key, NEW.stream, substr(NEW.fields, 25), NEW.identifier, NEW.history, NEW.created_ms
+    WHERE CAST(CAST(substr(NEW.fields, 9, 16) AS TEXT) AS INTEGER) <= CAST(unixepoch('subsec') * 1000 AS INTEGER);
+    SELECT RAISE(IGNORE)
+    WHERE CAST(CAST(substr(NEW.fields, 9, 16) AS TEXT) AS INTEGER) <= CAST(unixepoch('subsec') * 1000 AS INTEGER);
+
+    SELECT RAISE(ABORT, 'an event that is due later has no ID yet that its record could hold: give it no identifier')
+    WHERE NEW.identifier IS NOT NULL;
+    INSERT INTO streamer_keys (name, kind) VALUES (CAST(NEW.stream AS BLOB), 0) ON CONFLICT DO NOTHING;
+    SELECT RAISE(ABORT, 'the key of the stream''s name holds another kind of value: give the event another name')
+    WHERE (SELECT kind FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB)) <> 0;
+    INSERT INTO streamer_streams (stream, last_ms, last_seq, max_deleted_id, entries_added, length)
+    SELECT id, 0, 0, zeroblob(16), 0, 0 FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB)
+    ON CONFLICT DO NOTHING;
+    SELECT RAISE(IGNORE)
+    WHERE substr(NEW.event_id, 15, 1) <> '7' AND EXISTS (
+        SELECT 1 FROM streamer_appended_once
+        WHERE stream = (SELECT id FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB))
+          AND key = CAST(NEW.event_id AS BLOB)
+          AND expires_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER)
+    );
+
+    -- Its ID while it waits: the millisecond, and a number greater than those of the events that wait for the same one.
+    INSERT INTO streamer_scheduled (stream, id, fields)
+    SELECT keys.id,
+           unhex(printf('%016x%016x', due.ms, max(
+               CAST(unixepoch('subsec') * 1000 AS INTEGER) * 1000,
+               -- SQL reads hexadecimal digits as a number of JSON5 only.
+               coalesce((
+                   SELECT json_extract('0x' || hex(substr(waiting.id, 9)), '$') + 1 FROM streamer_scheduled AS waiting
+                   WHERE waiting.stream = keys.id
+                     AND waiting.id >= unhex(printf('%016x%016x', due.ms, 0))
+                     AND waiting.id < unhex(printf('%016x%016x', due.ms + 1, 0))
+                   ORDER BY waiting.id DESC LIMIT 1
+               ), 0)
+           ))),
+           substr(NEW.fields, 25)
+    FROM streamer_keys AS keys, (SELECT CAST(CAST(substr(NEW.fields, 9, 16) AS TEXT) AS INTEGER) AS ms) AS due
+    WHERE keys.name = CAST(NEW.stream AS BLOB);
+
+    INSERT INTO streamer_appended_once (stream, key, id, expires_ms)
+    SELECT keys.id, CAST(NEW.event_id AS BLOB),
+           (
+               SELECT waiting.id FROM streamer_scheduled AS waiting
+               WHERE waiting.stream = keys.id
+                 AND waiting.id < unhex(printf('%016x%016x', CAST(CAST(substr(NEW.fields, 9, 16) AS TEXT) AS INTEGER) + 1, 0))
+               ORDER BY waiting.id DESC LIMIT 1
+           ),
+           CAST(unixepoch('subsec') * 1000 AS INTEGER) + 86400000
+    FROM streamer_keys AS keys
+    WHERE substr(NEW.event_id, 15, 1) <> '7' AND keys.name = CAST(NEW.stream AS BLOB)
+    ON CONFLICT DO UPDATE SET id = excluded.id, expires_ms = excluded.expires_ms;
 END;
 
 -- There are no rows; statements that change them find none.
