@@ -51,10 +51,11 @@
 //!
 //! # What an application gets with this crate
 //!
-//! Cargo features of shared dependencies hold for the whole program. Two of `serde_json` change what it does elsewhere:
-//! `preserve_order`, because PHP keeps the order of keys (a `serde_json::Map` keeps it, too, instead of sorting, everywhere in the
-//! program), and `float_roundtrip` (numbers are parsed exactly, and a little slower). `unbounded_depth` and the features of `tokio`
-//! only add functions.
+//! Cargo features of shared dependencies hold for the whole program. One changes what a dependency does elsewhere: `preserve_order`
+//! of `serde_json`. PHP keeps the order of keys, and payloads are `serde_json::Value`s, so a `serde_json::Map` keeps the order in
+//! which keys were inserted, too, instead of sorting them, everywhere in the program. `unbounded_depth` and `float_roundtrip` are
+//! not switched on: payloads that nest deep or have floats of many digits are read exactly all the same. The features of `tokio`
+//! (`macros`, `rt-multi-thread`, `signal`, `sync`, `time`, `io-util`, and `net` for Redis) only add functions.
 //!
 //! # Layout
 //!
@@ -163,6 +164,8 @@ pub mod __private {
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
 #[doc = include_str!("../../docs/observability.md")]
+#[doc = include_str!("../../docs/replay.md")]
+#[doc = include_str!("../../docs/retry.md")]
 #[doc = include_str!("../../docs/scale-out.md")]
 #[doc = include_str!("../../docs/testing.md")]
 struct Guides;

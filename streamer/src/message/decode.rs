@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{decodable::Decodable, foreign, php_json::MAX_DEPTH};
+use super::{decodable::Decodable, exact, foreign, php_json::MAX_DEPTH};
 use crate::entry::Fields;
 
 /// How deep a payload may nest to be read: the package reads one level less than it writes.
@@ -111,9 +111,14 @@ fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
     if let Err(error) = parse::<Decodable>(text) {
         return undecodable(&error);
     }
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    deserializer.disable_recursion_limit();
-    match serde_path_to_error::deserialize::<_, T>(&mut deserializer) {
+    let read = match exact::is_needed(text) {
+        true => match exact::Reader::new(text) {
+            Ok(mut reader) => serde_path_to_error::deserialize::<_, T>(&mut reader),
+            Err(error) => return undecodable(&error),
+        },
+        false => serde_path_to_error::deserialize(&mut serde_json::Deserializer::from_slice(text)),
+    };
+    match read {
         Err(error) => mismatch::<T>(error),
         Ok(_) => DecodeError::Undecodable("it read differently the second time".to_owned()),
     }
@@ -121,12 +126,10 @@ fn explain<T: DeserializeOwned>(text: &[u8]) -> DecodeError {
 
 fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
     let text = &*without_negative_zeros(text);
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    // The depth was checked; PHP allows more than serde_json's 128.
-    deserializer.disable_recursion_limit();
-    let value = T::deserialize(&mut deserializer)?;
-    deserializer.end()?;
-    Ok(value)
+    match exact::is_needed(text) {
+        true => exact::read(text),
+        false => serde_json::from_slice(text),
+    }
 }
 
 /// PHP reads `-0` as the integer 0; serde_json reads it as a float. The text keeps its length, so that places in errors
@@ -174,27 +177,12 @@ fn mismatch<T>(error: serde_path_to_error::Error<impl std::fmt::Display>) -> Dec
 
 /// Refuses what nests too deep before a recursive parser sees it.
 fn check_depth(text: &[u8]) -> Result<(), DecodeError> {
-    // So many levels need as many bytes.
-    if text.len() <= MAX_READ_DEPTH {
-        return Ok(());
+    match exact::nests_deeper(text, MAX_READ_DEPTH) {
+        true => Err(DecodeError::Undecodable(format!(
+            "it nests deeper than {MAX_READ_DEPTH} levels"
+        ))),
+        false => Ok(()),
     }
-    let mut depth = 0_usize;
-    let mut bytes = text.iter();
-    let mut quoted = false;
-    while let Some(byte) = bytes.next() {
-        match (quoted, byte) {
-            (_, b'"') => quoted = !quoted,
-            (true, b'\\') => drop(bytes.next()),
-            (false, b'[' | b'{') => depth += 1,
-            (false, b']' | b'}') => depth = depth.saturating_sub(1),
-            _ => {}
-        }
-        if depth > MAX_READ_DEPTH {
-            let reason = format!("it nests deeper than {MAX_READ_DEPTH} levels");
-            return Err(DecodeError::Undecodable(reason));
-        }
-    }
-    Ok(())
 }
 
 /// Bytes as JSON: text, or `{"base64":"…"}` where they are not UTF-8.

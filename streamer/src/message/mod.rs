@@ -6,7 +6,7 @@
 //! - `encode`: from an [`Envelope`] to the fields of an entry.
 //! - `decode`: from the fields of an entry to JSON, whoever wrote them.
 //! - `foreign`: entries of other programs. `created`: when a message was emitted, if that is to be believed.
-//! - `decodable`: whether it is JSON at all.
+//! - `decodable`: whether it is JSON at all. `exact`: JSON that nests deep, or has floats of many digits.
 //! - `received`: [`ReceivedMessage`], which listeners work with.
 //! - `headers`: fields that come after those of the envelope.
 //! - `lookup`: dotted paths into a payload.
@@ -15,6 +15,7 @@ mod created;
 mod decodable;
 mod decode;
 mod encode;
+mod exact;
 mod foreign;
 mod headers;
 mod lookup;
