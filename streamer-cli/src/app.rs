@@ -1,9 +1,10 @@
 //! An application's listeners under a command line.
 
+#[cfg(feature = "endpoints")]
+use std::net::SocketAddr;
 use std::{
     ffi::OsString,
     io::{self, Write as _},
-    net::SocketAddr,
     process::ExitCode,
     sync::Arc,
 };
@@ -14,12 +15,14 @@ use streamer::{
     archive::{ArchiveManager, ArchiveStorage, SqliteArchive},
 };
 
+#[cfg(feature = "endpoints")]
+use crate::metrics;
 use crate::{
     args::{Cli, Command, Global},
     beside::{Commands, Options},
     config::{Config, Defaults, Flags, Source},
     exit::{Exit, Failure, Outcome},
-    logging, metrics, output,
+    logging, output,
     terminal::Shown,
 };
 
@@ -233,6 +236,7 @@ impl App {
         }
         let session = |flags: &dyn Fn(&mut Flags)| {
             let session = self.session(&global, flags)?;
+            #[cfg(feature = "endpoints")]
             session.measure(None)?;
             Ok::<_, Failure>(session)
         };
@@ -247,9 +251,11 @@ impl App {
             Command::List(list) => list.run(&session(&|_| {})?),
             Command::Tail(tail) => tail.run(&session(&|_| {})?).await,
             Command::Status(status) => status.run(&session(&|_| {})?).await,
+            #[cfg(feature = "top")]
             Command::Top(top) => top.run(&session(&|_| {})?).await,
             Command::Show(show) => show.run(&session(&|_| {})?).await,
             Command::Doctor(doctor) => doctor.run(&session(&|_| {})?).await,
+            #[cfg(feature = "dashboard")]
             Command::Dashboard(dashboard) => dashboard.run(&session(&|_| {})?).await,
             Command::Failed(failed) => failed.run(&session(&|_| {})?).await,
             Command::FailedList(list) => list.run(&session(&|_| {})?).await,
@@ -260,6 +266,7 @@ impl App {
             Command::ArchiveRestore(restore) => restore.run(&session(&|_| {})?).await,
             Command::Replay(replay) => replay.run(&session(&|_| {})?).await,
             Command::History(history) => history.run(&session(&|_| {})?).await,
+            #[cfg(feature = "outbox")]
             Command::Outbox(outbox) => outbox.run(&session(&|flags| outbox.flags(flags))?).await,
             Command::Config(show) => show.run(&session(&|flags| show.flags(flags))?),
             Command::Group(group) => group.run(&session(&|_| {})?).await,
@@ -305,6 +312,7 @@ impl App {
             json: global.json,
             quiet: global.quiet,
             no_interaction: global.no_interaction,
+            #[cfg(feature = "endpoints")]
             sends_telemetry: self.logs,
         })
     }
@@ -321,11 +329,13 @@ pub(crate) struct Session {
     /// Every question is answered with yes.
     pub(crate) no_interaction: bool,
     /// Whether spans and metrics are sent where the environment names a collector; else the application does that.
+    #[cfg(feature = "endpoints")]
     sends_telemetry: bool,
 }
 
 impl Session {
     /// Begins to record metrics for whoever wants them.
+    #[cfg(feature = "endpoints")]
     pub(crate) fn measure(&self, prometheus: Option<SocketAddr>) -> Result<(), Failure> {
         metrics::start(prometheus, self.sends_telemetry)
     }

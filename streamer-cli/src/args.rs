@@ -4,10 +4,16 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args, Parser, Subcommand};
 
+#[cfg(feature = "dashboard")]
+use crate::commands::dashboard;
+#[cfg(feature = "outbox")]
+use crate::commands::outbox;
+#[cfg(feature = "top")]
+use crate::commands::top;
 use crate::{
     commands::{
-        archive, completions, config, consumer, dashboard, demo, doctor, emit, failed, group, history, list, listen,
-        outbox, replay, scheduled, show, status, tail, top,
+        archive, completions, config, consumer, demo, doctor, emit, failed, group, history, list, listen, replay,
+        scheduled, show, status, tail,
     },
     config::{Flags, LogFormat, flag},
 };
@@ -104,18 +110,21 @@ pub(crate) enum Command {
     Tail(tail::Tail),
     #[command(alias = "streamer:status")]
     Status(status::Status),
+    #[cfg(feature = "top")]
     #[command(alias = "streamer:top")]
     Top(top::Top),
     #[command(alias = "streamer:show")]
     Show(show::Show),
     #[command(alias = "streamer:doctor")]
     Doctor(doctor::Doctor),
+    #[cfg(feature = "dashboard")]
     #[command(alias = "streamer:dashboard")]
     Dashboard(dashboard::Dashboard),
     #[command(alias = "streamer:replay")]
     Replay(replay::Replay),
     #[command(alias = "streamer:history")]
     History(history::History),
+    #[cfg(feature = "outbox")]
     Outbox(outbox::Outbox),
     #[command(alias = "streamer:config")]
     Config(config::Show),

@@ -6,7 +6,6 @@ use streamer::{
     ListenError,
     archive::{ArchiveError, ArchiveErrorKind, TransferError},
     engine::{EngineError, EngineErrorKind},
-    outbox::OutboxError,
 };
 
 /// The exit codes, as `--help` and `docs/cli.md` document them.
@@ -87,8 +86,11 @@ impl From<EngineError> for Failure {
     }
 }
 
-impl From<OutboxError> for Failure {
-    fn from(error: OutboxError) -> Self {
+#[cfg(feature = "outbox")]
+impl From<streamer::outbox::OutboxError> for Failure {
+    fn from(error: streamer::outbox::OutboxError) -> Self {
+        use streamer::outbox::OutboxError;
+
         let exit = match &error {
             OutboxError::Engine(error) => exit_of(error.kind()),
             OutboxError::UnknownDatabase(..) | OutboxError::NotBuiltIn(_) => Exit::Usage,

@@ -1,5 +1,20 @@
 //! The command line of streamer-events: a library that an application embeds, and the stand-alone `streamer` binary.
 //!
+//! # Cargo features
+//!
+//! Each command of `streamer` that brings crates of its own can be left out; all of these are on by default.
+//!
+//! | feature | what it adds |
+//! | --- | --- |
+//! | `redis` | stores on Redis and Valkey; those in SQLite files are always there |
+//! | `dashboard`, `top` | these commands |
+//! | `endpoints` | `listen --metrics` and `listen --health` |
+//! | `webhooks` | listeners that are URLs: `[listeners.NAME] webhook`, `listen --webhook` |
+//! | `outbox-postgres`, `outbox-mysql`, `outbox-sqlite` | `outbox`, for these databases |
+//!
+//! Not by default: `otlp` (spans to a collector of OpenTelemetry), `archive-postgres`, `archive-mysql`, `archive-object`, `archive-s3`,
+//! `archive-gcs` and `archive-azure` (archives elsewhere).
+//!
 //! # Layout
 //!
 //! - [`App`] (`app`): an application's listeners under a command line. `args`: what the command line takes. `beside`: our
@@ -22,9 +37,11 @@ mod confirm;
 #[cfg(test)]
 mod documents;
 mod exit;
+#[cfg(feature = "endpoints")]
 mod health;
 mod listeners;
 mod logging;
+#[cfg(any(feature = "dashboard", feature = "endpoints"))]
 mod metrics;
 mod names;
 #[cfg(feature = "otlp")]
@@ -35,9 +52,15 @@ mod program;
 mod systemd;
 mod table;
 mod terminal;
+#[cfg(feature = "webhooks")]
 mod webhook;
 
 pub use self::{
     app::App,
     beside::{Commands, Options},
 };
+
+/// The examples of the guide compile.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/archive.md")]
+struct Guides;

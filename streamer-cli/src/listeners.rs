@@ -9,10 +9,9 @@ use std::{
 use streamer::{Listener, ListenerContext, ListenerError, Listeners, ReceivedMessage, StreamName, async_trait};
 
 use crate::{
-    config::{self, Definition, Definitions, HeaderValue, Mode, What, shown_variable},
+    config::{Definition, Definitions, Mode, What},
     exit::Failure,
     program::{Groups, Lines, OnePerMessage, Program},
-    webhook::Webhook,
 };
 
 /// The listeners of the application and of the configuration together, ready to listen.
@@ -155,12 +154,15 @@ impl Built {
                 self.lines.push(lines.clone());
                 Ok(lines)
             }
+            #[cfg(feature = "webhooks")]
             What::Webhook {
                 url,
                 secret_env,
                 headers,
                 redirects,
             } => {
+                use crate::config::{self, HeaderValue, shown_variable};
+
                 let variable = |key: &str, name: &str| match std::env::var(name) {
                     Ok(value) if !value.is_empty() => Ok(value),
                     _ => Err(wrong(format!(
@@ -182,7 +184,7 @@ impl Built {
                     };
                     values.push((name, value));
                 }
-                let webhook = Webhook::new(&url, secret, values, redirects, definition.timeout);
+                let webhook = crate::webhook::Webhook::new(&url, secret, values, redirects, definition.timeout);
                 Ok(Arc::new(webhook.map_err(wrong)?))
             }
         }

@@ -1,8 +1,7 @@
 //! The log, on stderr.
 
 use std::{
-    fmt,
-    io::{self, IsTerminal as _},
+    fmt, io,
     sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -75,14 +74,17 @@ pub(crate) fn init(format: LogFormat, verbosity: i8) {
 static HUSHED: AtomicBool = AtomicBool::new(false);
 
 /// Log lines that would go to a terminal are dropped until this is.
+#[cfg(feature = "top")]
 pub(crate) struct Hushed;
 
 /// Drops log lines that would be drawn over a screen. A log that goes to a file goes on.
+#[cfg(feature = "top")]
 pub(crate) fn hush() -> Hushed {
-    HUSHED.store(io::stderr().is_terminal(), Ordering::Release);
+    HUSHED.store(io::IsTerminal::is_terminal(&io::stderr()), Ordering::Release);
     Hushed
 }
 
+#[cfg(feature = "top")]
 impl Drop for Hushed {
     fn drop(&mut self) {
         HUSHED.store(false, Ordering::Release);

@@ -1,11 +1,16 @@
-//! Metrics: for Prometheus, which reads them here, and for a collector of OpenTelemetry, to which they are sent.
+//! Metrics: for Prometheus, which reads them here, and for a collector of OpenTelemetry, to which they are sent. And the addresses at
+//! which something is served.
 
 use std::net::{Ipv4Addr, SocketAddr};
 
+#[cfg(feature = "endpoints")]
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
+#[cfg(feature = "endpoints")]
 use metrics_util::layers::FanoutBuilder;
+#[cfg(feature = "endpoints")]
 use streamer::metrics::DURATION_BOUNDARIES;
 
+#[cfg(feature = "endpoints")]
 use crate::exit::Failure;
 
 /// An address and a port, or a port of this machine only.
@@ -19,6 +24,7 @@ pub(crate) fn address(text: &str) -> Result<SocketAddr, String> {
 
 /// Begins to record for whoever wants it: Prometheus at this address, as long as the runtime lives; and, unless the application
 /// sends by itself, the collector that the environment names. Nothing is recorded where nobody wants it.
+#[cfg(feature = "endpoints")]
 pub(crate) fn start(prometheus: Option<SocketAddr>, by_otlp: bool) -> Result<(), Failure> {
     let served = prometheus.map(serve).transpose()?;
     let sent = if by_otlp { sent() } else { None };
@@ -56,17 +62,19 @@ fn sent() -> Option<streamer::metrics::OpenTelemetry> {
 }
 
 /// Without the feature `otlp` nothing is sent.
-#[cfg(not(feature = "otlp"))]
+#[cfg(all(feature = "endpoints", not(feature = "otlp")))]
 fn sent() -> Option<metrics::NoopRecorder> {
     None
 }
 
 /// Makes it the recorder of this process; `false` when there is one already.
+#[cfg(feature = "endpoints")]
 fn install<R: metrics::Recorder + Sync + 'static>(recorder: R) -> bool {
     metrics::set_global_recorder(recorder).is_ok()
 }
 
 /// A recorder whose numbers are served at `/metrics`.
+#[cfg(feature = "endpoints")]
 fn serve(address: SocketAddr) -> Result<PrometheusRecorder, Failure> {
     let builder = PrometheusBuilder::new()
         .with_http_listener(address)

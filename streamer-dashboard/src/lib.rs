@@ -91,7 +91,7 @@ impl Dashboard {
         }
     }
 
-    /// With these listeners failures can be retried: they run in this process. Default: none, and the button says so.
+    /// The listeners that retry failures, in this process. Default: none; failures cannot be retried then, and the page says so.
     pub fn listeners<S>(self, listeners: Listeners<S>) -> Self {
         let listeners = listeners.without_state();
         let events = listeners.all().map(|(event, _)| event.to_string()).collect();
@@ -102,7 +102,7 @@ impl Dashboard {
         }
     }
 
-    /// Says why failures cannot be retried here, in place of the usual sentence.
+    /// The reason why failures cannot be retried here, which the page shows in place of the usual sentence.
     pub fn cannot_retry(self, why: impl Into<String>) -> Self {
         Self {
             retrying: Retrying::No(why.into()),
@@ -110,7 +110,7 @@ impl Dashboard {
         }
     }
 
-    /// Messages in this archive can be looked at, restored and replayed. Default: none.
+    /// The archive whose messages can be seen, restored and replayed. Default: none.
     pub fn archive(self, archive: Arc<dyn ArchiveStorage>) -> Self {
         Self {
             archive: Some(archive),
@@ -141,7 +141,7 @@ impl Dashboard {
         Self { read_only, ..self }
     }
 
-    /// Asks for this token before it shows anything. Default: no login, which is for routers behind a login of the
+    /// The token that a browser must give before it sees anything. Default: no login, which is for routers behind a login of the
     /// application, and for loopback addresses.
     pub fn token(self, token: Token) -> Self {
         Self {
@@ -190,7 +190,7 @@ impl Dashboard {
     ///
     /// # Errors
     ///
-    /// When the listener fails for good.
+    /// A permanent error of the listener.
     pub async fn serve(self, listener: tokio::net::TcpListener) -> std::io::Result<()> {
         let stop = self.stop_handle();
         let service = self.router().into_make_service_with_connect_info::<SocketAddr>();
@@ -198,3 +198,8 @@ impl Dashboard {
         axum::serve(listener, service).with_graceful_shutdown(ended).await
     }
 }
+
+/// The example of the guide compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/dashboard.md")]
+struct Guide;

@@ -25,7 +25,7 @@ use crate::{AUDIT_TARGET, Actor, guard, params::Body, problem::Problem, site::Si
 const STAYS: Duration = Duration::from_secs(12 * 3600);
 /// How many browsers are logged in at once; the one that logged in first leaves.
 const MOST: usize = 1_000;
-/// How long a wrong token takes to be refused: nobody tries more than two a second.
+/// The time until a wrong token is refused, which limits guesses to two a second.
 const DELAY: Duration = Duration::from_millis(500);
 /// The fewest characters of a token.
 const SHORTEST: usize = 16;

@@ -20,7 +20,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The database's; then no row and no event is there.
+/// An error of the database; then no row and no event is there.
 pub async fn insert_many<E, C>(
     rows: impl IntoIterator<Item = E::ActiveModel> + Send,
     db: &C,
@@ -52,7 +52,7 @@ where
 ///
 /// # Errors
 ///
-/// [`DbErr::Custom`] when `set` sets a key column; the database's. Then nothing is changed and nothing emitted.
+/// [`DbErr::Custom`] when `set` sets a key column; an error of the database. Then nothing is changed or emitted.
 pub async fn update_many<E, C>(matching: Condition, set: E::ActiveModel, db: &C) -> Result<Vec<E::Model>, DbErr>
 where
     E: ModelEvents,
@@ -89,7 +89,7 @@ where
 ///
 /// # Errors
 ///
-/// The database's; then nothing is deleted and nothing emitted.
+/// An error of the database; then nothing is deleted and nothing emitted.
 pub async fn delete_many<E, C>(matching: Condition, db: &C) -> Result<u64, DbErr>
 where
     E: ModelEvents,

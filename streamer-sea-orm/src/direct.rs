@@ -1,10 +1,10 @@
-//! A row is saved and its event is emitted at once, without the outbox and without a relay.
+//! Saves a row and emits its event at once, without the outbox and a relay.
 //!
-//! The explicit choice where a lost event does little harm: the row is committed first, and an application that is killed
-//! before the event is stored loses the event. [`insert`](crate::insert) and its siblings lose none.
+//! Use it where a lost event does little harm: the row is committed first, and an application that is killed before the event is
+//! stored loses the event. [`insert`](crate::insert) and the functions beside it lose none.
 //!
-//! These take a connection and no transaction: an event that is emitted before its transaction commits would tell of a row
-//! that may never be there.
+//! These functions take a connection, not a transaction: an event that is emitted before its transaction commits would tell of a
+//! row that may never exist.
 
 use sea_orm::{ActiveModelBehavior, ActiveModelTrait, DatabaseConnection, DbErr, DeleteResult, IntoActiveModel};
 use streamer::{EmitError, Streamer, model::ModelEvent};
@@ -21,7 +21,7 @@ pub enum DirectError {
     /// The database refused. Nothing is changed and nothing emitted.
     #[error(transparent)]
     Database(#[from] DbErr),
-    /// The row is saved, and its event is not emitted, or whether it is is not known.
+    /// The row is saved. Its event was not emitted, or the outcome of the emit is unknown.
     #[error("the row is saved, but its event was not emitted: {0}")]
     Emit(#[from] EmitError),
 }

@@ -97,7 +97,7 @@ pub(crate) fn value(column: Column) -> Value {
 ///
 /// # Errors
 ///
-/// The database's.
+/// An error of the database.
 pub async fn install<C: ConnectionTrait>(db: &C) -> Result<(), DbErr> {
     let dialect = dialect(db.get_database_backend())?;
     let is_one_file = dialect == Dialect::Sqlite

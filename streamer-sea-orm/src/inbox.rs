@@ -10,8 +10,8 @@ use crate::emit::{dialect, value};
 pub struct Once;
 
 impl Once {
-    /// Notes in this transaction that the message is handled; tells whether it is the first time. When it is not, there is
-    /// nothing to do. On a plain connection the note is committed at once, which promises nothing.
+    /// Records in this transaction that the message is handled. Returns `true` the first time; `false` means that the message was
+    /// handled before and there is nothing to do. On a plain connection the record is committed at once and promises nothing.
     ///
     /// ```no_run
     /// # use sea_orm::{DatabaseConnection, DbErr, TransactionTrait};
@@ -29,7 +29,7 @@ impl Once {
     ///
     /// # Errors
     ///
-    /// What the database refuses.
+    /// An error of the database.
     pub async fn in_transaction<C: ConnectionTrait>(
         db: &C,
         message: &ReceivedMessage,

@@ -6,7 +6,7 @@
 //! - `save`: [`insert`], [`update`], [`save`], [`delete`]: a row is saved and its event is written in one transaction.
 //! - `bulk`: [`insert_many`], [`update_many`], [`delete_many`]: the same for many rows.
 //! - `event`: from a saved row to its event. `row`: a row as JSON. `columns`: which columns of an active model were set.
-//! - `direct`: [`direct::insert`] and its siblings, for who would rather emit at once, without the outbox.
+//! - `direct`: [`direct::insert`] and the functions beside it, to emit at once, without the outbox.
 //! - `emit`: [`emit_in`], for any event in any transaction. `inbox`: [`Once`], for listeners that write to a database.
 //! - `migration`: the tables, for SeaORM's migrator (the cargo feature `migration`).
 //!

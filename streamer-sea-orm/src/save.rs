@@ -18,7 +18,7 @@ use crate::{
 ///
 /// # Errors
 ///
-/// The database's; then neither the row nor the event is there.
+/// An error of the database; then neither the row nor the event is there.
 pub async fn insert<E, C>(active: E::ActiveModel, db: &C) -> Result<E::Model, DbErr>
 where
     E: ModelEvents,
@@ -39,7 +39,7 @@ where
 ///
 /// # Errors
 ///
-/// [`DbErr::RecordNotUpdated`] for a row that is not there, and the database's; then nothing is changed and nothing emitted.
+/// [`DbErr::RecordNotUpdated`] for a row that is not there, or an error of the database; then nothing is changed or emitted.
 pub async fn update<E, C>(active: E::ActiveModel, db: &C) -> Result<E::Model, DbErr>
 where
     E: ModelEvents,
@@ -114,7 +114,7 @@ where
 ///
 /// # Errors
 ///
-/// The database's; then the row is still there and nothing is emitted.
+/// An error of the database; then the row is still there and nothing is emitted.
 pub async fn delete<E, C>(active: E::ActiveModel, db: &C) -> Result<DeleteResult, DbErr>
 where
     E: ModelEvents,
@@ -150,7 +150,7 @@ where
 ///
 /// # Errors
 ///
-/// The database's.
+/// An error of the database.
 pub async fn begin<C: ConnectionTrait + TransactionTrait>(db: &C) -> Result<C::Transaction, DbErr> {
     let sqlite_transaction_mode =
         (db.get_database_backend() == DbBackend::Sqlite).then_some(SqliteTransactionMode::Immediate);

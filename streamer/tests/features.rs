@@ -7,13 +7,7 @@ fn cargo(arguments: &[&str]) -> (bool, String) {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("..");
     let output = streamer_test_servers::cargo()
         .args(arguments)
-        .args([
-            "--offline",
-            "--locked",
-            "--no-default-features",
-            "-p",
-            "streamer-events",
-        ])
+        .args(["--offline", "--locked", "--no-default-features"])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .env("CARGO_TARGET_DIR", target)
         .output()
@@ -24,15 +18,11 @@ fn cargo(arguments: &[&str]) -> (bool, String) {
 
 /// The crates that a program compiles for the library with this feature alone.
 fn crates(feature: &str) -> Vec<String> {
-    let (done, text) = cargo(&[
-        "tree",
-        "--edges",
-        "normal,build",
-        "--prefix",
-        "none",
-        "--features",
-        feature,
-    ]);
+    tree(&["-p", "streamer-events", "--features", feature])
+}
+
+fn tree(of: &[&str]) -> Vec<String> {
+    let (done, text) = cargo(&[&["tree", "--edges", "normal,build", "--prefix", "none"], of].concat());
     assert!(done, "{text}");
     let mut names: Vec<_> = text
         .lines()
@@ -65,8 +55,25 @@ fn an_engine_brings_nothing_of_the_other_one() {
 }
 
 #[test]
+fn the_first_command_of_the_readme_compiles_nothing_that_the_demo_does_not_need() {
+    let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
+    let first = readme.lines().find(|line| line.starts_with("cargo run")).unwrap();
+    assert!(
+        first.starts_with("cargo run --release --no-default-features -- demo "),
+        "{first}"
+    );
+    let crates = tree(&["-p", "streamer-cli"]);
+    assert!(crates.iter().any(|name| name == "rusqlite"), "{crates:?}");
+    for name in [
+        "axum", "hyper", "ratatui", "redis", "reqwest", "ring", "rustls", "sqlx", "url",
+    ] {
+        assert!(!crates.iter().any(|one| one == name), "{name} is in {crates:?}");
+    }
+}
+
+#[test]
 fn without_an_engine_the_compiler_names_the_features() {
-    let (done, text) = cargo(&["check", "--quiet", "--lib"]);
+    let (done, text) = cargo(&["check", "--quiet", "--lib", "-p", "streamer-events"]);
     assert!(!done);
     assert!(
         text.contains("streamer-events has no engine: give it the feature \"redis\""),

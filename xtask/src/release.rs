@@ -52,35 +52,52 @@ fn advisories() -> Result<()> {
     Ok(())
 }
 
-/// Each feature of each library, and each two of them, without warnings: a build of an application has any combination.
+/// Each feature of each crate, and of the library each two of them, without warnings: a build of an application has any
+/// combination. Three services of object stores stand or fall together, as does what is for three databases: each is a feature of
+/// a dependency, and no code of ours.
 fn features() -> Result<()> {
     let Some(hack) = tools::HACK.find()? else {
         return Ok(());
     };
-    let combinations: [&[&str]; 3] = [
-        // Without an engine it does not compile, and says so.
-        &["-p", "streamer-events", "--at-least-one-of", "redis,embedded"],
-        &["-p", "streamer-dashboard", "--at-least-one-of", "redis,embedded"],
-        &["-p", "streamer-sea-orm", "--at-least-one-of", "redis,embedded"],
-    ];
-    for combination in combinations {
-        let arguments = [
-            &[
-                "hack",
-                "check",
-                "--lib",
-                "--no-dev-deps",
-                "--feature-powerset",
-                "--depth",
-                "2",
+    let pairs = ["--feature-powerset", "--depth", "2", "--exclude-features", "default"];
+    // Without an engine it does not compile, and says so.
+    let engines = ["--at-least-one-of", "redis,embedded"];
+    let combinations: [(&str, Vec<&str>); 6] = [
+        (
+            "streamer-events",
+            [
+                &pairs[..],
+                &engines,
+                &["--group-features", "archive-s3,archive-gcs,archive-azure"],
+                &["--group-features", "archive-postgres,archive-mysql"],
+                &["--group-features", "outbox-postgres,outbox-mysql,outbox-sqlite"],
+            ]
+            .concat(),
+        ),
+        (
+            "streamer-events",
+            vec![
+                "--each-feature",
+                "--features",
+                "embedded",
+                "--exclude-no-default-features",
             ],
-            combination,
-        ]
-        .concat();
+        ),
+        ("streamer-dashboard", [&pairs[..], &engines].concat()),
+        ("streamer-sea-orm", [&pairs[..], &engines].concat()),
+        ("streamer-cli", vec!["--each-feature"]),
+        ("streamer-macros", vec![]),
+    ];
+    for (name, how) in combinations {
+        let arguments = [&["hack", "check", "-p", name, "--lib", "--no-dev-deps"], &how[..]].concat();
         crate::print(&format!("$ cargo {}\n", arguments.join(" ")));
         let status = Command::new(&hack)
             .args(&arguments)
             .env("RUSTFLAGS", "--deny warnings")
+            // Other flags than those of a developer's build, whose results stay where they are.
+            .env("CARGO_TARGET_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/features"))
+            .env("CARGO_INCREMENTAL", "0")
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
             .status()
             .context("could not start cargo-hack")?;
         ensure!(status.success(), "`cargo {}` failed ({status})", arguments.join(" "));

@@ -55,6 +55,19 @@ pub(crate) fn check() -> Result<()> {
         ];
         cargo(&[&alone[..], &["--", "--deny", "warnings"]].concat(), &[])?;
     }
+    // As the first command of the README builds it.
+    cargo(
+        &[
+            "clippy",
+            "-p",
+            "streamer-cli",
+            "--no-default-features",
+            "--",
+            "--deny",
+            "warnings",
+        ],
+        &[],
+    )?;
     cargo(&["fmt", "--manifest-path", bench::MANIFEST, "--check"], &[])?;
     cargo(
         &[

@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     app::Session,
-    config::{Definition, Flags, Limit, Mode, Redirects, Row, SettingFlags, Value as _, What, shown_variable},
+    config::{Definition, Flags, Limit, Mode, Row, SettingFlags, Value as _, What},
     exit::{Exit, Outcome},
     output,
     table::{Column, Table},
@@ -142,6 +142,7 @@ fn describe(definition: &Definition) -> String {
             }
             text
         }
+        #[cfg(feature = "webhooks")]
         What::Webhook {
             url,
             secret_env,
@@ -150,7 +151,7 @@ fn describe(definition: &Definition) -> String {
         } => {
             let mut text = format!("webhook {}", streamer::shown_url(url));
             if let Some(variable) = secret_env {
-                text = format!("{text}, signed with ${}", shown_variable(variable));
+                text = format!("{text}, signed with ${}", crate::config::shown_variable(variable));
             }
             if !headers.is_empty() {
                 // Their values are often secrets.
@@ -158,9 +159,9 @@ fn describe(definition: &Definition) -> String {
                 text = format!("{text}, headers {}", names.join(" "));
             }
             match redirects {
-                Redirects::None => text,
-                Redirects::SameHost => text + ", redirects same-host",
-                Redirects::Any => text + ", redirects any",
+                crate::config::Redirects::None => text,
+                crate::config::Redirects::SameHost => text + ", redirects same-host",
+                crate::config::Redirects::Any => text + ", redirects any",
             }
         }
     };

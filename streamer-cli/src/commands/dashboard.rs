@@ -94,6 +94,7 @@ impl Dashboard {
             };
             dashboard = dashboard.archive(archive);
         }
+        #[cfg(feature = "outbox")]
         if session
             .config
             .settings

@@ -1,7 +1,8 @@
 //! `listen`: gives messages to listeners, until a signal or the end of the work.
 
+#[cfg(feature = "endpoints")]
+use std::net::SocketAddr;
 use std::{
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -22,10 +23,15 @@ use super::start::{StartAt, start};
 use crate::systemd;
 use crate::{
     app::Session,
-    config::{Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, flag, suspicious_times},
+    config::{
+        Definition, Definitions, Flags, NameInUse, SettingFlags, Settings, Source, What, flag, plain_webhook,
+        suspicious_times,
+    },
     exit::{Exit, Failure, Outcome},
-    health, listeners, metrics, names, output,
+    listeners, names, output,
 };
+#[cfg(feature = "endpoints")]
+use crate::{health, metrics};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -75,10 +81,12 @@ pub(crate) struct Listen {
     exec: Option<String>,
     /// Serve metrics for Prometheus at http://ADDR/metrics: a port on this machine only, or an address and a port. Whoever
     /// reaches it reads the names of streams, groups and listeners
+    #[cfg(feature = "endpoints")]
     #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
     metrics: Option<SocketAddr>,
     /// Serve http://ADDR/live and http://ADDR/ready for health checks: a port on this machine only, or an address and a port.
     /// Ready means connected, reading, and handling
+    #[cfg(feature = "endpoints")]
     #[arg(long, value_name = "ADDR", value_parser = metrics::address)]
     health: Option<SocketAddr>,
     /// After so long without an answer to a read, or without a message that ended while some are in flight, it is not
@@ -120,8 +128,11 @@ impl Listen {
             tracing::warn!("{mistake}");
         }
         // Before anything connects: a listening is measured from its beginning.
+        #[cfg(feature = "endpoints")]
         session.measure(self.metrics)?;
+        #[cfg(feature = "endpoints")]
         let watched = health::Watched::default();
+        #[cfg(feature = "endpoints")]
         if let Some(address) = self.health {
             health::serve(address, Arc::clone(&watched)).await?;
         }
@@ -148,6 +159,7 @@ impl Listen {
         };
         let health = listening.health();
         let health = self.stalled_after.into_iter().fold(health, Health::stalled_after);
+        #[cfg(feature = "endpoints")]
         let _ = watched.set(health.clone());
         #[cfg(unix)]
         systemd::watch(health);
@@ -206,9 +218,16 @@ impl Listen {
             add("exec", "exec", What::command_line(command))?;
         }
         if let Some(url) = &self.webhook {
-            add("webhook", "webhook", What::plain_webhook(url).map_err(Failure::usage)?)?;
+            add("webhook", "webhook", plain_webhook(url).map_err(Failure::usage)?)?;
         }
         Ok(all)
+    }
+
+    fn serves_health(&self) -> bool {
+        #[cfg(feature = "endpoints")]
+        return self.health.is_some();
+        #[cfg(not(feature = "endpoints"))]
+        false
     }
 
     fn named(&self) -> impl Iterator<Item = &str> {
@@ -246,7 +265,7 @@ impl Listen {
                 "--name-in-use has no effect without --consumer: a generated name is nobody else's",
             ),
             (
-                self.stalled_after.is_some() && self.health.is_none() && std::env::var_os("NOTIFY_SOCKET").is_none(),
+                self.stalled_after.is_some() && !self.serves_health() && std::env::var_os("NOTIFY_SOCKET").is_none(),
                 "--stalled-after has no effect without --health, or systemd's watchdog",
             ),
             (

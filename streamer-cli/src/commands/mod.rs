@@ -4,6 +4,7 @@ pub(crate) mod archive;
 pub(crate) mod completions;
 pub(crate) mod config;
 pub(crate) mod consumer;
+#[cfg(feature = "dashboard")]
 pub(crate) mod dashboard;
 pub(crate) mod demo;
 pub(crate) mod doctor;
@@ -13,6 +14,7 @@ pub(crate) mod group;
 pub(crate) mod history;
 pub(crate) mod list;
 pub(crate) mod listen;
+#[cfg(feature = "outbox")]
 pub(crate) mod outbox;
 pub(crate) mod prometheus;
 pub(crate) mod replay;
@@ -21,4 +23,5 @@ pub(crate) mod show;
 mod start;
 pub(crate) mod status;
 pub(crate) mod tail;
+#[cfg(feature = "top")]
 pub(crate) mod top;

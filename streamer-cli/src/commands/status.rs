@@ -112,8 +112,15 @@ impl Status {
                 Err(failure) => tracing::warn!("the archive is not shown: {failure}"),
             }
         }
-        let outbox_url = session.config.settings.outbox_url.value.as_deref();
-        if outbox_url.is_some_and(|url| !url.is_empty()) {
+        #[cfg(feature = "outbox")]
+        if session
+            .config
+            .settings
+            .outbox_url
+            .value
+            .as_deref()
+            .is_some_and(|url| !url.is_empty())
+        {
             match super::outbox::open(session).await {
                 Ok(outbox) => inspect = inspect.outbox(outbox),
                 Err(failure) => tracing::warn!("the outbox is not shown: {failure}"),

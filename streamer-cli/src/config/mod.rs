@@ -17,19 +17,27 @@ mod retry;
 mod settings;
 mod suspicious;
 mod value;
+#[cfg_attr(not(feature = "webhooks"), path = "no_webhook.rs")]
+mod webhook;
 
 use std::{
     io::Read as _,
     path::{Path, PathBuf},
 };
 
+#[cfg(feature = "webhooks")]
 pub(crate) use self::{
-    definitions::{Definition, Definitions, HeaderValue, Mode, Redirects, What, shown_variable},
+    definitions::shown_variable,
+    webhook::{HeaderValue, Redirects},
+};
+pub(crate) use self::{
+    definitions::{Definition, Definitions, Mode, What},
     file::nearest,
     retry::Retry,
     settings::{Defaults, Flags, Row, SettingFlags, Settings, Source},
     suspicious::suspicious_times,
     value::{Batch, Bounded, Limit, LogFormat, NameInUse, Number, PhpBool, Value, Workers, flag, whole_number},
+    webhook::plain as plain_webhook,
 };
 use self::{
     file::{File, Table},

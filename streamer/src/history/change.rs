@@ -9,15 +9,15 @@ use crate::entry::EntryId;
 /// A field of a resource that a message changed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change {
-    /// When: the date of the snapshot, in whole seconds.
+    /// The time of the change: the date of the snapshot, in whole seconds.
     pub when: SystemTime,
     /// The message's ID when it was emitted.
     pub entry: EntryId,
     /// The field. An element of a list has its index.
     pub field: String,
-    /// What the field was before; `None` when it was not there.
+    /// The earlier value; `None` if the field did not exist.
     pub from: Option<Value>,
-    /// What it is from then on.
+    /// The new value.
     pub to: Value,
 }
 

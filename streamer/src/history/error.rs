@@ -12,8 +12,8 @@ pub enum HistoryError {
     /// The archive failed.
     #[error(transparent)]
     Archive(#[from] ArchiveError),
-    /// Snapshots were removed while they were read, so that others may have been passed over.
-    #[error("could not replay the history in list '{list}': it was trimmed meanwhile; replay it once more")]
+    /// Snapshots were removed while they were read, so others may have been skipped.
+    #[error("could not replay the history in list '{list}': it was trimmed during the replay; replay it once more")]
     TrimmedMeanwhile {
         /// The list.
         list: StreamName,

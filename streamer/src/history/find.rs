@@ -47,7 +47,7 @@ impl Finder<'_> {
     /// The fields of these messages, in their order; `None` for one that is gone everywhere.
     ///
     /// A message leaves the stream only after it is in the archive. It leaves the archive only after it is back on the
-    /// stream, in one step with a record of its new ID. So the order here finds a message that moves meanwhile: stream,
+    /// stream, in one step with a record of its new ID. So the order here finds a message that is moved during the search: stream,
     /// record, archive, record again, and from a new ID on the same.
     async fn find(&self, ids: &[EntryId]) -> Result<Vec<Option<Fields>>, HistoryError> {
         let mut found = vec![None; ids.len()];
@@ -101,7 +101,7 @@ impl Finder<'_> {
 /// A message that is looked for.
 #[derive(Clone, Copy)]
 struct Place {
-    /// Its position in what was asked for.
+    /// Its position in the request.
     position: usize,
     /// The ID that it had when it was emitted.
     first: EntryId,

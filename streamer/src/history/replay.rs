@@ -1,4 +1,4 @@
-//! Puts a resource together again from its history.
+//! Rebuilds a resource from its history.
 
 use std::{fmt, time::SystemTime};
 
@@ -19,10 +19,10 @@ use crate::{
     model,
 };
 
-/// A replay that is being put together; [`Replay::run`] does it.
+/// A replay that is being described; [`Replay::run`] runs it.
 ///
-/// It reads the resource's own snapshots a page at a time, and their messages one by one: it costs what that history
-/// costs, however long the stream is.
+/// A replay reads the snapshots of one resource a page at a time, and their messages one by one. Its cost depends on the number
+/// of these snapshots, not on the length of the stream.
 #[must_use = "nothing is replayed before `run`"]
 pub struct Replay<'a> {
     streamer: &'a Streamer,
@@ -36,14 +36,14 @@ pub struct Replay<'a> {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Replayed {
-    /// The resource: the fields of the messages' top levels, a newer one over an older. A list when the messages were
-    /// lists; an empty list when there is nothing in it.
+    /// The resource: the top-level fields of its messages; a newer value of a field replaces an older one. A list if the messages
+    /// were lists; an empty list if no field is set.
     pub data: Value,
-    /// From how many messages it is made.
+    /// The number of messages that it was built from.
     pub messages: u64,
-    /// Messages that are neither on the stream nor in the archive: what they changed is not in `data`.
+    /// Messages that are neither on the stream nor in the archive; their changes are not in `data`.
     pub missing: Vec<EntryId>,
-    /// Snapshots and messages that could not be read, a sentence for each: what they changed is not in `data`.
+    /// Snapshots and messages that could not be read, one sentence for each; their changes are not in `data`.
     pub unreadable: Vec<String>,
     /// Whether the record of a model was deleted; `data` is empty then. Always `false` for other events.
     pub deleted: bool,
@@ -64,7 +64,7 @@ impl Replayed {
         ReceivedMessage::new(StreamName::from(""), entry, 1).payload()
     }
 
-    /// Whether nothing is missing and everything could be read.
+    /// Whether no message is missing and every snapshot and message could be read.
     #[must_use]
     pub fn is_whole(&self) -> bool {
         self.missing.is_empty() && self.unreadable.is_empty()
@@ -148,13 +148,14 @@ impl<'a> Replay<'a> {
         self
     }
 
-    /// Looks there for messages that the stream no longer holds. Default: nowhere, they are [missing](Replayed::missing).
+    /// The archive to search for messages that are no longer on the stream. Default: none, and such messages are
+    /// [missing](Replayed::missing).
     pub fn archive(mut self, archive: &'a dyn ArchiveStorage) -> Self {
         self.archive = Some(archive);
         self
     }
 
-    /// Tells `tell` each change as it happened, oldest first. A field that is set to what it is already does not change.
+    /// Calls `tell` for each change, oldest first. A field that is set to the value that it has is no change.
     pub fn on_change(mut self, tell: impl FnMut(Change) + Send + 'a) -> Self {
         self.on_change = Box::new(tell);
         self

@@ -31,10 +31,10 @@ use crate::Event;
     note = "add `identifier = \"…\"` with the name of a field to its `#[event(…)]`, or implement `Replayable`"
 )]
 pub trait Replayable: Event {
-    /// Which resource it is about.
+    /// The identifier of the resource that the event is about.
     fn identifier(&self) -> Cow<'_, str>;
 
-    /// The name of the history that it belongs to. Default: the event's own name, as in laravel-streamer. Events of
+    /// The name of the history that the event belongs to. Default: the event's own name, as in laravel-streamer. Events of
     /// different names that share a history are replayed together, as the [events of a model](crate::model) are.
     fn history(&self) -> Cow<'_, str> {
         self.name()

@@ -95,7 +95,7 @@ pub(super) enum Element {
     Unreadable(String),
 }
 
-/// Reads an element, whoever wrote it.
+/// Reads an element, also one that laravel-streamer wrote.
 ///
 /// A date is taken as UTC: it names no zone. One that cannot be read is replaced by the time in the ID.
 pub(super) fn read(element: &[u8], history: &History) -> Element {

@@ -10,18 +10,19 @@ use crate::{Streamer, archive::ArchiveStorage};
 /// What a trim did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
 pub struct TrimmedHistory {
-    /// How many snapshots were looked at.
+    /// The number of snapshots that were read.
     pub snapshots: u64,
-    /// How many of them were removed.
+    /// The number of snapshots that were removed.
     pub removed: u64,
 }
 
 impl Streamer {
-    /// Removes the snapshots of one resource whose messages are neither on the stream nor in `archive`. What is emitted
-    /// meanwhile keeps its snapshot.
+    /// Removes the snapshots of one resource whose messages are neither on the stream nor in `archive`. Events that are
+    /// emitted during the trim keep their snapshots.
     ///
-    /// Without the archive that the messages went to, the snapshots of archived messages go too: their resource can no
-    /// longer be replayed from there. A message that laravel-streamer restored counts as gone: nothing tells its new ID.
+    /// Name the archive that the messages were moved to: otherwise the snapshots of archived messages are removed, too, and
+    /// their resource can no longer be replayed from the archive. A message that laravel-streamer restored counts as gone, because its
+    /// new ID is not recorded.
     ///
     /// # Errors
     ///

@@ -20,7 +20,7 @@ pub enum ModelAction {
 }
 
 impl ModelAction {
-    /// All of them.
+    /// Every action.
     pub const ALL: [Self; 3] = [Self::Created, Self::Updated, Self::Deleted];
 
     /// The last part of the event's name.
@@ -40,7 +40,7 @@ impl fmt::Display for ModelAction {
     }
 }
 
-/// An event about one record. Its history is that of the record: all its events share one, under the model's name.
+/// An event about one record. All events of a record share one history, which has the model's name.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ModelEvent {
     model: String,
@@ -67,7 +67,7 @@ impl ModelEvent {
         }
     }
 
-    /// What happened.
+    /// What happened to the record.
     #[must_use]
     pub fn action(&self) -> ModelAction {
         self.action

@@ -101,13 +101,13 @@ impl ModelSpec {
         &self.name
     }
 
-    /// The record was created. `fields` are those to tell, in order; the key is taken from them.
+    /// The event of a record that was created. `fields` are the fields to write, in order; the key is taken from them.
     #[must_use]
     pub fn created(&self, fields: &Map<String, Value>) -> ModelEvent {
         self.created_with(fields, &self.key_of(fields))
     }
 
-    /// The record was created, with a key that the fields need not contain.
+    /// As [`ModelSpec::created`], with a key that `fields` need not contain.
     #[must_use]
     pub fn created_with(&self, fields: &Map<String, Value>, key: &Map<String, Value>) -> ModelEvent {
         let shown = fields.iter().filter(|(name, _)| !self.is_hidden(name));
@@ -115,13 +115,13 @@ impl ModelSpec {
         self.changed(ModelAction::Created, key, changes)
     }
 
-    /// The record was updated; `None` when no field that is told has another value than before.
+    /// The event of a record that was updated; `None` if no field that is written has a new value.
     #[must_use]
     pub fn updated(&self, before: &Map<String, Value>, after: &Map<String, Value>) -> Option<ModelEvent> {
         self.updated_with(before, after, &self.key_of(after))
     }
 
-    /// The record was updated, with a key that the fields need not contain.
+    /// As [`ModelSpec::updated`], with a key that the fields need not contain.
     #[must_use]
     pub fn updated_with(
         &self,
@@ -146,7 +146,7 @@ impl ModelSpec {
         Some(self.changed(ModelAction::Updated, key, changes))
     }
 
-    /// The record was deleted.
+    /// The event of a record that was deleted.
     #[must_use]
     pub fn deleted(&self, fields: &Map<String, Value>) -> ModelEvent {
         let key = self.key_of(fields);
@@ -174,7 +174,7 @@ impl ModelSpec {
         self.event(action, key, payload)
     }
 
-    /// The key and what is additional.
+    /// The key and the additional payload.
     fn head(&self, key: &Map<String, Value>) -> Map<String, Value> {
         let additional = self.additional.as_ref().map(|value| ("additional", value));
         let key = key.iter().map(|(name, value)| (name.as_str(), value));

@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Value};
 
-/// Applies a payload to a record: what it creates or updates is put over the record, a deletion empties it. Tells each
-/// field that changes: field, before, after. Tells whether the record is deleted now; `None` for a payload that is no
+/// Applies a payload to a record: created and updated fields get their new values, a deletion empties the record. Calls `tell`
+/// for each field that changes: field, before, after. Returns whether the record is deleted; `None` for a payload that is no
 /// model event.
 pub(crate) fn apply(
     record: &mut Map<String, Value>,

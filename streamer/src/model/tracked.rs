@@ -9,7 +9,7 @@ use super::{ModelEvent, ModelSpec};
 
 /// A value with its last saved state: for Diesel, sqlx and plain structs, where no derive can watch the record.
 ///
-/// Save the value yourself, in the way you like, and emit what [`Tracked::change`] gives; then say that it is saved.
+/// Save the value by your own statements, emit the event of [`Tracked::change`], and call [`Tracked::mark_saved`].
 ///
 /// ```
 /// use serde_json::json;
@@ -55,12 +55,12 @@ pub enum TrackError {
 }
 
 impl<T: Serialize> Tracked<T> {
-    /// A value that is not saved yet: its first change is that it was created.
+    /// A value that is not saved yet: its first event is `created`.
     pub fn unsaved(value: T) -> Self {
         Self { value, saved: None }
     }
 
-    /// A value as it is saved.
+    /// A value that is already saved in this state.
     ///
     /// # Errors
     ///
@@ -71,7 +71,7 @@ impl<T: Serialize> Tracked<T> {
         Ok(tracked)
     }
 
-    /// What changed since it was saved: created, updated, or nothing.
+    /// The event of what changed since the value was saved: `created`, `updated`, or none.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl<T: Serialize> Tracked<T> {
         Ok(model.deleted(&fields(&self.value)?))
     }
 
-    /// It is saved as it is now.
+    /// Notes that the value is saved in its present state.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! What an operator begins with.
+//! The outbox of a database, for operators.
 
 use std::time::Duration;
 
@@ -16,18 +16,18 @@ pub struct Outbox {
     database: Database,
 }
 
-/// How an outbox stands.
+/// The state of an outbox.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct OutboxStatus {
-    /// How many rows are not published.
+    /// The number of rows that are not published.
     pub waiting: u64,
     /// How long ago the oldest of them was written, in milliseconds; `None` when there is none.
     pub oldest_ms: Option<u64>,
     /// The rows that could not be published, oldest first, at most 100. Each keeps its key waiting.
     pub blocked: Vec<BlockedRow>,
-    /// How many rows are blocked.
+    /// The number of blocked rows.
     pub blocked_count: u64,
-    /// How many published rows are kept.
+    /// The number of published rows that are kept.
     pub published: u64,
 }
 
@@ -54,9 +54,9 @@ pub struct BlockedRow {
     pub stream: String,
     /// Its key, whose other rows wait.
     pub ordering_key: String,
-    /// How often it was tried.
+    /// The number of attempts to publish it.
     pub attempts: u64,
-    /// Why it was refused last.
+    /// The error of the last attempt.
     pub error: String,
 }
 
@@ -129,7 +129,7 @@ impl Outbox {
         })
     }
 
-    /// How it stands.
+    /// The state of the outbox: what waits, what is blocked, what is kept.
     ///
     /// # Errors
     ///
@@ -197,7 +197,7 @@ impl Outbox {
         row.as_ref().map(blocked_row).transpose().map_err(&of)
     }
 
-    /// Lets a blocked row be published again, or all of them (`None`). Tells how many.
+    /// Unblocks a blocked row, or all of them (`None`), so that the relay tries them again. Returns the number of rows.
     ///
     /// # Errors
     ///
@@ -207,7 +207,8 @@ impl Outbox {
         self.change_blocked(sql, event_id, "retry a row").await
     }
 
-    /// Deletes a blocked row, which is never published: its key goes on with the next. Tells how many.
+    /// Deletes a blocked row, which is then never published; the relay continues with the next row of its key. Returns the number of
+    /// rows.
     ///
     /// # Errors
     ///

@@ -53,7 +53,7 @@ pub fn emit_replayable_in<E: Replayable>(connection: &Connection, event: &E, dom
 ///
 /// # Errors
 ///
-/// What the database refuses.
+/// An error of the database.
 pub fn emit_row_in(connection: &Connection, row: OutboxRow) -> Result<(), EmitInError> {
     let mut insert = connection
         .prepare_cached(OutboxRow::INSERT_SQLITE)
@@ -64,12 +64,12 @@ pub fn emit_row_in(connection: &Connection, row: OutboxRow) -> Result<(), EmitIn
     Ok(())
 }
 
-/// Notes in this transaction that the message is handled; tells whether it is the first time. When it is not, there is nothing
-/// to do.
+/// Records in this transaction that the message is handled. Returns `true` the first time; `false` means that the message was
+/// handled before and there is nothing to do.
 ///
 /// # Errors
 ///
-/// What the database refuses.
+/// An error of the database.
 pub fn once_in(connection: &Connection, message: &ReceivedMessage, group: &str) -> Result<bool, rusqlite::Error> {
     let mut insert = connection.prepare_cached(&Once::statement(Dialect::Sqlite))?;
     let affected = insert.execute(params_from_iter(Once::new(message, group).columns()))?;

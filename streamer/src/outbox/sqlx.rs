@@ -13,7 +13,7 @@ pub trait OutboxConnection: Send {
     /// The kind of database.
     const DIALECT: Dialect;
 
-    /// Runs a statement with these values, and tells how many rows it affected.
+    /// Runs a statement with these values and returns the number of affected rows.
     fn run(&mut self, sql: String, columns: Vec<Column>) -> impl Future<Output = Result<u64, sqlx::Error>> + Send;
 }
 
@@ -87,7 +87,7 @@ pub async fn emit_replayable_in<C: OutboxConnection, E: Replayable>(
 ///
 /// # Errors
 ///
-/// What the database refuses.
+/// An error of the database.
 pub async fn emit_row_in<C: OutboxConnection>(connection: &mut C, row: OutboxRow) -> Result<(), EmitInError> {
     connection
         .run(OutboxRow::insert(C::DIALECT), row.columns().into())
@@ -96,12 +96,12 @@ pub async fn emit_row_in<C: OutboxConnection>(connection: &mut C, row: OutboxRow
 }
 
 impl Once {
-    /// Notes in this transaction that the message is handled; tells whether it is the first time. When it is not, there is
-    /// nothing to do.
+    /// Records in this transaction that the message is handled. Returns `true` the first time; `false` means that the message was
+    /// handled before and there is nothing to do.
     ///
     /// # Errors
     ///
-    /// What the database refuses.
+    /// An error of the database.
     pub async fn in_transaction<C: OutboxConnection>(
         connection: &mut C,
         message: &ReceivedMessage,

@@ -105,6 +105,11 @@ impl Screen {
              {program} --url {url} listen --all --group billing\n"
         ))?;
         if url.starts_with("sqlite:") {
+            // Without Redis it was built as the first command of the README says, in a clone.
+            let program = match cfg!(feature = "redis") {
+                true => &*program,
+                false => "cargo run --release --",
+            };
             self.line(&format!(
                 "The same on Redis:\n\n  {program} demo --url redis://127.0.0.1:6379"
             ))?;
