@@ -139,7 +139,6 @@ async fn order(streamer: &Streamer, n: u64) -> EntryId {
 
 /// Between 2 and 14 orders a second, in waves of two minutes. One group keeps up; the other one handles 8 a second.
 async fn traffic(streamer: Streamer, stop: StopHandle) {
-    let orders = streamer.stream("order.placed");
     let mut n = 1000;
     for tick in 0_u32.. {
         let wave = (f64::from(tick) / 240.0 * std::f64::consts::TAU).sin();
@@ -147,8 +146,13 @@ async fn traffic(streamer: Streamer, stop: StopHandle) {
             order(&streamer, n).await;
             n += 1;
         }
-        for (group, worker, most) in [("billing", "worker-1", 20), ("mailing", "worker-2", 4)] {
-            let consumer = orders.consumer(group, worker);
+        let worker = if tick % 2 == 0 { "worker-1" } else { "worker-2" };
+        for (stream, group, most) in [
+            ("order.placed", "billing", 20),
+            ("order.placed", "mailing", 4),
+            ("payment.received", "ledger", 1),
+        ] {
+            let consumer = streamer.stream(stream).consumer(group, worker);
             let entries = consumer.read_new(most, None).await.unwrap();
             let ids = entries.iter().map(|entry| entry.id).collect::<Vec<_>>();
             consumer.acknowledge(&ids).await.unwrap();
