@@ -79,9 +79,7 @@ async fn every_page_shows_what_it_should_and_fits_a_desk_and_a_phone() {
             .await;
         assert_eq!(wide, true, "{name} is wider than a desk");
         // What is below the findings belongs on the picture.
-        browser
-            .size(1280, if name == "overview" { 1120 } else { 900 })
-            .await;
+        browser.size(1280, if name == "overview" { 1120 } else { 900 }).await;
         browser.picture(name).await;
         if ["overview", "failed"].contains(&name) {
             browser.scheme("dark").await;
