@@ -12,7 +12,7 @@
 //! | `webhooks` | listeners that are URLs: `[listeners.NAME] webhook`, `listen --webhook` |
 //! | `outbox-postgres`, `outbox-mysql`, `outbox-sqlite` | `outbox`, for these databases |
 //!
-//! Not by default: `otlp` (spans to a collector of OpenTelemetry), `archive-postgres`, `archive-mysql`, `archive-object`, `archive-s3`,
+//! Not by default: `otlp` (spans and metrics to a collector of OpenTelemetry), `archive-postgres`, `archive-mysql`, `archive-object`, `archive-s3`,
 //! `archive-gcs` and `archive-azure` (archives elsewhere).
 //!
 //! # Layout
