@@ -17,7 +17,7 @@ use streamer_test_servers::Options;
 
 fn rules_of_the_guide() -> &'static str {
     let guide = include_str!("../../docs/production.md");
-    guide.lines().find_map(|line| line.strip_prefix("    user ")).unwrap()
+    guide.lines().find_map(|line| line.strip_prefix("user ")).unwrap()
 }
 
 #[tokio::test]

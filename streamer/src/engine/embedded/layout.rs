@@ -120,9 +120,13 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
 /// Whether an earlier version made the view: its triggers know no events that are due later, and look for what is over without an
 /// index.
 fn is_outdated(connection: &Connection) -> Step<bool> {
-    let mut trigger = connection
-        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'trigger' AND name = 'streamer_outbox_schedule'")?;
-    Ok(outbox_of(connection)? == Outbox::View && !trigger.exists([])?)
+    let triggers: i64 = connection.query_row(
+        "SELECT count(*) FROM sqlite_schema \
+         WHERE type = 'trigger' AND name IN ('streamer_outbox_emit', 'streamer_outbox_schedule')",
+        [],
+        |row| row.get(0),
+    )?;
+    Ok(triggers < 2 && outbox_of(connection)? == Outbox::View)
 }
 
 fn has_index_of_expiry(connection: &Connection) -> Step<bool> {
