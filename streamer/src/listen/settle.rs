@@ -40,7 +40,11 @@ impl Settling {
             let batch = match received {
                 0 => break,
                 1 => batches.pop().unwrap_or_default(),
-                _ => batches.drain(..).flatten().collect(),
+                _ => {
+                    let mut all = Vec::with_capacity(batches.iter().map(Vec::len).sum());
+                    batches.drain(..).for_each(|mut batch| all.append(&mut batch));
+                    all
+                }
             };
             let mut settling = Box::pin(self.settle_batch(batch));
             tokio::select! {
@@ -86,7 +90,7 @@ impl Settling {
                 tracing::warn!("{} messages that were handled stay pending: {error}", refused.len() + 1);
                 Ok(false)
             }
-            Some(error) => Err(ListenError::Engine(error)),
+            Some(error) => Err(ListenError::Engine(*error)),
         }
     }
 }

@@ -70,6 +70,7 @@ impl Worker {
     pub(super) async fn work(self, settle: mpsc::Sender<Vec<Outcome>>) -> Result<Finished, ListenError> {
         let mut outcomes = Outcomes {
             gathered: Vec::new(),
+            usual: 0,
             since: Instant::now(),
             settle,
         };
@@ -205,7 +206,7 @@ impl Worker {
                 tracing::warn!("a message that waits for a retry stays pending: {error}");
                 None
             }
-            Some(Settled::Refused(error)) => return Err(ListenError::Engine(error)),
+            Some(Settled::Refused(error)) => return Err(ListenError::Engine(*error)),
             Some(Settled::NotOurs) | None => None,
         };
         held.ended(key, again);
@@ -435,6 +436,8 @@ impl Worker {
 /// Outcomes on their way to be settled, a few at a time.
 struct Outcomes {
     gathered: Vec<Outcome>,
+    /// How many the last ones were: the next are as many, while messages come as they do.
+    usual: usize,
     since: Instant,
     settle: mpsc::Sender<Vec<Outcome>>,
 }
@@ -443,6 +446,7 @@ impl Outcomes {
     async fn add(&mut self, outcome: Outcome) {
         if self.gathered.is_empty() {
             self.since = Instant::now();
+            self.gathered.reserve_exact(self.usual);
         }
         self.gathered.push(outcome);
         if self.gathered.len() >= GATHERED || self.since.elapsed() >= GATHERED_FOR {
@@ -452,6 +456,7 @@ impl Outcomes {
 
     async fn pass_on(&mut self) {
         if !self.gathered.is_empty() {
+            self.usual = self.gathered.len();
             // The settle stage is gone only when it failed; what it did not get stays pending.
             let _ = self.settle.send(std::mem::take(&mut self.gathered)).await;
         }

@@ -39,8 +39,8 @@ struct Inner {
     stream: StreamName,
     entry: Entry,
     attempt: u64,
-    /// Decoded at most once, however many listeners share the message.
-    data: OnceLock<Result<Value, DecodeError>>,
+    /// Decoded at most once, however many listeners share the message. Apart, since most messages are never decoded in this way.
+    data: OnceLock<Box<Result<Value, DecodeError>>>,
 }
 
 impl ReceivedMessage {
@@ -135,8 +135,8 @@ impl ReceivedMessage {
     ///
     /// [`DecodeError::Undecodable`] when it is not JSON, not UTF-8, or nests too deep.
     pub fn data(&self) -> Result<&Value, DecodeError> {
-        let data = self.0.data.get_or_init(|| decode::data(self.fields()));
-        data.as_ref().map_err(Clone::clone)
+        let data = self.0.data.get_or_init(|| Box::new(decode::data(self.fields())));
+        (**data).as_ref().map_err(Clone::clone)
     }
 
     /// Whether the payload can be decoded, without keeping what it says: cheaper than [`ReceivedMessage::data`].
@@ -146,7 +146,7 @@ impl ReceivedMessage {
     /// [`DecodeError::Undecodable`] as [`ReceivedMessage::data`].
     pub fn check(&self) -> Result<(), DecodeError> {
         match self.0.data.get() {
-            Some(decoded) => decoded.as_ref().map(drop).map_err(Clone::clone),
+            Some(decoded) => (**decoded).as_ref().map(drop).map_err(Clone::clone),
             None => decode::check(self.fields()),
         }
     }

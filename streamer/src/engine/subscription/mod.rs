@@ -416,7 +416,7 @@ pub(crate) enum Settled {
     /// Another consumer has the message by now: failures are recorded, nothing else was done.
     NotOurs,
     /// The store refused, or stayed away for longer than keep-alive is patient. The message stays pending.
-    Refused(EngineError),
+    Refused(Box<EngineError>),
 }
 
 /// How a subscription ends.

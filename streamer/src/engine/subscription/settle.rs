@@ -415,7 +415,7 @@ impl Core {
         self.in_flight
             .refused(plan.stream, plan.parts.iter().map(|part| part.at));
         for part in plan.parts {
-            answers[part.index as usize] = Settled::Refused(error.without_source());
+            answers[part.index as usize] = Settled::Refused(Box::new(error.without_source()));
         }
     }
 
