@@ -50,6 +50,27 @@ async fn a_file_without_the_newest_index_has_it_after_it_was_opened() {
 }
 
 #[tokio::test]
+async fn a_view_whose_trigger_is_of_an_earlier_version_has_that_of_this_one_after_the_file_was_opened() {
+    let place = Place::new();
+    let first = place.open().await.append(an_append(1)).await.unwrap();
+    place.closed().await;
+    let connection = Connection::open(place.file()).unwrap();
+    let before = names(&connection);
+    let earlier = "DROP TRIGGER streamer_outbox_emit; \
+                   CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox BEGIN SELECT 1; END";
+    connection.execute_batch(earlier).unwrap();
+    drop(connection);
+    let engine = place.open().await;
+    let connection = Connection::open(place.file()).unwrap();
+    assert_eq!(names(&connection), before);
+    let insert = "INSERT INTO streamer_outbox (event_id, shard, ordering_key, stream, fields, created_ms) \
+                  SELECT '01890a5d-ac96-774b-bcce-b302099a8057', 0, 'a', ?, fields, 1 FROM streamer_entries";
+    connection.execute(insert, [stream().as_bytes()]).unwrap();
+    assert_eq!(ids(&engine).await.len(), 2);
+    assert_eq!(ids(&engine).await[0], first);
+}
+
+#[tokio::test]
 async fn a_file_of_the_layout_before_keeps_all_that_is_in_it() {
     let place = Place::new();
     drop(file_of_layout_1(&place));

@@ -17,6 +17,9 @@ const LAYOUT_1_APPLICATION_ID: i64 = 0x5374_726d;
 /// `PRAGMA user_version` of files of layout 1, unless an application has set another one.
 const LAYOUT_1_USER_VERSION: i64 = 1;
 
+/// What the trigger of `outbox.sql` says of itself. Files that an earlier version wrote have another one.
+const FORM_OF_TRIGGER: &str = "-- Form 2 of this trigger";
+
 /// The tables of the streams.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Found {
@@ -117,16 +120,15 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
     Ok(transaction.commit()?)
 }
 
-/// Whether an earlier version made the view: its triggers know no events that are due later, and look for what is over without an
-/// index.
+/// Whether an earlier version made the view: its triggers know no events that are due later, look for what is over without an
+/// index, or take longer.
 fn is_outdated(connection: &Connection) -> Step<bool> {
-    let triggers: i64 = connection.query_row(
-        "SELECT count(*) FROM sqlite_schema \
-         WHERE type = 'trigger' AND name IN ('streamer_outbox_emit', 'streamer_outbox_schedule')",
-        [],
-        |row| row.get(0),
+    let mut triggers = connection.prepare(
+        "SELECT count(*) FROM sqlite_schema WHERE type = 'trigger' \
+         AND (name = 'streamer_outbox_schedule' OR name = 'streamer_outbox_emit' AND instr(sql, ?) > 0)",
     )?;
-    Ok(triggers < 2 && outbox_of(connection)? == Outbox::View)
+    let current: i64 = triggers.query_row([FORM_OF_TRIGGER], |row| row.get(0))?;
+    Ok(outbox_of(connection)? == Outbox::View && current < 2)
 }
 
 fn has_index_of_expiry(connection: &Connection) -> Step<bool> {

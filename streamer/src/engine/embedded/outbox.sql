@@ -7,6 +7,8 @@ WHERE 0;
 
 CREATE TRIGGER streamer_outbox_emit INSTEAD OF INSERT ON streamer_outbox
 WHEN substr(NEW.fields, 1, 8) IS NOT x'066475655f6d7310' BEGIN
+    -- Form 2 of this trigger: `layout.rs` makes others again.
+    -- A statement that reads the table that it writes, and UPDATE … FROM, make a table of their own first: none does here.
     INSERT INTO streamer_keys (name, kind) VALUES (CAST(NEW.stream AS BLOB), 0) ON CONFLICT DO NOTHING;
     SELECT RAISE(ABORT, 'the key of the stream''s name holds another kind of value: give the event another name')
     WHERE (SELECT kind FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB)) <> 0;
@@ -28,26 +30,24 @@ WHEN substr(NEW.fields, 1, 8) IS NOT x'066475655f6d7310' BEGIN
           AND expires_ms > CAST(unixepoch('subsec') * 1000 AS INTEGER)
     );
 
-    SELECT RAISE(ABORT, 'the stream has given its last possible ID and can take no more entries')
-    FROM streamer_streams
-    WHERE stream = (SELECT id FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB)) AND last_ms = -1 AND last_seq = -1;
-
-    -- The next ID, as the engine chooses it: now, or the one after the last.
+    -- The next ID, as the engine chooses it: now, or the one after the last. Within a statement the time stands still.
     UPDATE streamer_streams
     SET last_ms = CASE
-            WHEN last_ms >= 0 AND last_ms < now_ms THEN now_ms
+            WHEN last_ms >= 0 AND last_ms < CAST(unixepoch('subsec') * 1000 AS INTEGER)
+                THEN CAST(unixepoch('subsec') * 1000 AS INTEGER)
             WHEN last_seq <> -1 THEN last_ms
+            WHEN last_ms = -1
+                THEN RAISE(ABORT, 'the stream has given its last possible ID and can take no more entries')
             WHEN last_ms = 9223372036854775807 THEN -9223372036854775807 - 1
             ELSE last_ms + 1
         END,
         last_seq = CASE
-            WHEN last_ms >= 0 AND last_ms < now_ms THEN 0
+            WHEN last_ms >= 0 AND last_ms < CAST(unixepoch('subsec') * 1000 AS INTEGER) THEN 0
             WHEN last_seq = 9223372036854775807 THEN -9223372036854775807 - 1
             ELSE last_seq + 1
         END,
         entries_added = entries_added + 1,
         length = length + 1
-    FROM (SELECT CAST(unixepoch('subsec') * 1000 AS INTEGER) AS now_ms)
     WHERE stream = (SELECT id FROM streamer_keys WHERE name = CAST(NEW.stream AS BLOB));
 
     INSERT INTO streamer_entries (stream, id, fields)
