@@ -29,6 +29,10 @@ pub fn row_fields<M: ModelTrait>(model: &M, dates: DateFormat) -> Map<String, Js
 }
 
 /// One value.
+#[allow(
+    unreachable_patterns,
+    reason = "which other values there are is for SeaORM's features, which an application may switch on by itself"
+)]
 pub(crate) fn json(value: Value, dates: DateFormat) -> Json {
     fn of<T: Into<Json>>(value: Option<T>) -> Json {
         value.map_or(Json::Null, Into::into)
@@ -63,6 +67,10 @@ pub(crate) fn json(value: Value, dates: DateFormat) -> Json {
 }
 
 /// Dates, and what only some features of SeaORM have.
+#[cfg_attr(
+    not(any(feature = "with-chrono", feature = "with-time")),
+    allow(unused_variables, reason = "there are no dates")
+)]
 fn special(value: Value, dates: DateFormat) -> Json {
     match value {
         #[cfg(feature = "with-chrono")]
@@ -110,6 +118,7 @@ fn special(value: Value, dates: DateFormat) -> Json {
     }
 }
 
+#[cfg(any(feature = "with-chrono", feature = "with-time"))]
 fn text<T>(value: Option<T>, write: impl FnOnce(T) -> String) -> Json {
     value.map_or(Json::Null, |value| Json::String(write(value)))
 }

@@ -80,6 +80,46 @@ fn type_domain_and_id_are_what_was_asked_for() {
 }
 
 #[test]
+fn headers_are_carried_and_an_event_with_a_key_is_stored_once() {
+    let bench = Bench::new();
+    let emit = [
+        "emit",
+        "a",
+        "{}",
+        "--header",
+        "tenant=north=1",
+        "--header",
+        "empty=",
+        "--idempotency-key",
+        "order-7",
+        "--idempotency-window",
+        "1h",
+    ];
+    let first = bench.ok(&emit);
+    assert_eq!(bench.ok(&emit), first);
+    bench.ok(&["emit", "a", "{}", "--idempotency-key", "order-8"]);
+    let messages = stored(&bench, "a", 2);
+    assert_eq!(
+        (
+            &messages[0]["headers"],
+            messages[1]
+                .get("headers")
+                .is_none_or(|headers| headers == &serde_json::json!({}))
+        ),
+        (&serde_json::json!({"tenant": "north=1", "empty": ""}), true)
+    );
+    for (wrong, why) in [
+        (&["--header", "tenant"][..], "NAME=VALUE"),
+        (&["--header", "data=x"], "could not emit event 'a'"),
+        (&["--idempotency-window", "1h"], "--idempotency-key"),
+        (&["--idempotency-key", ""], "could not emit event 'a'"),
+    ] {
+        let refused = bench.run(&[&["emit", "a", "{}"], wrong].concat());
+        assert!(refused.code != Some(0) && refused.stderr.contains(why), "{refused:?}");
+    }
+}
+
+#[test]
 fn what_cannot_be_emitted_is_named() {
     let bench = Bench::new();
     bench.write("broken.json", "{\"a\":");

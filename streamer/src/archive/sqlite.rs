@@ -225,7 +225,10 @@ impl ArchiveStorage for SqliteArchive {
                         return Ok(Stored::New);
                     }
                     let there: String = there.query_row(key, |row| row.get(0))?;
-                    Ok(message.compare_with(there.as_bytes()))
+                    Ok(match ArchivedMessage::from_json(there.as_bytes()) {
+                        Some(there) if there.fields == message.fields => Stored::AlreadyThere,
+                        _ => Stored::Conflict,
+                    })
                 };
                 messages.iter().map(&mut store).collect::<rusqlite::Result<Vec<_>>>()?
             };

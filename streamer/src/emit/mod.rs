@@ -100,8 +100,8 @@ impl EmitOptions {
 
     /// Makes the emit idempotent: repeated with the same key within the window ([`EmitOptions::idempotency_window`]), it stores
     /// nothing and gives the ID of the first entry. An emit whose reply was lost with its connection is retried
-    /// automatically, at most three times; the caller may repeat it later. A key has at most 256 bytes; a UUID is a good
-    /// one.
+    /// automatically, at most three times; the caller may repeat it later. A key has 1 to 256 bytes; a UUID is a
+    /// good one.
     ///
     /// ```
     /// use serde_json::json;

@@ -87,7 +87,9 @@ impl Default for AppendOptions {
 /// for the time of the window).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Idempotency {
-    /// What the repetitions have in common, at most 256 bytes; longer ones are refused ([`InvalidInput`](super::EngineErrorKind::InvalidInput)).
+    /// What the repetitions have in common: 1 to 256 bytes. Others are refused
+    /// ([`InvalidInput`](super::EngineErrorKind::InvalidInput)); an empty key is nearly always a variable that was not set, and would
+    /// make all events one.
     pub key: Bytes,
     /// For how long a repetition is recognised, from the first append on. At least a millisecond.
     pub window: Duration,
@@ -96,6 +98,18 @@ pub struct Idempotency {
 impl Idempotency {
     /// The longest key in bytes.
     pub const LONGEST_KEY: usize = 256;
+
+    /// Why the key is refused.
+    pub(crate) fn fault(&self) -> Option<String> {
+        let (length, most) = (self.key.len(), Self::LONGEST_KEY);
+        match length {
+            0 => Some("its idempotency key is empty".to_owned()),
+            _ if length > most => Some(format!(
+                "its idempotency key has {length} bytes, and at most {most} are allowed"
+            )),
+            _ => None,
+        }
+    }
 
     /// Whole milliseconds of the window.
     pub(crate) fn window_ms(&self) -> u64 {

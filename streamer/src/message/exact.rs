@@ -76,15 +76,23 @@ fn has_exponent(text: &[u8]) -> bool {
     if !pairs().fold(false, |found, pair| found | is_one(pair)) {
         return false;
     }
-    let mut found = pairs().enumerate().filter(|(_, pair)| is_one(*pair));
-    found.any(|(at, _)| {
+    let mut looked_at = 0;
+    for (at, pair) in pairs().enumerate() {
+        // A text may be one long run of digits and `e`, each of which would lead to all of it.
+        if at < looked_at || !is_one(pair) {
+            continue;
+        }
         // Most of them are in a text: a hash, a UUID. There a letter or a quote comes before the digits.
         let number = around(text, at, |byte| {
             is_of_float(byte) || matches!(byte, b'e' | b'E' | b'+' | b'-')
         });
+        looked_at = number.end;
         let before = text[..number.start].iter().rfind(|byte| !byte.is_ascii_whitespace());
-        before.is_none_or(|before| matches!(before, b':' | b',' | b'['))
-    })
+        if before.is_none_or(|before| matches!(before, b':' | b',' | b'[')) {
+            return true;
+        }
+    }
+    false
 }
 
 /// The bytes around a place for which this holds.
@@ -576,6 +584,18 @@ mod tests {
         ] {
             assert_eq!(is_needed(text.as_bytes()), needed, "{text}");
         }
+    }
+
+    /// With a look at the whole run for each of its parts this takes hours.
+    #[test]
+    fn a_long_text_is_looked_at_once() {
+        let text = json!("9e".repeat(2 << 20)).to_string();
+        assert!(!is_needed(text.as_bytes()));
+        let spaces = format!("[\"{}\"]", "x9e9 ".repeat(1 << 20));
+        assert!(!is_needed(spaces.as_bytes()));
+        let digits = json!("1.".repeat(2 << 20)).to_string();
+        assert!(is_needed(digits.as_bytes()));
+        assert_eq!(read::<String>(digits.as_bytes()).expect("it is JSON").len(), 4 << 20);
     }
 
     fn value() -> impl Strategy<Value = Value> {

@@ -135,14 +135,16 @@ pub(crate) async fn what_was_refused_is_not_remembered(engine: Arc<dyn Engine>) 
     assert_eq!(values(&*engine, "once.h").await, ["2"]);
 }
 
-pub(crate) async fn a_key_of_any_bytes_is_a_key_and_a_long_one_is_refused(engine: Arc<dyn Engine>) {
+pub(crate) async fn a_key_of_any_bytes_is_a_key_and_a_long_or_empty_one_is_refused(engine: Arc<dyn Engine>) {
     let bytes = vec![0, 255, b'\r', b'\n', b'}'];
     let first = engine.append(once("once.i", bytes.clone(), "1")).await.unwrap();
     assert_eq!(engine.append(once("once.i", bytes, "1")).await.unwrap(), first);
     let longest = vec![b'x'; Idempotency::LONGEST_KEY];
     engine.append(once("once.i", longest.clone(), "2")).await.unwrap();
     let too_long = [longest, vec![b'x']].concat();
-    let refused = engine.append(once("once.i", too_long, "3")).await.unwrap_err();
-    assert_eq!(refused.kind(), EngineErrorKind::InvalidInput);
+    for wrong in [too_long, Vec::new()] {
+        let refused = engine.append(once("once.i", wrong, "3")).await.unwrap_err();
+        assert_eq!(refused.kind(), EngineErrorKind::InvalidInput);
+    }
     assert_eq!(values(&*engine, "once.i").await, ["1", "2"]);
 }

@@ -79,7 +79,7 @@ macro_rules! suite {
                     a_record_is_written_with_the_first_entry_only
                     a_window_that_is_over_lets_the_next_append_through
                     what_was_refused_is_not_remembered
-                    a_key_of_any_bytes_is_a_key_and_a_long_one_is_refused
+                    a_key_of_any_bytes_is_a_key_and_a_long_or_empty_one_is_refused
                 }
                 scheduled {
                     nothing_is_appended_before_it_is_due

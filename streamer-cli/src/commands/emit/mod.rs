@@ -29,6 +29,7 @@ Examples:
   echo '{\"id\": 123}' | streamer emit order.placed
   streamer emit user.changed '{\"city\": \"Oslo\"}' --identifier 7
   streamer emit order.paid '{\"id\": 7}' --replicas 1 --within 2s
+  streamer emit order.paid '{\"id\": 7}' --idempotency-key order-7-paid
   streamer emit cart.reminder '{\"cart\": 7}' --in 24h
   streamer emit sale.begins '{}' --at 2026-12-01T09:00[Europe/Oslo]
   streamer emit order.placed --lines @orders.jsonl
@@ -64,6 +65,15 @@ pub(crate) struct Emit {
     /// Which resource it is about, for `replay`
     #[arg(long, value_name = "ID", conflicts_with = "lines")]
     identifier: Option<String>,
+    /// A header, which listeners read beside the payload; may be given several times
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header, conflicts_with = "lines")]
+    headers: Vec<(String, String)>,
+    /// Store the event once, however often it is emitted with this key within the window
+    #[arg(long, value_name = "KEY", conflicts_with = "lines")]
+    idempotency_key: Option<String>,
+    /// For how long the key is known [default: 10m]
+    #[arg(long, value_name = "TIME", value_parser = flag::<Duration>, requires = "idempotency_key")]
+    idempotency_window: Option<Duration>,
     /// Wait until so many replicas of the server have it
     #[arg(
         long,
@@ -114,6 +124,15 @@ impl Emit {
         }
         if let Some(identifier) = &self.identifier {
             options = options.identifier(identifier);
+        }
+        for (name, value) in &self.headers {
+            options = options.header(name, value);
+        }
+        if let Some(key) = &self.idempotency_key {
+            options = options.idempotency_key(key.clone());
+        }
+        if let Some(window) = self.idempotency_window {
+            options = options.idempotency_window(window);
         }
         options = options.replicas(self.replicas.0).flushed(self.flushed);
         if let Some(within) = self.within {
@@ -226,6 +245,13 @@ fn date(text: &str) -> Result<Moment, String> {
         ));
     }
     text.parse::<Moment>().map_err(|error| error.to_string())
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("a header is written as NAME=VALUE, such as correlation_id=checkout-17".to_owned()),
+    }
 }
 
 fn new_id(text: &str) -> Result<NewId, String> {

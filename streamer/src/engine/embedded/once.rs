@@ -14,14 +14,12 @@ use crate::{
 /// How many rows whose window is over are removed with each one that is written.
 const FORGOTTEN_AT_ONCE: i64 = 2;
 
-/// Refuses keys that are too long.
+/// Refuses keys that are none.
 pub(super) fn check(idempotency: &Idempotency) -> Step<()> {
-    if idempotency.key.len() > Idempotency::LONGEST_KEY {
-        let (length, most) = (idempotency.key.len(), Idempotency::LONGEST_KEY);
-        let reason = format!("its idempotency key has {length} bytes, and at most {most} are allowed");
-        return Err(Failure::refused(EngineErrorKind::InvalidInput, reason));
-    }
-    Ok(())
+    let fault = idempotency.fault();
+    fault.map_or(Ok(()), |reason| {
+        Err(Failure::refused(EngineErrorKind::InvalidInput, reason))
+    })
 }
 
 /// The entry that was appended with this key within its window.

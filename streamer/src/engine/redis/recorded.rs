@@ -168,12 +168,7 @@ impl RedisEngine {
             None => {}
         }
         if let Some(idempotency) = &append.options.idempotency {
-            if idempotency.key.len() > Idempotency::LONGEST_KEY {
-                let reason = format!(
-                    "its idempotency key has {} bytes, and at most {} are allowed",
-                    idempotency.key.len(),
-                    Idempotency::LONGEST_KEY
-                );
+            if let Some(reason) = idempotency.fault() {
                 return refused(EngineErrorKind::InvalidInput, reason);
             }
             keys.push(keys::appended_once(stream, &idempotency.key));
