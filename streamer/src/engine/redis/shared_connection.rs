@@ -8,11 +8,6 @@
 //! - While something is, commands gather, and are written together once there are enough of them, or when the tasks
 //!   that could add to them had their turn.
 //!
-//! Over TLS each write is at least one record, which costs the server two reads. So where a round trip takes no longer than a
-//! moment, commands gather until they are as many as those that are under way: then there are two groups that take turns, as in a
-//! program that sends one half while the other is answered. No command could be executed earlier, since those before it on the
-//! connection come first; its reply comes later by one round trip at most.
-//!
 //! How much may be under way is bounded in bytes; who finds no room waits, first come, first served, so that commands
 //! go out in the order in which their futures were first polled.
 //!
@@ -50,9 +45,6 @@ const CAPACITY: usize = 8 << 20;
 /// How much memory for commands is kept when there are none.
 const MOST_KEPT: usize = 1 << 20;
 
-/// A round trip of a moment.
-const NEAR: Duration = Duration::from_micros(400);
-
 /// A handle on the connection. It is closed when the last one is dropped.
 #[derive(Clone)]
 pub(super) struct SharedConnection(Arc<Handle>);
@@ -72,14 +64,9 @@ struct Inner {
 struct State {
     /// Commands that are not written yet.
     gathered: Vec<u8>,
-    /// Of how many exchanges.
-    gathered_exchanges: usize,
     writing: Writing,
     /// Whose answers are to come, in order.
     pending: VecDeque<PendingReply>,
-    /// Since when replies have been due without a break. What came later waits from the last byte on that was received for
-    /// those before it.
-    due_since: Option<Instant>,
     /// The receiving task, which also writes what nobody else does.
     receiver: Option<Waker>,
     /// Whether the receiving task was asked to write what is gathered.
@@ -88,18 +75,6 @@ struct State {
     watched: bool,
     /// Why the connection is of no more use.
     ended: Option<RedisError>,
-    round_trips: RoundTrips,
-}
-
-/// How long a round trip takes, where that matters.
-#[derive(Default)]
-struct RoundTrips {
-    /// How many exchanges were asked for, and answered.
-    asked: u64,
-    answered: u64,
-    /// The exchange whose answer ends the round trip that is measured, and when it began.
-    measured: Option<(u64, Instant)>,
-    last: Option<Duration>,
 }
 
 /// Who writes. It is done without holding the lock.
@@ -119,6 +94,7 @@ enum Writing {
 struct PendingReply {
     replies: u64,
     capacity: u32,
+    since: Instant,
     answer: oneshot::Sender<RedisResult<Bytes>>,
 }
 
@@ -199,21 +175,16 @@ impl Inner {
             return Err(error.clone());
         }
         let alone = state.pending.is_empty();
-        if alone {
-            state.due_since = Some(Instant::now());
-        }
         state.pending.push_back(PendingReply {
             replies,
             capacity,
+            since: Instant::now(),
             answer,
         });
         state.gathered.extend_from_slice(commands);
-        state.gathered_exchanges += 1;
-        state.round_trips.asked += 1;
         let free = matches!(state.writing, Writing::Nobody);
         let now = free && (alone || state.gathered.len() >= self.writer.worth_writing());
-        // The answers that it waits for have it looked at.
-        if !now && !state.waits_for_answers() || !state.watched {
+        if !now || !state.watched {
             state.request_flush();
         }
         if now {
@@ -225,13 +196,7 @@ impl Inner {
     /// Writes what is gathered, unless somebody does.
     fn write<'a>(&'a self, mut state: MutexGuard<'a, State>) {
         let (mut out, mut at) = match mem::replace(&mut state.writing, Writing::Somebody) {
-            Writing::Nobody => {
-                if self.writer.gathers_halves() {
-                    state.round_trips.begin();
-                }
-                state.gathered_exchanges = 0;
-                (mem::take(&mut state.gathered), 0)
-            }
+            Writing::Nobody => (mem::take(&mut state.gathered), 0),
             Writing::Blocked(out, at) => (out, at),
             Writing::Somebody => return,
             Writing::Failed(error) => {
@@ -255,7 +220,6 @@ impl Inner {
                 Ok(()) if state.gathered.len() >= self.writer.worth_writing() => {
                     out.clear();
                     at = 0;
-                    state.gathered_exchanges = 0;
                     mem::swap(&mut out, &mut state.gathered);
                 }
                 Ok(()) => {
@@ -302,28 +266,7 @@ impl Inner {
     }
 }
 
-impl RoundTrips {
-    fn begin(&mut self) {
-        if self.measured.is_none() {
-            self.measured = Some((self.asked, Instant::now()));
-        }
-    }
-
-    fn answered(&mut self, exchanges: u64) {
-        self.answered += exchanges;
-        if let Some((_, began)) = self.measured.take_if(|(last, _)| *last <= self.answered) {
-            self.last = Some(began.elapsed());
-        }
-    }
-}
-
 impl State {
-    /// Whether what is gathered is written later, together with what follows the next answers.
-    fn waits_for_answers(&self) -> bool {
-        let under_way = self.pending.len().saturating_sub(self.gathered_exchanges);
-        self.round_trips.last.is_some_and(|last| last < NEAR) && under_way > self.gathered_exchanges
-    }
-
     fn request_flush(&mut self) {
         if !mem::replace(&mut self.flush_requested, true)
             && let Some(receiver) = &self.receiver
@@ -361,7 +304,7 @@ impl Receiving {
             tokio::task::yield_now().await;
             let mut state = self.inner.state();
             state.flush_requested = false;
-            if !state.gathered.is_empty() && !state.waits_for_answers() {
+            if !state.gathered.is_empty() {
                 self.inner.write(state);
             }
         }
@@ -430,7 +373,7 @@ impl Receiving {
     /// Gives whole replies to those who asked.
     fn answer(&mut self) -> RedisResult<()> {
         let inner = Arc::clone(&self.inner);
-        let (mut capacity, mut exchanges) = (0, 0);
+        let mut capacity = 0;
         let mut state = inner.state();
         while let Some(pending) = state.pending.front() {
             let extent = self.extent.get_or_insert_with(|| Extent::of(pending.replies));
@@ -441,16 +384,12 @@ impl Receiving {
             self.extent = None;
             if let Some(pending) = state.pending.pop_front() {
                 capacity += pending.capacity as usize;
-                exchanges += 1;
                 self.answered.push((pending.answer, answer));
             }
         }
         if state.pending.is_empty() && !self.received.is_empty() {
             return Err(unasked(&self.received));
         }
-        state.round_trips.answered(exchanges);
-        // What waits for these answers is looked at again, also when nothing is added to it.
-        state.flush_requested |= !state.gathered.is_empty();
         drop(state);
         inner.capacity.add_permits(capacity);
         for (pending, answer) in self.answered.drain(..) {
@@ -463,14 +402,14 @@ impl Receiving {
     /// Ends the connection when no byte moved for too long while a reply is due. The timer runs on, so that it is set
     /// rarely.
     fn watch(&mut self, state: &mut State, context: &mut Context<'_>) -> RedisResult<()> {
-        let due_since = state.due_since.filter(|_| !state.pending.is_empty());
+        let oldest = state.pending.front().map(|pending| pending.since);
         if !state.watched {
-            let Some(since) = due_since else { return Ok(()) };
+            let Some(since) = oldest else { return Ok(()) };
             self.late.as_mut().reset(since + self.response_timeout);
             state.watched = true;
         }
         while self.late.as_mut().poll(context).is_ready() {
-            let Some(since) = due_since else {
+            let Some(since) = oldest else {
                 state.watched = false;
                 break;
             };
@@ -507,7 +446,6 @@ fn unasked(received: &[u8]) -> RedisError {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
-    use futures_util::FutureExt as _;
     use tokio::{
         io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
         time::sleep,
@@ -528,54 +466,6 @@ mod tests {
         let replaced = CancellationToken::new();
         let connection = ReaderConnection::over(socket, TIMEOUT, replaced.clone());
         (SharedConnection::new(connection, TIMEOUT), server, replaced)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn where_a_round_trip_is_short_commands_gather_until_they_are_as_many_as_those_under_way() {
-        let (connection, mut server, _) = connected();
-        let ask = |command: &'static [u8]| {
-            let connection = connection.clone();
-            tokio::spawn(async move { connection.exchange(command, 1).await })
-        };
-        let all_is_done = async || {
-            for _ in 0..100 {
-                tokio::task::yield_now().await;
-            }
-        };
-        // A round trip, so that it is known how long one takes.
-        let first = ask(b"0");
-        assert_eq!(server.read_u8().await.unwrap(), b'0');
-        server.write_all(b":0\r\n").await.unwrap();
-        first.await.unwrap().unwrap();
-
-        let mut answers = Vec::new();
-        for command in [&b"a"[..], b"b"] {
-            answers.push(ask(command));
-            assert_eq!(server.read_u8().await.unwrap(), command[0]);
-        }
-        answers.push(ask(b"c"));
-        all_is_done().await;
-        assert!(
-            server.read_u8().now_or_never().is_none(),
-            "two are under way, one waits"
-        );
-        answers.push(ask(b"d"));
-        let mut both = [0; 2];
-        server.read_exact(&mut both).await.unwrap();
-        assert_eq!(&both, b"cd");
-        // What waits goes out when what it waits for is answered, also if nothing more is added.
-        answers.push(ask(b"e"));
-        all_is_done().await;
-        assert!(
-            server.read_u8().now_or_never().is_none(),
-            "four are under way, one waits"
-        );
-        server.write_all(b":1\r\n:2\r\n:3\r\n").await.unwrap();
-        assert_eq!(server.read_u8().await.unwrap(), b'e');
-        server.write_all(b":4\r\n:5\r\n").await.unwrap();
-        for answer in answers {
-            answer.await.unwrap().unwrap();
-        }
     }
 
     #[tokio::test(start_paused = true)]

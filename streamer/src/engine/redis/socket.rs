@@ -217,21 +217,11 @@ impl WriteHalf {
     }
 
     /// So many bytes of commands are worth a write of their own. TLS makes at least one record of each write, and each
-    /// costs the server two reads; a record holds no more than this.
+    /// costs the server two reads.
     pub(super) fn worth_writing(&self) -> usize {
         match self {
-            Self::Tls(_) => 16 << 10,
+            Self::Tls(_) => 8 << 10,
             _ => 2 << 10,
-        }
-    }
-
-    /// Whether commands gather until they are as many as those that are under way.
-    pub(super) fn gathers_halves(&self) -> bool {
-        match self {
-            Self::Tls(_) => true,
-            #[cfg(test)]
-            Self::Locked(_) => true,
-            _ => false,
         }
     }
 

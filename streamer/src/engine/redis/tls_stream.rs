@@ -7,7 +7,7 @@ use std::{
     io::{self, BufRead, Write},
     pin::Pin,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     task::{Context, Poll, ready},
@@ -138,22 +138,11 @@ impl TlsReader {
 
 impl TlsWriter {
     /// Takes as much as there is room for, without waiting. [`TlsWriter::try_flush`] tells whether all of it was sent.
-    ///
-    /// While the one who reads has the session, there is no room: waiting for it would cost a change of threads, ten times as
-    /// much as the encryption. The one who reads goes on with what was not taken.
     pub(super) fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-        self.write(bytes, Shared::session_at_once)
-    }
-
-    fn write<'a>(
-        &'a self,
-        bytes: &[u8],
-        session: impl FnOnce(&'a Shared) -> Option<MutexGuard<'a, ClientConnection>>,
-    ) -> io::Result<usize> {
-        let shared = &*self.0;
+        let shared = &self.0;
         let mut outgoing = shared.outgoing();
         shared.send(&mut outgoing)?;
-        let mut session = session(shared).ok_or(io::ErrorKind::WouldBlock)?;
+        let mut session = shared.session();
         let taken = session.writer().write(bytes)?;
         encrypted(&mut session, &mut outgoing)?;
         drop(session);
@@ -174,8 +163,7 @@ impl TlsWriter {
             ready!(self.0.socket.poll_write_ready(context))?;
             match self.try_flush() {
                 Ok(()) if bytes.is_empty() => return Poll::Ready(Ok(0)),
-                // Only the task that reads waits here, so the session is free.
-                Ok(()) => return Poll::Ready(self.write(bytes, |shared| Some(shared.session()))),
+                Ok(()) => return Poll::Ready(self.try_write(bytes)),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
             }
@@ -198,15 +186,6 @@ fn encrypted(session: &mut ClientConnection, outgoing: &mut Outgoing) -> io::Res
 impl Shared {
     fn session(&self) -> MutexGuard<'_, ClientConnection> {
         self.session.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// `None` while somebody else has it.
-    fn session_at_once(&self) -> Option<MutexGuard<'_, ClientConnection>> {
-        match self.session.try_lock() {
-            Ok(session) => Some(session),
-            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        }
     }
 
     fn outgoing(&self) -> MutexGuard<'_, Outgoing> {
