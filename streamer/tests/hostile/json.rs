@@ -39,6 +39,8 @@ fn compare_with_usual_reader(text: &[u8], read: &Result<Value, streamer::message
     match (serde_json::from_slice::<Value>(text), read) {
         (Ok(expected), Ok(read)) => assert_eq!(alike(read.clone()), alike(expected)),
         (Ok(expected), Err(error)) => panic!("{expected} is refused: {error}"),
+        // Near the largest float its last digit decides whether it takes one for too large.
+        (Err(error), Ok(_)) if error.to_string().starts_with("number out of range") => {}
         (Err(error), Ok(read)) => assert!(depth(read) >= 128, "{read} is no JSON: {error}"),
         (Err(_), Err(_)) => {}
     }
