@@ -35,8 +35,8 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, text)
     }
 
-    /// What was asked for is not in the store, or not there any more. That is an answer, `gone`, and no error: the page says
-    /// so, and a browser does not call it one.
+    /// What was asked for is not in the store, or not there any more. The answer is `gone` with status 200:
+    /// the page shows it, and the browser reports no failed request.
     pub(crate) fn gone(text: impl Into<String>) -> Self {
         Self::new(StatusCode::OK, text)
     }

@@ -95,14 +95,7 @@ impl Dashboard {
             dashboard = dashboard.archive(archive);
         }
         #[cfg(feature = "outbox")]
-        if session
-            .config
-            .settings
-            .outbox_url
-            .value
-            .as_deref()
-            .is_some_and(|url| !url.is_empty())
-        {
+        if super::outbox::url(session).is_ok() {
             match super::outbox::open(session).await {
                 Ok(outbox) => dashboard = dashboard.outbox(outbox),
                 Err(failure) => tracing::warn!("the outbox is not shown: {failure}"),

@@ -113,14 +113,7 @@ impl Status {
             }
         }
         #[cfg(feature = "outbox")]
-        if session
-            .config
-            .settings
-            .outbox_url
-            .value
-            .as_deref()
-            .is_some_and(|url| !url.is_empty())
-        {
+        if super::outbox::url(session).is_ok() {
             match super::outbox::open(session).await {
                 Ok(outbox) => inspect = inspect.outbox(outbox),
                 Err(failure) => tracing::warn!("the outbox is not shown: {failure}"),

@@ -193,7 +193,7 @@ pub(crate) async fn messages_may_be_deleted_while_they_are_read(archive: Archive
     let mut all = archive.all().try_ready_chunks(20);
     let mut seen = 0;
     while let Some(some) = all.try_next().await.unwrap() {
-        // What was in memory already may still come; nothing else may be passed over. Several at once: an object store lists
+        // What was in memory already may still come; no other message may be missed. Several at once: an object store lists
         // the stream for each call.
         let ids = some.iter().map(|message| message.id).collect::<Vec<_>>();
         let were_there = other.delete_many(&some[0].stream, &ids).await.unwrap();

@@ -73,7 +73,7 @@ impl Outbox {
 }
 
 /// The URL of the application's database.
-fn url(session: &Session) -> Result<&str, Failure> {
+pub(super) fn url(session: &Session) -> Result<&str, Failure> {
     let url = session.config.settings.outbox_url.value.as_deref();
     url.filter(|url| !url.is_empty()).ok_or_else(|| {
         Failure::usage(
