@@ -1,9 +1,17 @@
 //! A Redis Cluster whose slots move and whose nodes fail.
 
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
+};
+
 use serde_json::json;
-use streamer::{DynamicEvent, Streamer};
+use streamer::{DynamicEvent, Entry, Streamer};
+use streamer_test_servers::{Proxy, wait_until};
+use tokio::task::JoinHandle;
 
 use super::*;
+
 #[tokio::test]
 async fn a_moved_slot_is_followed_without_doubling_anything() {
     let cluster = RedisCluster::start();
@@ -33,30 +41,47 @@ async fn a_moved_slot_is_followed_without_doubling_anything() {
     assert_eq!(reader.next(100, None).await.unwrap()[0].entries.len(), 12);
 }
 
+/// Moves a slot there and back, so often. Between two moves something that began after the first is done: a command that
+/// was on its way while its slot left and came back may be done on a node that takes the slot in again, and what is done
+/// there is overwritten by the move.
+fn keep_moving(cluster: RedisCluster, slot: u16, times: usize) -> (JoinHandle<RedisCluster>, Arc<AtomicUsize>) {
+    let done = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&done);
+    let home = (0..3)
+        .find(|node| !cluster.nodes()[*node].command(&["XLEN", "events"]).starts_with('-'))
+        .unwrap();
+    let moving = tokio::task::spawn_blocking(move || {
+        let away = (home + 1) % 3;
+        for (from, to) in [(home, away), (away, home)].repeat(times) {
+            cluster.move_slot(slot, from, to);
+            let before = counted.load(SeqCst);
+            wait_until("something is done between two moves", || {
+                counted.load(SeqCst) >= before + 2
+            });
+        }
+        cluster
+    });
+    (moving, done)
+}
+
+fn slot_of_events(cluster: &RedisCluster) -> u16 {
+    let slot = cluster.nodes()[0].command(&["CLUSTER", "KEYSLOT", "events"]);
+    slot.parse().unwrap()
+}
+
 #[tokio::test]
 async fn appends_while_slots_move_are_each_stored_once() {
     let cluster = RedisCluster::start();
     let engine = works(&cluster.url()).await;
-    let slot: u16 = cluster.nodes()[0]
-        .command(&["CLUSTER", "KEYSLOT", "events"])
-        .parse()
-        .unwrap();
-    let home = cluster
-        .nodes()
-        .iter()
-        .position(|node| node.command(&["XLEN", "events"]) == "1")
-        .unwrap();
-    let moving = tokio::task::spawn_blocking(move || {
-        cluster.move_slot(slot, home, (home + 1) % 3);
-        cluster.move_slot(slot, (home + 1) % 3, home);
-        cluster
-    });
+    let slot = slot_of_events(&cluster);
+    let (moving, done) = keep_moving(cluster, slot, 3);
     let mut stored = vec![engine.last_id(&StreamName::from("events")).await.unwrap()];
     while !moving.is_finished() {
         match engine.append(an_append("events")).await {
             Ok(id) => stored.push(id),
             Err(error) => assert_eq!(error.kind(), EngineErrorKind::Unavailable, "{error}"),
         }
+        done.fetch_add(1, SeqCst);
     }
     let _cluster = moving.await.unwrap();
     let all = (RangeBound::Unbounded, RangeBound::Unbounded);
@@ -72,19 +97,8 @@ async fn appends_while_slots_move_are_each_stored_once() {
 async fn events_emitted_together_keep_their_order_while_slots_move() {
     let cluster = RedisCluster::start();
     let streamer = Streamer::connect(&cluster.url()).await.unwrap();
-    let slot: u16 = cluster.nodes()[0]
-        .command(&["CLUSTER", "KEYSLOT", "events"])
-        .parse()
-        .unwrap();
-    let answers = |node: &RedisServer| !node.command(&["XLEN", "events"]).starts_with('-');
-    let home = cluster.nodes().iter().position(answers).unwrap();
-    let moving = tokio::task::spawn_blocking(move || {
-        for _ in 0..5 {
-            cluster.move_slot(slot, home, (home + 1) % 3);
-            cluster.move_slot(slot, (home + 1) % 3, home);
-        }
-        cluster
-    });
+    let slot = slot_of_events(&cluster);
+    let (moving, done) = keep_moving(cluster, slot, 5);
     let (mut number, mut written) = (0, Vec::new());
     while !moving.is_finished() {
         let events = (number..number + 1_000).map(|number| DynamicEvent::new("events", json!({ "number": number })));
@@ -93,21 +107,69 @@ async fn events_emitted_together_keep_their_order_while_slots_move() {
             Err(error) => written.extend(error.written.iter().map(|(position, _)| number + position)),
         }
         number += 1_000;
+        done.fetch_add(1, SeqCst);
     }
     let _cluster = moving.await.unwrap();
+    assert!(numbers(&streamer).await == written, "each once, in order");
+}
+
+/// The numbers of the events on the stream `events`.
+async fn numbers(streamer: &Streamer) -> Vec<usize> {
     let all = (RangeBound::Unbounded, RangeBound::Unbounded);
     let events = StreamName::from("events");
-    let found = streamer
-        .engine()
-        .range(&events, all.0, all.1, None, false)
-        .await
-        .unwrap();
-    let found = found.iter().map(|entry| {
+    let found = streamer.engine().range(&events, all.0, all.1, None, false).await;
+    let number = |entry: &Entry| {
         let data = entry.fields.iter().find(|(name, _)| name == "data").unwrap();
         let data: serde_json::Value = serde_json::from_slice(&data.1).unwrap();
         data["number"].as_u64().unwrap() as usize
+    };
+    found.unwrap().iter().map(number).collect()
+}
+
+/// The node refuses the first events of a pipeline, and could do the others when its slot has come back.
+#[tokio::test]
+async fn events_emitted_together_keep_their_order_where_a_slot_comes_back_meanwhile() {
+    let cluster = RedisCluster::start();
+    let home = (0..3)
+        .find(|node| !cluster.nodes()[*node].command(&["XLEN", "events"]).starts_with('-'))
+        .unwrap();
+    let (slot, away) = (slot_of_events(&cluster), (home + 1) % 3);
+    // Clients reach the node by a slow way.
+    let way = Proxy::to(cluster.nodes()[home].port());
+    let port = way.port().to_string();
+    let announced = ["CONFIG", "SET", "cluster-announce-port", &port];
+    assert_eq!(cluster.nodes()[home].command(&announced), "OK");
+    wait_until("all nodes know the way", || {
+        let knows = |node: &RedisServer| node.command(&["CLUSTER", "SLOTS"]).contains(&port);
+        cluster.nodes().iter().all(knows)
     });
-    assert!(found.eq(written), "each once, in order");
+    let streamer = Streamer::connect(&cluster.url()).await.unwrap();
+    let events = |numbers: std::ops::Range<usize>| {
+        numbers.map(|number| DynamicEvent::new("events", json!({ "number": number })))
+    };
+    streamer.emit_all(events(0..1)).await.unwrap();
+    let before = way.bytes_down();
+    assert_ne!(before, 0);
+    cluster.move_slot(slot, home, away);
+    way.set_rate(Some(30_000));
+    let emitting = tokio::spawn({
+        let streamer = streamer.clone();
+        async move { streamer.emit_all(events(1..200)).await }
+    });
+    while way.bytes_down() == before {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // It has refused some. The others are on their way.
+    way.stall();
+    let cluster = tokio::task::spawn_blocking(move || {
+        cluster.move_slot(slot, away, home);
+        cluster
+    });
+    let _cluster = cluster.await.unwrap();
+    way.set_rate(None);
+    way.resume();
+    emitting.await.unwrap().unwrap();
+    assert_eq!(numbers(&streamer).await, (0..200).collect::<Vec<_>>());
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 //! counts; who needs another node goes on with the old map where none comes.
 
 use std::{
+    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU8, Ordering},
@@ -134,34 +135,86 @@ impl Cluster {
 
     /// Runs commands, one pipeline for each node, and gives the answers in the order of the commands.
     pub(super) async fn run_all(self: &Arc<Self>, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
-        let mut by_node: Vec<(Arc<Reconnecting>, Vec<usize>)> = Vec::new();
-        let mut answers: Vec<Option<RedisResult<Value>>> = commands.iter().map(|_| None).collect();
+        self.run_parts(commands, (0..commands.len()).map(|index| vec![index]))
+            .await
+    }
+
+    /// The same, and the commands with one key are done in their order. A slot may come to a node, or back to it, between two
+    /// commands of a pipeline: it refuses the first and does the second, and what is refused is sent again. So those with
+    /// one key are a transaction, of which a node refuses all or nothing.
+    ///
+    /// A user who may not use transactions has each command done by itself.
+    pub(super) async fn run_in_order(self: &Arc<Self>, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
+        let (mut parts, mut part_of): (Vec<Vec<usize>>, HashMap<&StreamName, usize>) = Default::default();
         for (index, (key, _)) in commands.iter().enumerate() {
-            match self.node_of(key.as_bytes()).await {
-                Err(error) => answers[index] = Some(Err(error)),
+            let part = *part_of.entry(key).or_insert(parts.len());
+            match parts.get_mut(part) {
+                Some(part) => part.push(index),
+                None => parts.push(vec![index]),
+            }
+        }
+        self.run_parts(commands, parts.into_iter()).await
+    }
+
+    /// Runs commands in parts, each the indexes of commands with one key that are refused together.
+    async fn run_parts(
+        self: &Arc<Self>,
+        commands: &[(StreamName, Cmd)],
+        parts: impl Iterator<Item = Vec<usize>>,
+    ) -> Vec<RedisResult<Value>> {
+        let mut by_node: Vec<(Arc<Reconnecting>, Vec<Vec<usize>>)> = Vec::new();
+        let mut answers: Vec<Option<RedisResult<Value>>> = commands.iter().map(|_| None).collect();
+        for part in parts {
+            let Some(first) = part.first() else { continue };
+            match self.node_of(commands[*first].0.as_bytes()).await {
+                Err(error) => part.iter().for_each(|index| answers[*index] = Some(Err(error.clone()))),
                 Ok(node) => match by_node.iter_mut().find(|(known, _)| Arc::ptr_eq(known, &node)) {
-                    Some((_, indexes)) => indexes.push(index),
-                    None => by_node.push((node, vec![index])),
+                    Some((_, parts)) => parts.push(part),
+                    None => by_node.push((node, vec![part])),
                 },
             }
         }
-        let pipelines = by_node.iter().map(|(node, indexes)| async move {
-            let mut pipeline = Pipeline::with_capacity(indexes.len());
-            for index in indexes {
-                pipeline.add_command(commands[*index].1.clone());
+        let pipelines = by_node.iter().map(|(node, parts)| async move {
+            let mut pipeline = Pipeline::with_capacity(commands.len());
+            for part in parts {
+                let of_part = part.iter().map(|index| commands[*index].1.clone());
+                let (begin, end) = match part.len() {
+                    1 => (None, None),
+                    _ => (Some(cmd("MULTI")), Some(cmd("EXEC"))),
+                };
+                for command in begin.into_iter().chain(of_part).chain(end) {
+                    pipeline.add_command(command);
+                }
             }
             node.run_all(&pipeline).await
         });
         let all = futures_util::future::join_all(pipelines).await;
-        for ((_, indexes), outcome) in by_node.iter().zip(all) {
-            let outcome = outcome.unwrap_or_else(|error| indexes.iter().map(|_| Err(error.clone())).collect());
-            for (index, answer) in indexes.iter().zip(outcome) {
-                answers[*index] = Some(answer);
+        let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());
+        for ((_, parts), outcome) in by_node.iter().zip(all) {
+            let (mut outcome, failure) = match outcome {
+                Ok(outcome) => (outcome.into_iter(), None),
+                Err(error) => (Vec::new().into_iter(), Some(error)),
+            };
+            let mut next = || match &failure {
+                Some(error) => Err(error.clone()),
+                None => outcome.next().unwrap_or_else(lost),
+            };
+            for part in parts {
+                let of_part = match part.len() {
+                    1 => vec![next()],
+                    length => {
+                        let begun = next();
+                        let queued = (0..length).map(|_| next()).collect();
+                        of_transaction(begun, queued, next())
+                    }
+                };
+                for (index, answer) in part.iter().zip(of_part) {
+                    answers[*index] = Some(answer);
+                }
             }
         }
         let mut in_order = Vec::with_capacity(commands.len());
         for ((key, command), answer) in commands.iter().zip(answers) {
-            let lost = || Err((ErrorKind::Client, "a command of a pipeline was not answered").into());
             in_order.push(match answer.unwrap_or_else(lost) {
                 // Redirected means not executed. One after another keeps the order within a stream.
                 Err(error) if self.check_outdated(&error).is_some() => self.run(key.as_bytes(), command).await,
@@ -300,6 +353,36 @@ fn unserved() -> RedisError {
         ErrorKind::ClusterConnectionNotFound,
         "no node of the cluster serves this key's slot",
     ))
+}
+
+/// The answers to the commands of a transaction, from what `MULTI`, each of them and `EXEC` were answered.
+fn of_transaction(
+    begun: RedisResult<Value>,
+    queued: Vec<RedisResult<Value>>,
+    ended: RedisResult<Value>,
+) -> Vec<RedisResult<Value>> {
+    let length = queued.len();
+    let refused = match (begun, ended) {
+        // There was none, so each command was done, or refused, by itself.
+        (Err(error), _) if !error.is_io_error() => return queued,
+        (_, Ok(Value::Array(answers))) if answers.len() == length => {
+            let each = |answer| match answer {
+                Value::ServerError(error) => Err(error.into()),
+                answer => Ok(answer),
+            };
+            return answers.into_iter().map(each).collect();
+        }
+        (Err(error), _) | (_, Err(error)) => error,
+        (_, Ok(_)) => (
+            ErrorKind::UnexpectedReturnType,
+            "EXEC",
+            "expected one answer for each command".to_owned(),
+        )
+            .into(),
+    };
+    // `EXEC` says that a command was refused, and the command's own answer says why.
+    let reason = queued.into_iter().find_map(Result::err).unwrap_or(refused);
+    vec![Err(reason); length]
 }
 
 async fn run_asking(node: &Arc<Reconnecting>, command: &Cmd) -> RedisResult<Value> {

@@ -141,6 +141,14 @@ impl RedisEngine {
         }
     }
 
+    /// The same, and on a Cluster, too, those with one key are done in their order; see [`cluster::Cluster::run_in_order`].
+    async fn run_in_order(&self, commands: Vec<(StreamName, Cmd)>) -> Vec<RedisResult<Value>> {
+        match &self.server {
+            Server::Single(_) => self.run_all(commands).await,
+            Server::Cluster(cluster) => cluster.run_in_order(&commands).await,
+        }
+    }
+
     /// Runs a command and decodes its answer. `attempted` completes "could not …".
     async fn ask<T>(
         &self,

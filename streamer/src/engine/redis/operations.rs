@@ -85,7 +85,7 @@ impl Engine for RedisEngine {
                         Err(error) => *check = Err(error),
                     }
                 }
-                self.run_all(commands).await
+                self.run_in_order(commands).await
             }
         };
         let mut answers = answers.into_iter();

@@ -67,6 +67,6 @@ impl RedisEngine {
         let mut expire = cmd("EXPIRE");
         expire.arg(key).arg(KEPT.as_secs());
         let name = StreamName::from(key);
-        self.run_all(vec![(name.clone(), command), (name, expire)]).await
+        self.run_in_order(vec![(name.clone(), command), (name, expire)]).await
     }
 }
