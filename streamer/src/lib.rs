@@ -104,6 +104,8 @@ mod raw;
 #[cfg(any(feature = "embedded", feature = "archive-sqlite"))]
 mod read_only_file;
 mod reserved;
+#[cfg(test)]
+mod schedules;
 mod shown_url;
 pub mod stream;
 #[cfg(feature = "embedded")]

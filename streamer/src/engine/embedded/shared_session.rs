@@ -1,8 +1,10 @@
 //! The session of a thread, which a caller may use too while the thread does not.
 
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 use std::{
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, TryLockError,
+        Arc, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -16,6 +18,8 @@ use super::{
     transaction::Transaction,
     watch::Commits,
 };
+#[cfg(test)]
+use crate::schedules::{Mutex, MutexGuard};
 
 pub(super) struct SharedSession {
     pub(super) address: Address,

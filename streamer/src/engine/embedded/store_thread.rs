@@ -3,10 +3,11 @@
 //! It takes what is waiting, runs it in one transaction and answers after the commit, so that many appends at once cost
 //! one commit, and a single one waits for nobody.
 
+#[cfg(not(test))]
+use std::thread::{self, Thread};
 use std::{
     sync::Arc,
     task::{Context, Poll, Wake, Waker},
-    thread::{self, Thread},
     time::{Duration, Instant},
 };
 
@@ -19,6 +20,8 @@ use super::{
     store::TRY_AGAIN,
     worker::{Job, Jobs},
 };
+#[cfg(test)]
+use crate::schedules::thread::{self, Thread};
 
 /// How many operations share a commit at most: the last of them waits for the first.
 const BATCH: usize = 512;
@@ -26,7 +29,11 @@ const BATCH: usize = 512;
 const OPENED_AGAIN: usize = 100;
 /// How long a commit waits at most for most of one half of those that the two before it answered: while it is written,
 /// the other half asks again. A single caller waits for nobody.
+#[cfg(not(test))]
 const GATHERING: Duration = Duration::from_micros(100);
+/// Unit tests try schedules, which must not depend on the clock.
+#[cfg(test)]
+const GATHERING: Duration = Duration::ZERO;
 
 pub(super) struct StoreThread {
     session: Arc<SharedSession>,

@@ -3,6 +3,8 @@
 //! A caller who is alone need not: it runs its operation itself, which saves two changes of thread, more than half of the
 //! time of an emit. As soon as there are others, they are better off with a commit that they share.
 
+#[cfg(not(test))]
+use std::thread;
 use std::{
     future::poll_fn,
     path::Path,
@@ -11,7 +13,6 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::Poll,
-    thread,
     time::Instant,
 };
 
@@ -30,6 +31,8 @@ use super::{
     watch::Commits,
 };
 use crate::engine::EngineErrorKind;
+#[cfg(test)]
+use crate::schedules::thread;
 
 /// How many operations may wait; after that, callers do.
 const WAITING: usize = 1024;
@@ -299,11 +302,16 @@ impl<T: Send, F: FnMut(&mut Transaction<'_>) -> Step<T> + Send> Job for Asked<T,
 }
 
 #[cfg(test)]
+#[path = "worker_schedules.rs"]
+mod in_many_schedules;
+
+#[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use std::{
         path::PathBuf,
         task::{Context, Waker},
+        thread,
         time::Duration,
     };
 

@@ -15,18 +15,22 @@
 //! as long as something moves. What leaves counts only when the socket was full before, because nothing else shows that
 //! the peer takes it: a dead server is found however many tasks go on sending.
 
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     io, mem,
     pin::{Pin, pin},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, PoisonError},
     task::{Context, Poll, Waker},
     time::Duration,
 };
 
 use bytes::{Bytes, BytesMut};
 use redis::{ErrorKind, RedisError, RedisResult};
+#[cfg(not(test))]
+use tokio::spawn;
 use tokio::{
     io::AsyncReadExt,
     sync::{Semaphore, TryAcquireError, oneshot},
@@ -39,6 +43,8 @@ use super::{
     resp::{self, Extent, nonsense},
     socket::{Peer, ReadHalf, WriteHalf},
 };
+#[cfg(test)]
+use crate::schedules::{Mutex, MutexGuard, spawn};
 
 /// Bytes of commands that are not answered yet. A larger command goes alone.
 const CAPACITY: usize = 8 << 20;
@@ -120,7 +126,7 @@ impl SharedConnection {
             late: Box::pin(sleep_until(now)),
             replaced: Box::pin(replaced.cancelled_owned()),
         };
-        tokio::spawn(receiving.run());
+        spawn(receiving.run());
         Self(Arc::new(Handle(inner)))
     }
 
@@ -442,6 +448,10 @@ fn unasked(received: &[u8]) -> RedisError {
         _ => nonsense(),
     }
 }
+
+#[cfg(test)]
+#[path = "shared_connection_schedules.rs"]
+mod in_many_schedules;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
