@@ -28,7 +28,8 @@ Chores:
   book     make the guides a book in target/book/docs, and follow its links
   release-check
            what a release needs beside the tests: advisories, combinations of features, the API since the last release,
-           and a build of each package as it would be published
+           and a build of each package as it would be published; `release-check packages` only that part, and
+           `release-check --help` names all
   servers  run the suites on servers of other versions (`servers 6.2` only on that) and, once all have passed at one commit,
            write docs/servers.md
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
@@ -63,7 +64,11 @@ fn main() -> ExitCode {
         (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
         (Some("check"), None) => test::check(),
         (Some("book"), None) => book::build(),
-        (Some("release-check"), None) => release::check(),
+        (Some("release-check"), Some("help" | "--help" | "-h")) => {
+            print(release::HELP);
+            return ExitCode::SUCCESS;
+        }
+        (Some("release-check"), _) => release::check(&arguments[1..]),
         (Some("help" | "--help" | "-h") | None, None) => {
             print(HELP);
             return ExitCode::SUCCESS;

@@ -21,16 +21,52 @@ const PUBLISHED: [&str; 5] = [
 /// Begins each name of a tag of a release.
 const TAG: &str = "v";
 
-/// Advisories about dependencies, combinations of features, the API since the last release, and what would be published.
-pub(crate) fn check() -> Result<()> {
-    advisories()?;
-    features()?;
-    semver()?;
-    packages()
+pub(crate) const HELP: &str = "\
+What a release needs beside the tests
+
+Usage: cargo xtask release-check [PART]...
+
+Without a name all parts run, in this order, and the first that fails ends the command:
+  advisories  look for advisories about dependencies (cargo-deny). Their database is on the network; where it cannot be
+              reached, the command prints NOT CHECKED and goes on. Named alone, the part fails then
+  features    compile each feature and each pair of features of the published crates without warnings (cargo-hack)
+  semver      compare the API with that of the last release's tag (cargo-semver-checks); nothing before the first release
+  packages    build each package from the files that would be published (cargo package). Needs a clean checkout, and about
+              five minutes on two cores
+";
+
+/// A part by its name. It is told whether somebody asked for it by name.
+type Part = (&'static str, fn(bool) -> Result<()>);
+
+const PARTS: [Part; 4] = [
+    ("advisories", advisories),
+    ("features", |_| features()),
+    ("semver", |_| semver()),
+    ("packages", |_| packages()),
+];
+
+/// The parts of these names, or all of them without a name.
+pub(crate) fn check(names: &[String]) -> Result<()> {
+    let chosen = chosen(names)?;
+    for (name, part) in chosen {
+        crate::print(&format!("--- {name}\n"));
+        part(!names.is_empty()).with_context(|| format!("the part `{name}` of the release check did not pass"))?;
+    }
+    Ok(())
 }
 
-/// The database of advisories is in a repository of its own on the network.
-fn advisories() -> Result<()> {
+/// In the order that they run in, whatever the order of the names is.
+fn chosen(names: &[String]) -> Result<Vec<Part>> {
+    if let Some(unknown) = names.iter().find(|name| PARTS.iter().all(|(part, _)| part != name)) {
+        bail!("the release check has no part `{unknown}`\n\n{HELP}");
+    }
+    let is_chosen = |(part, _): &Part| names.is_empty() || names.iter().any(|name| name == part);
+    Ok(PARTS.into_iter().filter(is_chosen).collect())
+}
+
+/// The database of advisories is in a repository of its own on the network. Without it the other parts are still worth
+/// running; one who `named` this part alone must not take the silence for a result.
+fn advisories(named: bool) -> Result<()> {
     let Some(deny) = tools::DENY.find()? else {
         return Ok(());
     };
@@ -43,9 +79,10 @@ fn advisories() -> Result<()> {
     let stderr = String::from_utf8_lossy(&output.stderr);
     crate::complain(&stderr);
     if stderr.contains("failed to fetch advisory database") {
-        crate::print(
-            "NOT CHECKED: advisories about dependencies. Their database cannot be reached from this machine.\n",
-        );
+        const NOT_CHECKED: &str = "NOT CHECKED: advisories about dependencies. Their database cannot be reached from this \
+                                   machine; run `cargo xtask release-check advisories` on one that reaches it";
+        ensure!(!named, "{NOT_CHECKED}");
+        crate::print(&format!("{NOT_CHECKED}.\n"));
         return Ok(());
     }
     ensure!(output.status.success(), "a dependency has an advisory");
@@ -170,4 +207,33 @@ fn packages() -> Result<()> {
 /// Tests stay out: they need servers and crates that are not published.
 fn belongs(file: &str) -> bool {
     FILES.contains(&file) || file.starts_with("src/") || file.starts_with("assets/")
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)] // a test may
+mod tests {
+    use super::*;
+
+    fn names(of: &[&str]) -> Vec<String> {
+        of.iter().map(|&name| name.to_owned()).collect()
+    }
+
+    #[test]
+    fn the_help_names_each_part_and_an_unknown_one_is_told_with_it() {
+        for (name, _) in PARTS {
+            assert!(HELP.contains(&format!("\n  {name} ")), "{name}");
+        }
+        let error = chosen(&names(&["packages", "no-such"])).unwrap_err().to_string();
+        assert!(error.contains("no part `no-such`") && error.contains(HELP), "{error}");
+    }
+
+    #[test]
+    fn parts_run_in_their_order_and_all_without_a_name() {
+        let chosen = |of: &[&str]| {
+            let parts = chosen(&names(of)).unwrap().into_iter();
+            parts.map(|(name, _)| name).collect::<Vec<_>>()
+        };
+        assert_eq!(chosen(&[]), ["advisories", "features", "semver", "packages"]);
+        assert_eq!(chosen(&["packages", "semver"]), ["semver", "packages"]);
+    }
 }
