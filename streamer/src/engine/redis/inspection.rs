@@ -403,7 +403,9 @@ fn example(name: &str) -> &'static [&'static str] {
     match name {
         "SCAN" => &["0"],
         "EVAL" => &["return 1", "0"],
-        "XGROUP" | "XINFO" => &["HELP"],
+        // A subcommand that is used: a user with `+@read` may `XINFO STREAM`, and not `XINFO HELP`.
+        "XGROUP" => &["CREATE", "failed_stream", "g", "$"],
+        "XINFO" => &["STREAM", "failed_stream"],
         "XADD" => &["failed_stream", "*", "a", "b"],
         "XREAD" => &["STREAMS", "failed_stream", "0"],
         "XREADGROUP" => &["GROUP", "g", "c", "STREAMS", "failed_stream", ">"],

@@ -6,7 +6,7 @@ use super::{Finding, Importance, Known, LookedAt, counted, duration, word};
 use crate::{
     engine::EngineResult,
     entry::{RangeBound, StreamName},
-    inspect::{GroupOverview, Inspect, Lag, Overview, StreamOverview},
+    inspect::{GroupOverview, Inspect, Lag, OldestPending, Overview, StreamOverview},
     message::ReceivedMessage,
 };
 
@@ -14,6 +14,8 @@ use crate::{
 const LATE_MS: u64 = 5 * 60 * 1000;
 /// What has been idle for so long should have been claimed by another consumer, or is being handled for very long.
 const NOT_TAKEN_OVER_MS: u64 = 15 * 60 * 1000;
+/// The age of a message and its idle time are by two clocks where its emitter chose the ID.
+const CLOCKS_MS: u64 = 60 * 1000;
 /// So many streams are looked into.
 const STREAMS: usize = 100;
 /// The newest so many entries of each.
@@ -131,6 +133,21 @@ impl Inspect {
     }
 }
 
+/// A consumer that ends releases what it had not begun: it makes the message idle for so long that everybody may claim it.
+/// That says nothing about how long the message has been waiting, which cannot be longer than it exists.
+fn is_released(oldest: &OldestPending) -> bool {
+    oldest
+        .age_ms
+        .is_some_and(|age| oldest.idle_ms > age.saturating_add(CLOCKS_MS))
+}
+
+fn untouched_for_ms(oldest: &OldestPending) -> u64 {
+    match oldest.age_ms {
+        Some(age) if is_released(oldest) => age,
+        _ => oldest.idle_ms,
+    }
+}
+
 fn check_group(stream: &StreamOverview, group: &GroupOverview, findings: &mut Vec<Finding>) {
     let subject = || format!("group {} of stream {}", group.name, stream.name);
     let (stream_word, group_word) = (word(&stream.name), word(&group.name));
@@ -193,15 +210,21 @@ fn check_group(stream: &StreamOverview, group: &GroupOverview, findings: &mut Ve
     }
     if let Some(oldest) = &group.oldest_pending
         && stream.first_id.is_some_and(|first| oldest.id >= first)
-        && oldest.idle_ms > NOT_TAKEN_OVER_MS
+        && untouched_for_ms(oldest) > NOT_TAKEN_OVER_MS
         && group.alive > 0
     {
-        let found = format!(
-            "message {} is pending with {} and was not touched for {}",
-            oldest.id,
-            oldest.consumer,
-            duration(oldest.idle_ms)
-        );
+        let found = match is_released(oldest) {
+            true => format!(
+                "message {} was released by {}, and nobody took it up",
+                oldest.id, oldest.consumer
+            ),
+            false => format!(
+                "message {} is pending with {} and was not touched for {}",
+                oldest.id,
+                oldest.consumer,
+                duration(oldest.idle_ms)
+            ),
+        };
         findings.push(
             Finding::new("pending_not_taken_over", Importance::Warning, subject(), found)
                 .meaning("Consumers are alive, and none takes it over: they run without a reclaim time, or read another way.")
@@ -292,5 +315,28 @@ fn entries(count: u64) -> String {
     match count {
         1 => "1 entry".to_owned(),
         _ => format!("{count} entries"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::entry::EntryId;
+
+    #[test]
+    fn a_message_that_was_released_has_been_left_for_no_longer_than_it_exists() {
+        let pending = |age_ms, idle_ms| OldestPending {
+            id: EntryId::new(1, 0),
+            consumer: "c".to_owned(),
+            age_ms,
+            idle_ms,
+            deliveries: 1,
+        };
+        const MONTH: u64 = 30 * 24 * 60 * 60 * 1000;
+        assert_eq!(untouched_for_ms(&pending(Some(1_000), MONTH + 5)), 1_000);
+        assert_eq!(untouched_for_ms(&pending(Some(2 * MONTH), MONTH)), MONTH);
+        // The ID is no time.
+        assert_eq!(untouched_for_ms(&pending(None, MONTH)), MONTH);
+        assert!(!is_released(&pending(Some(1_000), 1_001)));
     }
 }
