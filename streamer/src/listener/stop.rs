@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use tokio::{sync::mpsc::Receiver, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+/// Signals within this time of the first one count as the same. Nobody has looked at what the first one did so soon.
+const ONE_SIGNAL: Duration = Duration::from_millis(250);
 
 /// Ends a listening. Cheap to clone; every clone ends the same one.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +56,8 @@ impl StopHandle {
         self.abort.cancelled().await;
     }
 
-    /// Shuts the listening down gracefully at the first Ctrl-C or SIGTERM, and at once at the second.
+    /// Shuts the listening down gracefully at the first Ctrl-C or SIGTERM, and at once at the second. Signals within a quarter of
+    /// a second count as one: `timeout`, for example, signals the process and then its group, which the process is in.
     ///
     /// Must be called inside a Tokio runtime. The signals no longer end the process by themselves from then on.
     ///
@@ -60,17 +65,21 @@ impl StopHandle {
     ///
     /// When the operating system does not let this process hear signals.
     pub fn on_signals(&self) -> std::io::Result<()> {
-        let mut signals = signals()?;
-        let stop = self.clone();
-        tokio::spawn(async move {
-            if signals.recv().await.is_some() {
-                stop.stop();
-            }
-            if signals.recv().await.is_some() {
-                stop.abort();
-            }
-        });
+        tokio::spawn(self.clone().obey(signals()?));
         Ok(())
+    }
+
+    async fn obey(self, mut signals: Receiver<()>) {
+        if signals.recv().await.is_none() {
+            return;
+        }
+        self.stop();
+        let first = Instant::now();
+        while signals.recv().await.is_some() {
+            if first.elapsed() >= ONE_SIGNAL {
+                return self.abort();
+            }
+        }
     }
 
     /// Sleeps, at most until the end is asked for; tells whether it slept through.
@@ -83,7 +92,7 @@ impl StopHandle {
 }
 
 /// Each termination signal that arrives, from now on.
-fn signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
+fn signals() -> std::io::Result<Receiver<()>> {
     let (sender, receiver) = tokio::sync::mpsc::channel(2);
     #[cfg(unix)]
     {
@@ -105,4 +114,27 @@ fn signals() -> std::io::Result<tokio::sync::mpsc::Receiver<()>> {
     #[cfg(not(unix))]
     tokio::spawn(async move { while tokio::signal::ctrl_c().await.is_ok() && sender.send(()).await.is_ok() {} });
     Ok(receiver)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::{sync::mpsc, time::sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn two_signals_of_one_moment_are_one_and_a_later_one_ends_at_once() {
+        let (sender, receiver) = mpsc::channel(2);
+        let stop = StopHandle::new();
+        let obeying = tokio::spawn(stop.clone().obey(receiver));
+        for _ in 0..2 {
+            let _ = sender.send(()).await;
+        }
+        stop.stopped().await;
+        sleep(ONE_SIGNAL).await;
+        assert!(!stop.is_aborted());
+        let _ = sender.send(()).await;
+        stop.aborted().await;
+        assert!(obeying.await.is_ok());
+    }
 }
