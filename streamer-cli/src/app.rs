@@ -212,6 +212,10 @@ impl App {
                 let _ = error.print();
                 return Exit::Done;
             }
+            if let Some(text) = crate::left_out::explain(&error) {
+                let _ = writeln!(io::stderr(), "error: {text}");
+                return Exit::Usage;
+            }
             // It quotes arguments, which may come from elsewhere.
             let text = Shown::text(error.render().to_string());
             let _ = write!(io::stderr(), "{}", text.as_str());

@@ -39,6 +39,7 @@ mod documents;
 mod exit;
 #[cfg(feature = "endpoints")]
 mod health;
+mod left_out;
 mod listeners;
 mod logging;
 #[cfg(any(feature = "dashboard", feature = "endpoints"))]
