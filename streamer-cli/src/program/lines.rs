@@ -104,7 +104,10 @@ impl Listener for Lines {
                     // Its late answer must not meet the next attempt.
                     child.give_up().await;
                     self.lost();
-                    return Err(too_late(limit));
+                    return Err(too_late(
+                        limit,
+                        "; one that reads its whole input needs `mode = \"message\"`",
+                    ));
                 }
             },
             None => asked.await,

@@ -35,7 +35,7 @@ impl Listener for OnePerMessage {
                 Err(_) => {
                     // The next attempt must not meet this one.
                     process.end().await;
-                    return Err(too_late(limit));
+                    return Err(too_late(limit, ""));
                 }
             },
             None => work.await,

@@ -20,10 +20,10 @@ use std::time::Duration;
 
 use streamer::ListenerError;
 
-/// The failure of a program that took longer than it may.
-fn too_late(limit: Duration) -> ListenerError {
+/// The failure of a program that took longer than it may, and what else than a longer time may help.
+fn too_late(limit: Duration, hint: &str) -> ListenerError {
     ListenerError::new(format!(
-        "the program did not finish within {}; it was ended (`timeout` says how long it may take)",
+        "the program did not finish within {}; it was ended (`timeout` says how long it may take{hint})",
         humantime::format_duration(limit)
     ))
 }

@@ -52,7 +52,12 @@ impl Restore {
             return self.tell_what_would_happen(session, archive.as_ref()).await;
         }
         let which = self.which();
-        let what = format!("Restoring {which} gives them to their listeners again.");
+        let (messages, listeners) = if self.id.is_some() {
+            ("it", "its")
+        } else {
+            ("them", "their")
+        };
+        let what = format!("Restoring {which} gives {messages} to {listeners} listeners again.");
         if !self.confirm.ask(session, &what)? {
             output::done("Nothing was restored.")?;
             return Ok(Exit::Failed);
