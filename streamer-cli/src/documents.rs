@@ -237,3 +237,162 @@ fn the_settings_in_the_documents_have_the_defaults_and_flags_of_the_program() {
         );
     }
 }
+
+/// The pages of users, each with its name and its text.
+fn pages() -> Vec<(String, String)> {
+    let readme = fs::read_to_string(path("../README.md")).expect("the README can be read");
+    let files = fs::read_dir(path("")).expect("docs can be read");
+    let names = files.map(|file| file.expect("an entry").file_name().to_string_lossy().into_owned());
+    let mut names = names.filter(|name| name.ends_with(".md")).collect::<Vec<_>>();
+    names.sort();
+    let guides = names.into_iter().map(|name| (name.clone(), read(&name)));
+    [("the README".to_owned(), readme)].into_iter().chain(guides).collect()
+}
+
+/// The blocks of a page that are in this language, without what a list indents them by.
+fn blocks(page: &str, language: &str) -> Vec<String> {
+    let (mut blocks, mut current) = (Vec::new(), None::<(usize, String)>);
+    for line in page.lines() {
+        let text = line.trim_start();
+        match (text.strip_prefix("```"), &mut current) {
+            (Some(said), None) => {
+                let indent = line.len() - text.len();
+                current = Some((indent, String::new()))
+                    .filter(|_| said.trim() == language)
+                    .or(Some((usize::MAX, String::new())));
+            }
+            (Some(_), Some(_)) => blocks.extend(
+                current
+                    .take()
+                    .filter(|(indent, _)| *indent != usize::MAX)
+                    .map(|(_, text)| text),
+            ),
+            (None, Some((indent, block))) if *indent != usize::MAX => {
+                block.push_str(line.get(*indent..).unwrap_or(text));
+                block.push('\n');
+            }
+            (None, _) => {}
+        }
+    }
+    blocks
+}
+
+/// Commands in the text of a page, `streamer …` in backticks. Some leave something out.
+fn mentioned(page: &str) -> Vec<String> {
+    let prose = page.split("```").step_by(2).collect::<String>();
+    let spans = prose.split('`').skip(1).step_by(2);
+    let commands = spans.filter(|span| span.starts_with("streamer ") && !span.contains('\n'));
+    commands.map(|command| command.replace("\\|", "|")).collect()
+}
+
+/// The words of a command line of a shell, up to where another command or a redirection begins. What stands for
+/// something is replaced by an example of it.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut word, mut quote, mut begun) = (Vec::new(), String::new(), None, false);
+    for c in line.chars() {
+        match (quote, c) {
+            (Some(open), c) if c == open => quote = None,
+            (None, '\'' | '"') => (quote, begun) = (Some(c), true),
+            (None, '|' | '>' | '<' | ';') => break,
+            (None, '#') if word.is_empty() => break,
+            (None, ' ') if word.is_empty() && !begun => {}
+            (None, ' ') => {
+                words.push(std::mem::take(&mut word));
+                begun = false;
+            }
+            (_, c) => word.push(c),
+        }
+    }
+    if !word.is_empty() || begun {
+        words.push(word);
+    }
+    let examples = [
+        ("ID", "1-0"),
+        ("DATE", "2026-11-01"),
+        ("ADDR", "8080"),
+        ("AGE", "5 days"),
+        ("N", "3"),
+        ("CONSUMER", "c"),
+        ("COMMAND", "listen"),
+    ];
+    let plain = words.into_iter().filter(|word| word != "…").map(|word| {
+        let word = word.trim_start_matches('[').trim_end_matches([']', '…']).to_owned();
+        let example = examples.iter().find(|(name, _)| *name == word);
+        example.map_or(word, |(_, example)| (*example).to_owned())
+    });
+    plain.collect()
+}
+
+#[test]
+fn the_words_of_a_command_line_are_those_that_a_shell_sees() {
+    assert_eq!(
+        words(r#"streamer failed list [--since "2 hours"] [--stream S] x… '{"a": 1}' '' # why"#),
+        [
+            "streamer",
+            "failed",
+            "list",
+            "--since",
+            "2 hours",
+            "--stream",
+            "S",
+            "x",
+            r#"{"a": 1}"#,
+            ""
+        ]
+    );
+    assert_eq!(words("streamer show a ID | grep x"), ["streamer", "show", "a", "1-0"]);
+}
+
+#[test]
+fn the_commands_in_the_documents_are_understood() {
+    use clap::error::ErrorKind;
+    let (mut wrong, mut seen) = (Vec::new(), 0);
+    for (name, page) in pages() {
+        let console = blocks(&page, "console");
+        let lines = console.iter().flat_map(|block| block.lines());
+        let lines = lines.map(|line| line.strip_prefix("$ ").unwrap_or(line));
+        let lines = lines
+            .filter(|line| line.starts_with("streamer "))
+            .map(|line| (line.to_owned(), true));
+        for (line, whole) in lines.chain(mentioned(&page).into_iter().map(|line| (line, false))) {
+            seen += 1;
+            let Err(error) = Cli::command().try_get_matches_from(words(&line)) else {
+                continue;
+            };
+            let is_incomplete = matches!(
+                error.kind(),
+                ErrorKind::MissingRequiredArgument
+                    | ErrorKind::MissingSubcommand
+                    | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+            );
+            let is_help = matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion);
+            if !is_help && (whole || !is_incomplete) {
+                wrong.push(format!("{name}: `{line}`: {error}"));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(seen > 100, "only {seen} commands were found: are they read at all?");
+}
+
+#[test]
+fn the_configurations_in_the_documents_are_read() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("streamer.toml");
+    let mut seen = 0;
+    for (name, page) in pages() {
+        // What an application's Cargo.toml has is no configuration.
+        let blocks = blocks(&page, "toml")
+            .into_iter()
+            .filter(|block| !block.contains("path = \"../"));
+        for block in blocks {
+            seen += 1;
+            fs::write(&file, &block).expect("the file can be written");
+            let read = crate::config::Config::load(Some(&file), &Default::default(), &Default::default(), &[]);
+            if let Err(error) = read {
+                panic!("{name}: {error:?}:\n{block}");
+            }
+        }
+    }
+    assert!(seen >= 3, "only {seen} were found: are they read at all?");
+}

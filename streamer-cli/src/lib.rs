@@ -61,7 +61,8 @@ pub use self::{
     beside::{Commands, Options},
 };
 
-/// The examples of the guide compile.
-#[cfg(doctest)]
+/// The examples of guides that need what this crate depends on compile.
+#[cfg(all(doctest, feature = "endpoints"))]
 #[doc = include_str!("../../docs/archive.md")]
+#[doc = include_str!("../../docs/observability.md")]
 struct Guides;

@@ -165,7 +165,6 @@ pub mod __private {
 #[doc = include_str!("../../docs/getting-started.md")]
 #[doc = include_str!("../../docs/laravel.md")]
 #[doc = include_str!("../../docs/listen.md")]
-#[doc = include_str!("../../docs/observability.md")]
 #[doc = include_str!("../../docs/replay.md")]
 #[doc = include_str!("../../docs/retry.md")]
 #[doc = include_str!("../../docs/scale-out.md")]

@@ -10,6 +10,7 @@ mod demo;
 mod documents;
 mod emit;
 mod failed;
+mod guides;
 mod health;
 mod hostile;
 mod list;
