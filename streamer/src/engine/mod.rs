@@ -55,8 +55,8 @@ use self::reader::{names, some_stream};
 #[cfg(feature = "redis")]
 pub use self::redis::RedisEngine;
 pub(crate) use self::subscription::{
-    Begin, Close, DeferredBound, Deliveries, Delivery, DeliveryRef, End, Event, EventSink, Kept, Next, Retry, Scope,
-    Settled, Settlement, Settler, Spec, StreamSpec, SubscribeError, Subscription, WhyEnded, subscribe,
+    Begin, Close, DeferredBound, Deliveries, Delivery, DeliveryRef, Earlier, End, Event, EventSink, Kept, Next, Retry,
+    Scope, Settled, Settlement, Settler, Spec, StreamSpec, SubscribeError, Subscription, WhyEnded, subscribe,
 };
 pub use self::{
     append::{Append, AppendManyError, AppendOptions, Appended, Idempotency, Record},

@@ -9,12 +9,11 @@ use std::{
     vec,
 };
 
-use bytes::Bytes;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::{ListenError, OrderKey, Workers, guarded::guarded, plan::Plan};
 use crate::{
-    engine::{Delivery, DeliveryRef},
+    engine::{Delivery, DeliveryRef, Earlier},
     message::ReceivedMessage,
 };
 
@@ -23,16 +22,14 @@ use crate::{
 pub(super) struct Job {
     pub(super) at: DeliveryRef,
     pub(super) message: ReceivedMessage,
-    /// What earlier attempts left.
-    pub(super) retry_state: Option<Bytes>,
+    /// See [`Delivery::earlier`].
+    pub(super) earlier: Option<Box<Earlier>>,
     /// What it is kept in order by: the key of the message, or its stream.
     pub(super) key: u64,
-    /// See [`Delivery::due_in`].
-    pub(super) due_in: Duration,
-    /// See [`Delivery::suspect`].
-    pub(super) suspect: bool,
     /// When it was received; only where times are measured.
     pub(super) received: Option<Instant>,
+    /// See the assertion below.
+    pub(super) _padding: [u32; 2],
 }
 
 impl Job {
@@ -42,12 +39,21 @@ impl Job {
         Self {
             at: delivery.at,
             message: ReceivedMessage::new(stream, delivery.entry, attempt),
-            retry_state: delivery.retry_state,
-            suspect: delivery.suspect,
+            earlier: delivery.earlier,
             key: u64::from(delivery.at.stream),
-            due_in: delivery.due_in,
             received: plan.measures().then(Instant::now),
+            _padding: [0; 2],
         }
+    }
+}
+
+// Of one size, so that a vector of deliveries becomes one of jobs where it is.
+const _: () = assert!(size_of::<Job>() == size_of::<Delivery>());
+
+impl Job {
+    /// In how long it is due.
+    pub(super) fn due_in(&self) -> Duration {
+        self.earlier.as_ref().map_or(Duration::ZERO, |earlier| earlier.due_in)
     }
 }
 

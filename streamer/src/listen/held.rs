@@ -41,7 +41,7 @@ impl Held {
 
     /// A message that has come: it is given back if it may be handled now.
     pub(super) fn admit(&mut self, job: Job) -> Option<Job> {
-        let (key, due_in) = (job.key, job.due_in);
+        let (key, due_in) = (job.key, job.due_in());
         let is_first = !self.by_key.contains_key(&key);
         if is_first && due_in.is_zero() {
             return Some(job);
@@ -79,7 +79,7 @@ impl Held {
         }
         let Some(jobs) = self.by_key.get(&key) else { return };
         match jobs.front() {
-            Some(first) => _ = self.due.insert((Instant::now() + first.due_in, key)),
+            Some(first) => _ = self.due.insert((Instant::now() + first.due_in(), key)),
             None => _ = self.by_key.remove(&key),
         }
     }

@@ -37,16 +37,10 @@ impl Settling {
                     continue;
                 }
             };
-            let batch = match received {
-                0 => break,
-                1 => batches.pop().unwrap_or_default(),
-                _ => {
-                    let mut all = Vec::with_capacity(batches.iter().map(Vec::len).sum());
-                    batches.drain(..).for_each(|mut batch| all.append(&mut batch));
-                    all
-                }
-            };
-            let mut settling = Box::pin(self.settle_batch(batch));
+            if received == 0 {
+                break;
+            }
+            let mut settling = Box::pin(self.settle_batches(std::mem::take(&mut batches)));
             tokio::select! {
                 settled = &mut settling => all &= settled?,
                 // Other streams must not wait with it.
@@ -60,13 +54,23 @@ impl Settling {
     }
 
     /// Tells whether all were settled. Where they were not, and that is no error, they stay pending.
-    async fn settle_batch(&self, mut batch: Vec<Outcome>) -> Result<bool, ListenError> {
+    async fn settle_batches(&self, batches: Vec<Vec<Outcome>>) -> Result<bool, ListenError> {
+        let len = batches.iter().map(Vec::len).sum();
+        let outcomes = batches.into_iter().flatten();
+        let mut settlements = Vec::with_capacity(len);
         let leaving = match &self.retention {
-            Some(retention) => retention.before(&mut batch).await?,
-            None => Vec::new(),
+            Some(retention) => {
+                let mut outcomes = outcomes.collect::<Vec<_>>();
+                let leaving = retention.before(&mut outcomes).await?;
+                settlements.extend(outcomes.into_iter().map(|outcome| outcome.settlement));
+                leaving
+            }
+            None => {
+                settlements.extend(outcomes.map(|outcome| outcome.settlement));
+                Vec::new()
+            }
         };
-        let outcomes = batch.len() as u64;
-        let settlements = batch.into_iter().map(|outcome| outcome.settlement).collect();
+        let outcomes = len as u64;
         let settled = self.settler.settle(settlements).await;
         self.plan.health.settled(outcomes);
         if let Some(metrics) = &self.plan.metrics {

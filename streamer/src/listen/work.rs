@@ -26,7 +26,7 @@ use super::{
     supervisor::Finished,
 };
 use crate::{
-    engine::{Begin, DeliveryRef, End, Settled, Settlement, Settler},
+    engine::{Begin, DeliveryRef, Earlier, End, Settled, Settlement, Settler},
     entry::Entry,
     failed::RetryState,
     listener::{ListenerError, RegisteredListener},
@@ -222,11 +222,14 @@ impl Worker {
         Job {
             at,
             message: ReceivedMessage::new(message.stream().clone(), entry, message.attempt() + 1),
-            retry_state: Some(retry_state),
+            earlier: Some(Box::new(Earlier {
+                retry_state: Some(retry_state),
+                suspect: false,
+                due_in,
+            })),
             key,
-            due_in,
-            suspect: false,
             received: self.plan.measures().then(Instant::now),
+            _padding: [0; 2],
         }
     }
 
@@ -235,11 +238,13 @@ impl Worker {
         let Job {
             at,
             message,
-            retry_state,
-            suspect,
+            earlier,
             received,
             ..
         } = job;
+        let Earlier {
+            retry_state, suspect, ..
+        } = earlier.map_or_else(Earlier::default, |earlier| *earlier);
         if !self.is_ready(at, retry_state.as_ref()).await? {
             return Ok(None);
         }
@@ -446,7 +451,8 @@ impl Outcomes {
     async fn add(&mut self, outcome: Outcome) {
         if self.gathered.is_empty() {
             self.since = Instant::now();
-            self.gathered.reserve_exact(self.usual);
+            // Room for what chance adds: to grow costs more.
+            self.gathered.reserve_exact(self.usual + self.usual / 4);
         }
         self.gathered.push(outcome);
         if self.gathered.len() >= GATHERED || self.since.elapsed() >= GATHERED_FOR {

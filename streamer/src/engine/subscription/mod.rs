@@ -266,13 +266,28 @@ pub(crate) struct Delivery {
     pub(crate) entry: Entry,
     /// How many attempts begun before, as far as that is known. The number of the coming attempt is one more.
     pub(crate) count_before: u32,
-    /// The retry state that earlier attempts left. Its next attempt is due: what comes before its time is put off here.
+    /// `None` for nearly all, which are moved from stage to stage: one that comes for the first time has none.
+    pub(crate) earlier: Option<Box<Earlier>>,
+}
+
+/// What earlier attempts left.
+#[derive(Debug, Default)]
+pub(crate) struct Earlier {
+    /// The retry state. Its next attempt is due: what comes before its time is put off here.
     pub(crate) retry_state: Option<Bytes>,
     /// Whether two or more attempts were cut off without an outcome: it may be what killed its process. Suspects are to be
     /// run one at a time.
     pub(crate) suspect: bool,
     /// In how long its next attempt is due. Zero, but where [`Spec::holds_retries`].
     pub(crate) due_in: Duration,
+}
+
+impl Earlier {
+    /// Without a box where there is nothing to tell.
+    fn boxed(self) -> Option<Box<Self>> {
+        let tells = self.retry_state.is_some() || self.suspect || !self.due_in.is_zero();
+        tells.then(|| Box::new(self))
+    }
 }
 
 /// Stands for a delivery until it is settled.

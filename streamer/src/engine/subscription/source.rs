@@ -309,9 +309,7 @@ impl Source {
                     },
                     entry,
                     count_before: 0,
-                    retry_state: None,
-                    suspect: false,
-                    due_in: Duration::ZERO,
+                    earlier: None,
                 });
                 slot += 1;
             }

@@ -6,7 +6,7 @@ use std::{collections::VecDeque, time::Duration};
 use tokio::time::Instant;
 
 use super::{
-    Core, Delivery, DeliveryRef, Event,
+    Core, Delivery, DeliveryRef, Earlier, Event,
     delayed_retries::{Arming, Deferred, Schedule, wall_clock},
     in_flight::Arrival,
     source::{Failure, Source},
@@ -249,9 +249,12 @@ impl Source {
                 },
                 entry,
                 count_before: u32::try_from(count_before).unwrap_or(u32::MAX),
-                retry_state,
-                suspect,
-                due_in: left,
+                earlier: Earlier {
+                    retry_state,
+                    suspect,
+                    due_in: left,
+                }
+                .boxed(),
             });
         }
         // Taking counted a delivery that was none.
@@ -379,9 +382,11 @@ impl Source {
                     },
                     entry: kept.entry,
                     count_before: deferred.count_before,
-                    retry_state: Some(kept.retry_state),
-                    suspect: false,
-                    due_in: Duration::ZERO,
+                    earlier: Earlier {
+                        retry_state: Some(kept.retry_state),
+                        ..Earlier::default()
+                    }
+                    .boxed(),
                 });
             }
         }
