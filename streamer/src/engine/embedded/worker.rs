@@ -36,6 +36,11 @@ use crate::schedules::thread;
 
 /// How many operations may wait; after that, callers do.
 const WAITING: usize = 1024;
+/// After so many callers that were alone, one after the other, the next one does not look around first.
+const ALONE: usize = 8;
+/// Then one of so many looks around. What a caller runs itself ends without a wait, so this is also how often the other tasks
+/// of its thread have a turn while one task does nothing else.
+const LOOKS: usize = 16;
 
 /// Operations that wait for a transaction.
 pub(super) type Jobs = Vec<Box<dyn Job>>;
@@ -49,6 +54,8 @@ pub(super) struct Worker {
     under_way: Arc<AtomicUsize>,
     /// How many callers look around, whether they are alone.
     looking: Arc<AtomicUsize>,
+    /// How many callers, one after the other, were alone and ran their operation themselves.
+    alone_before: Arc<AtomicUsize>,
 }
 
 impl Worker {
@@ -80,6 +87,7 @@ impl Worker {
             session: open_result.await.unwrap_or_else(|_| Err(Failure::closed()))?,
             under_way: Arc::default(),
             looking: Arc::default(),
+            alone_before: Arc::default(),
         })
     }
 
@@ -104,12 +112,18 @@ impl Worker {
     ) -> Step<T> {
         let under_way = Counted::by(&self.under_way);
         if self.session.is_quick() && (self.is_alone() || self.is_somebody_looking()) {
-            self.look_around().await;
+            if !self.is_surely_alone() {
+                self.look_around().await;
+            }
             if self.is_alone()
                 && let Some(result) = self.run_here(&mut operation)
             {
+                self.alone_before.fetch_add(1, Ordering::Relaxed);
                 return result;
             }
+        }
+        if !self.is_alone() {
+            self.alone_before.store(0, Ordering::Relaxed);
         }
         self.run_by_thread(operation, under_way).await
     }
@@ -182,6 +196,13 @@ impl Worker {
 
     fn is_alone(&self) -> bool {
         self.under_way.load(Ordering::Relaxed) == 1
+    }
+
+    /// Whether nobody else asks for anything, and it is not worth a turn of the scheduler to make sure of it: nobody did for
+    /// a while.
+    fn is_surely_alone(&self) -> bool {
+        let before = self.alone_before.load(Ordering::Relaxed);
+        self.is_alone() && before >= ALONE && !before.is_multiple_of(LOOKS)
     }
 
     /// The file; `None` in memory.
@@ -507,6 +528,46 @@ mod tests {
         }
         drop(held);
         assert_eq!(asked.await.unwrap().as_deref(), BY_THREAD);
+    }
+
+    #[tokio::test]
+    async fn who_was_alone_for_long_asks_without_looking_around_until_there_are_others() {
+        let store = Store::new(Purpose::Write).await;
+        let is_done_at_once = async || {
+            let mut asked = Box::pin(store.worker.run_at_once(by_whom));
+            let polled = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+            if polled.is_pending() {
+                asked.await.unwrap();
+            }
+            polled.is_ready()
+        };
+        assert!(!is_done_at_once().await);
+        // The thread may still have the connection for a moment.
+        let is_alone = async {
+            loop {
+                let mut at_once = 0;
+                for _ in 0..LOOKS {
+                    at_once += usize::from(is_done_at_once().await);
+                }
+                if at_once == LOOKS - 1 {
+                    break;
+                }
+            }
+        };
+        let is_alone = tokio::time::timeout(Duration::from_secs(60), is_alone).await;
+        is_alone.expect("only one of so many looks around");
+        let held = store.worker.session.lock();
+        let mut one = Box::pin(store.worker.run(by_whom));
+        let mut other = Box::pin(store.worker.run_at_once(by_whom));
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(one.as_mut().poll(&mut context).is_pending());
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        drop(held);
+        assert_eq!(one.await.unwrap().as_deref(), BY_THREAD);
+        assert_eq!(other.await.unwrap().as_deref(), BY_THREAD);
+        for _ in 0..ALONE {
+            assert!(!is_done_at_once().await);
+        }
     }
 
     #[tokio::test]
