@@ -141,12 +141,12 @@ const HOW_MANY: u64 = 3;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_of_100_mb_need_bounded_memory_on_redis() {
-    payloads_of_100_mb_need_bounded_memory(Place::redis(), 430, 430).await;
+    payloads_of_100_mb_need_bounded_memory(Place::redis(), 430, 530).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn payloads_of_100_mb_need_bounded_memory_on_the_embedded_engine() {
-    payloads_of_100_mb_need_bounded_memory(Place::embedded(), 530, 430).await;
+    payloads_of_100_mb_need_bounded_memory(Place::embedded(), 530, 530).await;
 }
 
 /// Emitted and handled by processes of their own. An emit has the event and its encoded form (on Redis three times: the fields, the
