@@ -7,12 +7,14 @@ use std::{
     io::{self, Write as _},
     process::ExitCode,
     sync::Arc,
+    time::Duration,
 };
 
 use clap::{CommandFactory as _, FromArgMatches as _};
 use streamer::{
     KeepAlive, Listeners, Streamer,
     archive::{ArchiveManager, ArchiveStorage, SqliteArchive},
+    engine::EmbeddedEngine,
 };
 
 #[cfg(feature = "endpoints")]
@@ -25,6 +27,9 @@ use crate::{
     logging, output,
     terminal::Shown,
 };
+
+/// How long a command that is done waits at most until its store is closed.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// The command line of an application: every command of `streamer`, with the application's own listeners.
 ///
@@ -165,6 +170,8 @@ impl App {
                 let outcome = runtime.block_on(self.perform(cli));
                 // A blocking call that still runs must not hold up the end.
                 runtime.shutdown_background();
+                // A file is left as one that anybody can copy, and read who may not write.
+                EmbeddedEngine::wait_until_closed(CLOSING);
                 ended(outcome)
             }
             Err(error) => ended(Err(Failure::failed(format!(

@@ -17,7 +17,7 @@ use tempfile::TempDir;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) struct Bench {
-    folder: TempDir,
+    pub(crate) folder: TempDir,
     pub(crate) url: String,
     /// The server of the store, where it is one.
     pub(crate) redis: Option<RedisServer>,
@@ -292,7 +292,12 @@ impl Running {
                         return line;
                     }
                 }
-                Err(error) => panic!("no line with {text:?} ({error}); so far:\n{}", self.seen),
+                Err(error) => {
+                    let _ = self.child.kill();
+                    let stderr = self.stderr.take().and_then(|stderr| stderr.join().ok());
+                    let stderr = stderr.unwrap_or_default();
+                    panic!("no line with {text:?} ({error}); so far:\n{}\nand\n{stderr}", self.seen)
+                }
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Commands of an operator: what deletes asks first, what only reads makes nothing, and what is not there is named.
 
+use std::io::{BufRead as _, BufReader};
+
 use crate::bench::{Bench, wait_until};
 
 const FILE: &str =
@@ -472,20 +474,38 @@ fn a_store_and_an_archive_that_may_not_be_written_can_be_looked_at() {
             .map(|file| file.unwrap().file_name())
             .collect::<std::collections::BTreeSet<_>>()
     };
-    // As processes leave it, with what is only in its log; and as the last one to close it leaves it.
+    let open_the_files = || {
+        const OPEN: &str = "import sqlite3, sys\n\
+            connections = [sqlite3.connect(file) for file in sys.argv[1:]]\n\
+            for connection in connections:\n    \
+                connection.execute('SELECT count(*) FROM sqlite_schema').fetchall()\n\
+            print('open', flush=True)\n\
+            sys.stdin.read()\n\
+            for connection in connections:\n    \
+                connection.close()\n";
+        let mut open = std::process::Command::new("python3");
+        open.args(["-c", OPEN])
+            .args([bench.path("test.db"), bench.path("archive.db")])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped());
+        let mut open = open.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(open.stdout.as_mut().unwrap())
+            .read_line(&mut line)
+            .unwrap();
+        assert_eq!(line, "open\n");
+        open
+    };
+    // As a process that is killed leaves it, with what is only in its log; and as the last one to close it leaves it.
     for closed in [false, true] {
+        let mut open = open_the_files();
         if closed {
-            const CLOSE: &str = "import sqlite3, sys\n\
-                for file in sys.argv[1:]:\n    \
-                    connection = sqlite3.connect(file)\n    \
-                    connection.execute('SELECT count(*) FROM sqlite_schema').fetchall()\n    \
-                    connection.close()\n";
-            let mut close = std::process::Command::new("python3");
-            close
-                .args(["-c", CLOSE])
-                .args([bench.path("test.db"), bench.path("archive.db")]);
-            assert!(close.status().unwrap().success());
+            drop(open.stdin.take());
+        } else {
+            bench.emit("b", "{}");
+            open.kill().unwrap();
         }
+        assert_eq!(open.wait().unwrap().success(), closed);
         assert_eq!(bench.path("test.db-wal").exists(), !closed);
         let before = files();
         for (command, shows) in [

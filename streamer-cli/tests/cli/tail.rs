@@ -77,3 +77,15 @@ fn a_file_that_may_only_be_read_is_watched_on_when_somebody_writes_it() {
     assert_eq!(ended.stdout.lines().count(), 6, "each once: {ended:?}");
     assert!(!ended.stderr.contains("error"), "{ended:?}");
 }
+
+/// What is left is one file, which can be copied, and read by those who may not write.
+#[test]
+fn a_command_that_is_done_has_closed_the_store() {
+    let bench = Bench::new();
+    for command in [&["emit", "a", "{}"][..], &["list"], &["status"], &["failed", "list"]] {
+        bench.ok(command);
+        let names = std::fs::read_dir(bench.folder.path()).unwrap();
+        let names = names.map(|file| file.unwrap().file_name()).collect::<Vec<_>>();
+        assert_eq!(names, ["test.db"], "{command:?}");
+    }
+}

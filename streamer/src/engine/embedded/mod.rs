@@ -18,8 +18,7 @@
 //! - `read_only`: a file that may not be written. `reader`: reads and waits. `watch`: wakes it, also after a commit of another
 //!   process or of the application; `notices`: what the file system tells of.
 //! - `durable`: appends whose commit is flushed. `once`: appends with an idempotency key. `room`: how much may be appended.
-//!   `failure`:
-//!   what goes wrong below the contract's errors.
+//!   `open_threads`: which threads have connections still, for a process that ends. `failure`: what goes wrong below the contract's errors.
 //!
 //! What each operation answers is what Redis 7.0 answers; `tests/differential` compares the two.
 
@@ -44,6 +43,7 @@ mod lists;
 mod name_users;
 mod notices;
 mod once;
+mod open_threads;
 mod operations;
 mod pending;
 mod read_only;
@@ -62,7 +62,7 @@ mod transaction;
 mod watch;
 mod worker;
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use self::{
     address::Address,
@@ -79,6 +79,7 @@ use crate::shown_url::shown_url;
 ///
 /// Any number of processes may emit and listen on one file at once. A handle is cheap to clone; when the last one and
 /// the last reader are dropped, the file is closed soon after; nothing that was answered depends on that.
+/// [`EmbeddedEngine::wait_until_closed`] waits for it.
 ///
 /// ```
 /// use streamer::engine::{Append, AppendOptions, EmbeddedEngine, Engine};
@@ -116,6 +117,24 @@ struct Shared {
 }
 
 impl EmbeddedEngine {
+    /// Blocks until this process has closed the stores whose handles are all dropped, at most so long; tells whether no store is
+    /// open any more. For a program that ends: if it does so before, SQLite's two files stay beside the store until the next
+    /// process closes it. Nothing is lost, but a copy of the store needs them too, and who may not write the directory may not
+    /// be able to read it.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use streamer::{Streamer, engine::EmbeddedEngine};
+    /// let runtime = tokio::runtime::Runtime::new()?;
+    /// runtime.block_on(async { Streamer::connect("memory:").await.map(drop) })?;
+    /// drop(runtime);
+    /// assert!(EmbeddedEngine::wait_until_closed(Duration::from_secs(60)));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn wait_until_closed(timeout: Duration) -> bool {
+        open_threads::wait_for_none(timeout)
+    }
+
     /// Opens a store, and makes it if it is missing.
     ///
     /// - `sqlite://shop.db` is a file in the current directory, `sqlite:///var/lib/shop.db` an absolute path. Special

@@ -11,6 +11,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
+    time::{Duration, SystemTime},
 };
 
 use rusqlite::Connection;
@@ -105,6 +106,8 @@ struct Files {
     log_path: PathBuf,
     /// Known after the first transaction that opens it. It stays as long as anybody has the file open.
     log: Option<FileId>,
+    /// How the file was before it was opened as one that nobody changes; see [`Content::of_unchanging`].
+    content: Option<Content>,
 }
 
 impl Session {
@@ -121,10 +124,15 @@ impl Session {
     fn open_once(address: &Address, purpose: Purpose, replacements: &Replacements) -> Step<Self> {
         let (connection, files) = match &address.path {
             Some(path) if FileId::IS_KNOWN => {
-                let (connection, file) = open_file(path, || purpose.open(address))?;
                 let log_path = log_of(path);
-                let log = if address.read_only { FileId::at(&log_path) } else { None };
-                (connection, Some(Files { file, log_path, log }))
+                let (connection, (file, log, content)) = open_file(address, path, &log_path, purpose)?;
+                let files = Files {
+                    file,
+                    log_path,
+                    log,
+                    content,
+                };
+                (connection, Some(files))
             }
             _ => (purpose.open(address)?, None),
         };
@@ -165,7 +173,8 @@ impl Session {
         if !address.read_only {
             files.log = files.log.or(log);
         }
-        match (FileId::at(path) == Some(files.file), log == files.log) {
+        let is_unchanged = log == files.log && Content::of_unchanging(address, path, log) == files.content;
+        match (FileId::at(path) == Some(files.file), is_unchanged) {
             (true, true) => return Ok(()),
             (true, false) if address.read_only => return Err(Failure::log_changed(path)),
             _ => {}
@@ -190,20 +199,58 @@ impl Session {
     }
 }
 
+/// A file, the log beside it where that matters at the opening, and what the file held before.
+type Found = (FileId, Option<FileId>, Option<Content>);
+
 /// Opens until the file at the path was the same before and after, so that it is known which one it is. A connection does
-/// not tell which file it has open.
-fn open_file(path: &Path, open: impl Fn() -> Step<Connection>) -> Step<(Connection, FileId)> {
-    let mut before = FileId::at(path);
+/// not tell which file it has open. Whether there is a log says how a file is opened that may only be read.
+fn open_file(address: &Address, path: &Path, log_path: &Path, purpose: Purpose) -> Step<(Connection, Found)> {
+    let look = || {
+        let log = if address.read_only { FileId::at(log_path) } else { None };
+        (FileId::at(path), log)
+    };
+    let mut before = look();
     for _ in 0..OPENINGS {
-        let connection = open()?;
-        let after = FileId::at(path);
-        match after.filter(|after| before == Some(*after)) {
-            Some(file) => return Ok((connection, file)),
-            None => store::close(connection),
+        let content = Content::of_unchanging(address, path, before.1);
+        let connection = purpose.open(address)?;
+        let after = look();
+        match after {
+            (Some(file), log) if before == after => return Ok((connection, (file, log, content))),
+            _ => store::close(connection),
         }
         before = after;
     }
     Err(Failure::replaced(path))
+}
+
+/// How old a time must be for a later change to have another one: a file's time is coarse.
+const SETTLED: Duration = Duration::from_millis(50);
+
+/// What changes with the content of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Content {
+    bytes: u64,
+    modified: SystemTime,
+    /// Whether no change after this look can have the same time. It differs from that of a look a moment later, so what was
+    /// read is read once more.
+    is_settled: bool,
+}
+
+impl Content {
+    /// That of a file that may only be read and has no log. SQLite reads it as one that nobody changes and notices nothing, not
+    /// even that a process has opened the file, written, and closed it with its log.
+    pub(super) fn of_unchanging(address: &Address, path: &Path, log: Option<FileId>) -> Option<Self> {
+        if !address.read_only || log.is_some() {
+            return None;
+        }
+        let metadata = path.metadata().ok()?;
+        let modified = metadata.modified().ok()?;
+        Some(Self {
+            bytes: metadata.len(),
+            modified,
+            is_settled: modified.elapsed().is_ok_and(|age| age >= SETTLED),
+        })
+    }
 }
 
 /// Which file lies at a path.

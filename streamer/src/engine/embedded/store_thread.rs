@@ -121,8 +121,12 @@ impl StoreThread {
                 opened += 1;
                 continue;
             }
-            // A log is there a moment before it can be read.
-            let is_being_opened = self.session.address.read_only && at == Stage::Begin && failure.is_permission();
+            // A log is there a moment before it can be read: also that of a process that opens the file anew while this session
+            // is open. SQLite opens it with the first statement that reads.
+            let is_being_opened = self.session.address.read_only && at != Stage::Commit && failure.is_permission();
+            if is_being_opened {
+                self.session.lock().close();
+            }
             if failure.is_busy() || is_being_opened {
                 self.wait_for_the_file(&mut jobs, &failure);
                 continue;

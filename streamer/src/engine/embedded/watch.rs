@@ -23,7 +23,8 @@ use tokio::sync::watch;
 use super::{
     address::Address,
     notices::{Bell, Notices, Wait as Waited},
-    session::{FileId, log_of},
+    open_threads::OpenThread,
+    session::{Content, FileId, log_of},
     store,
 };
 
@@ -145,7 +146,11 @@ impl Watch {
         if let Some(address) = address {
             if !state.started {
                 let (shared, commits, address) = (shared.clone(), commits.clone(), address.clone());
-                let watch = move || watch(&shared, &commits, &address);
+                let open = OpenThread::new();
+                let watch = move || {
+                    let _open = open;
+                    watch(&shared, &commits, &address);
+                };
                 // Without it, only commits of this process wake the reader; the next wait tries again.
                 state.started = thread::Builder::new()
                     .name("streamer-watch".to_owned())
@@ -357,8 +362,9 @@ struct Watched<'a> {
     address: &'a Address,
     log: Option<PathBuf>,
     connection: Option<Connection>,
-    /// The file and its log; `None` before the first look.
-    files: Option<(Option<FileId>, Option<FileId>)>,
+    /// The file and its log, and what changes with the content of a file that SQLite does not look at again; `None` before the
+    /// first look.
+    files: Option<(Option<FileId>, Option<FileId>, Option<Content>)>,
     version: Option<i64>,
     log_written: Option<SystemTime>,
     asked: Instant,
@@ -381,7 +387,9 @@ impl<'a> Watched<'a> {
     /// Whether something was committed since the last call; also true the first time.
     fn changed(&mut self, look: Look) -> bool {
         let at = |path: Option<&Path>| path.and_then(FileId::at);
-        let files = Some((at(self.address.path.as_deref()), at(self.log.as_deref())));
+        let (file, log) = (at(self.address.path.as_deref()), at(self.log.as_deref()));
+        let content = |path: &Path| Content::of_unchanging(self.address, path, log);
+        let files = Some((file, log, self.address.path.as_deref().and_then(content)));
         if files != self.files {
             // Other files, or none where a reader found some before: who looks now is told so.
             self.files = files;

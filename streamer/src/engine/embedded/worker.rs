@@ -24,6 +24,7 @@ use tokio::{
 use super::{
     address::Address,
     failure::{Failure, Step},
+    open_threads::OpenThread,
     session::{Purpose, Replacements, Session},
     shared_session::{Failed, SharedSession, Stage},
     store_thread::StoreThread,
@@ -68,8 +69,10 @@ impl Worker {
     ) -> Step<Self> {
         let (jobs, waiting) = mpsc::channel(WAITING);
         let (opened, open_result) = oneshot::channel();
+        let open = OpenThread::new();
         let run = move || match Session::open(&address, purpose, &replacements) {
             Ok(session) => {
+                let _open = open;
                 let session = SharedSession::new(session, address, purpose, readers, replacements);
                 let session = Arc::new(session);
                 _ = opened.send(Ok(session.clone()));
