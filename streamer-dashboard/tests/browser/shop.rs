@@ -88,6 +88,13 @@ impl Shop {
         order(&self.streamer, n).await
     }
 
+    /// A group to which nothing is delivered.
+    pub(crate) async fn add_group_without_consumers(&self, stream: &str, group: &str) {
+        let engine = self.streamer.engine();
+        let created = engine.create_group(&stream.into(), group, GroupStart::After(EntryId::MIN), true);
+        created.await.unwrap();
+    }
+
     /// Orders come and are handled, until the shop is closed.
     pub(crate) fn begin_traffic(&self) {
         tokio::spawn(traffic(self.streamer.clone(), self.stop.clone()));
