@@ -116,7 +116,7 @@ impl Reconnecting {
         let (generation, connection) = self.connection().await?;
         let expected = commands.len();
         let packed = commands.get_packed_pipeline();
-        let replies = connection.exchange(&packed, expected as u64).await;
+        let replies = connection.exchange(packed, expected as u64).await;
         let answers = replies.map(|replies| resp::values(&replies, expected));
         self.check_all(generation, answers)
     }
@@ -126,7 +126,7 @@ impl Reconnecting {
         let (generation, connection) = self.connection().await?;
         let mut packed = Vec::new();
         command::pack_xadd(&mut packed, append);
-        let reply = connection.exchange(&packed, 1).await;
+        let reply = connection.exchange(packed, 1).await;
         if let Some(id) = reply.as_ref().ok().and_then(|reply| resp::reply_id(reply)) {
             return Ok(Ok(id));
         }
@@ -141,7 +141,7 @@ impl Reconnecting {
         appends
             .iter()
             .for_each(|append| command::pack_xadd(&mut packed, append));
-        let replies = connection.exchange(&packed, appends.len() as u64).await;
+        let replies = connection.exchange(packed, appends.len() as u64).await;
         let answers = replies.map(|replies| resp::values(&replies, appends.len()));
         self.check_all(generation, answers)
     }
@@ -277,5 +277,5 @@ impl Slot {
 }
 
 async fn run(connection: &SharedConnection, command: &Cmd) -> RedisResult<Value> {
-    resp::value(&connection.exchange(&command.get_packed_command(), 1).await?)
+    resp::value(&connection.exchange(command.get_packed_command(), 1).await?)
 }

@@ -18,6 +18,7 @@
 #[cfg(not(test))]
 use std::sync::{Mutex, MutexGuard};
 use std::{
+    borrow::Cow,
     collections::VecDeque,
     future::{Future, poll_fn},
     io, mem,
@@ -140,8 +141,10 @@ impl SharedConnection {
         self.0.0.state().ended.is_some()
     }
 
-    /// Sends encoded commands, and gives their replies, one after the other.
-    pub(super) async fn exchange(&self, commands: &[u8], replies: u64) -> RedisResult<Bytes> {
+    /// Sends encoded commands, and gives their replies, one after the other. Commands that the caller gives away are not
+    /// copied where nothing else is to be sent with them: a payload may be large.
+    pub(super) async fn exchange<'a>(&self, commands: impl Into<Cow<'a, [u8]>>, replies: u64) -> RedisResult<Bytes> {
+        let commands = commands.into();
         if replies == 0 {
             // Nothing is sent, and nothing would be answered.
             return Ok(Bytes::new());
@@ -174,7 +177,12 @@ impl Inner {
         self.state().ended.clone().unwrap_or_else(closed)
     }
 
-    fn ask(&self, commands: &[u8], replies: u64, capacity: u32) -> RedisResult<oneshot::Receiver<RedisResult<Bytes>>> {
+    fn ask(
+        &self,
+        commands: Cow<'_, [u8]>,
+        replies: u64,
+        capacity: u32,
+    ) -> RedisResult<oneshot::Receiver<RedisResult<Bytes>>> {
         let (answer, answered) = oneshot::channel();
         let mut state = self.state();
         if let Some(error) = &state.ended {
@@ -187,7 +195,13 @@ impl Inner {
             since: Instant::now(),
             answer,
         });
-        state.gathered.extend_from_slice(commands);
+        match commands {
+            // Smaller ones fit into the room that is there.
+            Cow::Owned(commands) if state.gathered.is_empty() && commands.len() > state.gathered.capacity() => {
+                state.gathered = commands;
+            }
+            commands => state.gathered.extend_from_slice(&commands),
+        }
         let free = matches!(state.writing, Writing::Nobody);
         let now = free && (alone || state.gathered.len() >= self.writer.worth_writing());
         if !now || !state.watched {
