@@ -90,9 +90,8 @@ impl Shop {
 
     /// A group to which nothing is delivered.
     pub(crate) async fn add_group_without_consumers(&self, stream: &str, group: &str) {
-        let engine = self.streamer.engine();
-        let created = engine.create_group(&stream.into(), group, GroupStart::After(EntryId::MIN), true);
-        created.await.unwrap();
+        let (engine, from) = (self.streamer.engine(), GroupStart::After(EntryId::MIN));
+        engine.create_group(&stream.into(), group, from, true).await.unwrap();
     }
 
     /// Orders come and are handled, until the shop is closed.
