@@ -69,12 +69,18 @@ fn time(line: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use jiff::{SignedDuration, Timestamp};
+
     use super::*;
 
     #[test]
     fn the_time_of_a_line_is_found() {
         let line = |time: &str| format!("24930:M {time} * MASTER MODE enabled (user request from 'id=460')");
-        let [early, late] = ["27 Nov 2026 03:51:06.805", "27 Nov 2026 03:52:07.905"].map(|at| time(&line(at)));
+        // Not of a day in the past: the clock begins with the machine.
+        let now = TimeZone::UTC.to_datetime(Timestamp::now());
+        let later = |ms: i64| now.checked_add(SignedDuration::from_millis(ms)).unwrap();
+        let [early, late] =
+            [later(0), later(61_100)].map(|at| time(&line(&at.strftime("%d %b %Y %H:%M:%S%.3f").to_string())));
         let between = late.zip(early).map(|(late, early)| late.abs_diff(early));
         assert!(
             between.is_some_and(|between| between.abs_diff(61_100_000) < 50_000),
