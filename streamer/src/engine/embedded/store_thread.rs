@@ -121,8 +121,8 @@ impl StoreThread {
                 opened += 1;
                 continue;
             }
-            // A log is there a moment before it can be read: also that of a process that opens the file anew while this session
-            // is open. SQLite opens it with the first statement that reads.
+            // Another process is opening the file: its log exists a moment before it can be read. SQLite opens the log with
+            // the first statement that reads, so this may come after the transaction has begun.
             let is_being_opened = self.session.address.read_only && at != Stage::Commit && failure.is_permission();
             if is_being_opened {
                 self.session.lock().close();
