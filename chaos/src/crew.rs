@@ -12,7 +12,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use streamer_test_servers::FailingDevice;
 
 use crate::{
-    child::{Assignment, GROUPS, Role, assign},
+    child::{Assignment, GROUPS, Role, assign, tasks_file},
     clock,
 };
 
@@ -227,8 +227,18 @@ impl Crew {
 
     /// Asks it to end, and waits for that. What does not end in time, or ends with an error, is noted.
     pub(crate) fn end(&mut self, index: usize) {
-        self.signal(index, Signal::TERM);
+        self.ask_to_end(index);
         self.wait_for_the_end(index);
+    }
+
+    /// Not before it listens to the signal, which would kill it until then: it may just have been started.
+    fn ask_to_end(&self, index: usize) {
+        let listens = self.folder.join(tasks_file(&self.members[index].who));
+        let until = Instant::now() + END;
+        while self.members[index].child.is_some() && !listens.exists() && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        self.signal(index, Signal::TERM);
     }
 
     fn wait_for_the_end(&mut self, index: usize) {
@@ -264,7 +274,7 @@ impl Crew {
     pub(crate) fn end_all(&mut self, kinds: &[&str]) {
         let indexes = kinds.iter().flat_map(|kind| self.of_kind(kind)).collect::<Vec<_>>();
         for index in &indexes {
-            self.signal(*index, Signal::TERM);
+            self.ask_to_end(*index);
         }
         for index in indexes {
             // Not asked again: a second signal ends it at once.

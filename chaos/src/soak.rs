@@ -14,7 +14,7 @@ use anyhow::{Context as _, Result};
 use clap::Parser;
 
 use crate::{
-    child::Role,
+    child::{Role, tasks_file},
     clock,
     crew::Crew,
     ledger::Written,
@@ -186,7 +186,7 @@ fn measure(place: &Place, crew: &Crew, folder: &Path) -> [Option<f64>; MEASURES.
         let descriptors = fs::read_dir(format!("/proc/{process}/fd"));
         add(1, descriptors.ok().map(|all| all.count() as f64));
         add(2, field("Threads:"));
-        let tasks = fs::read_to_string(folder.join(format!("{who}.tasks")));
+        let tasks = fs::read_to_string(folder.join(tasks_file(who)));
         add(3, tasks.ok().and_then(|tasks| tasks.parse().ok()));
     }
     for server in place.servers() {

@@ -133,7 +133,7 @@ async fn work(assignment: Assignment) -> Result<()> {
     let ledger = Ledger::open(&assignment.folder)?;
     let stop = StopHandle::new();
     stop.on_signals()?;
-    tokio::spawn(note_tasks(assignment.folder.join(format!("{}.tasks", assignment.who))));
+    tokio::spawn(note_tasks(assignment.folder.join(tasks_file(&assignment.who))));
     match assignment.role.clone() {
         Role::Producer => producer::run(&assignment, &ledger, &stop).await,
         Role::Consumer {
@@ -160,6 +160,11 @@ async fn work(assignment: Assignment) -> Result<()> {
         #[cfg(not(feature = "relay"))]
         Role::Application | Role::Relay => anyhow::bail!("this build has no relay"),
     }
+}
+
+/// Where a process writes down how many tasks it has; there as soon as it listens to signals.
+pub(crate) fn tasks_file(who: &str) -> String {
+    format!("{who}.tasks")
 }
 
 /// Writes down how many tasks this process has, without this one.

@@ -11,6 +11,9 @@ use streamer::{
 
 use crate::given::{HOUR, a_stream, all, an_append, assert_kind, fields, numbered_entries, unique};
 
+/// When what is due soon is due: not before a slow machine has scheduled it, since it is appended at once then.
+const SOON_MS: u64 = 1000;
+
 fn due(stream: &StreamName, due_ms: u64, value: &str) -> Append {
     Append {
         stream: stream.clone(),
@@ -89,7 +92,7 @@ pub(crate) async fn nothing_is_appended_before_it_is_due(engine: Arc<dyn Engine>
 
 pub(crate) async fn what_is_due_is_appended_once_however_many_try(engine: Arc<dyn Engine>) {
     let stream = a_stream();
-    let soon = now(&engine, &stream).await + 20;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let id = engine.append(due(&stream, soon, "soon")).await.unwrap();
     until(&engine, &stream, soon).await;
     let tries = (0..16).map(|_| {
@@ -111,7 +114,7 @@ pub(crate) async fn what_is_due_is_appended_once_however_many_try(engine: Arc<dy
 
 pub(crate) async fn entries_are_appended_in_the_order_in_which_they_are_due(engine: Arc<dyn Engine>) {
     let stream = a_stream();
-    let begin = now(&engine, &stream).await + 200;
+    let begin = now(&engine, &stream).await + SOON_MS;
     let appends = [30, 10, 20, 10, 0, 10].into_iter().enumerate();
     let appends = appends.map(|(n, delay)| due(&stream, begin + delay, &n.to_string()));
     let ids = engine.append_many(appends.collect()).await.unwrap();
@@ -158,7 +161,7 @@ pub(crate) async fn a_repeated_append_is_scheduled_once(engine: Arc<dyn Engine>)
         },
         ..an_append(&stream, NewId::Auto)
     };
-    let soon = now(&engine, &stream).await + 20;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let first = engine.append(once(soon, "a")).await.unwrap();
     assert_eq!(engine.append(once(soon + 10, "a")).await.unwrap(), first);
     assert_eq!(count(&engine, &stream).await, 1);
@@ -183,7 +186,7 @@ pub(crate) async fn a_repeated_append_is_scheduled_once(engine: Arc<dyn Engine>)
 
 pub(crate) async fn what_is_cancelled_is_never_appended(engine: Arc<dyn Engine>) {
     let stream = a_stream();
-    let soon = now(&engine, &stream).await + 20;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let mut ids = Vec::new();
     for value in ["a", "b", "c"] {
         ids.push(engine.append(due(&stream, soon, value)).await.unwrap());
@@ -266,7 +269,7 @@ pub(crate) async fn what_cannot_be_scheduled_is_refused(engine: Arc<dyn Engine>)
 pub(crate) async fn to_a_stream_that_is_there_it_can_be_scheduled_without_making_it(engine: Arc<dyn Engine>) {
     let stream = a_stream();
     numbered_entries(&engine, &stream, 5).await;
-    let soon = now(&engine, &stream).await + 20;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let mut trimmed = due(&stream, soon, "soon");
     trimmed.options.create_stream = false;
     trimmed.options.trim = Some(Trim::max_len(2).exactly());
@@ -323,7 +326,7 @@ pub(crate) async fn what_is_scheduled_holds_any_bytes(engine: Arc<dyn Engine>) {
         ("twice".into(), "2".into()),
         ("large".into(), vec![b':'; 100_000].into()),
     ];
-    let soon = now(&engine, &stream).await + 20;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let append = Append {
         fields: odd.clone(),
         ..due(&stream, soon, "")
@@ -339,7 +342,7 @@ pub(crate) async fn what_is_scheduled_holds_any_bytes(engine: Arc<dyn Engine>) {
 pub(crate) async fn who_is_cut_off_while_appending_loses_and_doubles_nothing(engine: Arc<dyn Engine>) {
     const ENTRIES: usize = 300;
     let stream = a_stream();
-    let soon = now(&engine, &stream).await + 300;
+    let soon = now(&engine, &stream).await + SOON_MS;
     let appends = (0..ENTRIES).map(|n| due(&stream, soon, &n.to_string()));
     engine.append_many(appends.collect()).await.unwrap();
     until(&engine, &stream, soon).await;
