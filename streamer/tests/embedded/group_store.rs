@@ -158,26 +158,29 @@ async fn a_renewal_reads_no_payload() {
 }
 
 #[tokio::test]
-async fn a_scan_meets_every_idle_entry_however_many_are_not_idle() {
+async fn a_scan_meets_every_entry_that_it_looks_for_however_many_others_there_are() {
     let place = Place::new();
     let engine = place.open().await;
     let all = delivered(&engine, "a", 45_000).await;
     for index in [30_000, 44_999] {
         settle(&engine, "a", vec![end(all[index], EntryEnd::Release { count: 1 })]).await;
     }
-    let (mut from, mut seen) = (Some(EntryId::MIN), Vec::new());
-    while let Some(next) = from {
-        let request = TakeRequest {
-            stream: stream(),
-            from: next,
-        };
-        let taken = engine.take(&member("b"), Scan::Idle(HOUR), &[request], 10).await;
-        let taken = taken.into_iter().next().unwrap().unwrap();
-        seen.extend(ids(&taken));
-        assert!(taken.next.is_none_or(|further| further > next));
-        from = taken.next;
+    // What is idle is its own from then on.
+    for scan in [Scan::Idle(HOUR), Scan::Own] {
+        let (mut from, mut seen) = (Some(EntryId::MIN), Vec::new());
+        while let Some(next) = from {
+            let request = TakeRequest {
+                stream: stream(),
+                from: next,
+            };
+            let taken = engine.take(&member("b"), scan, &[request], 10).await;
+            let taken = taken.into_iter().next().unwrap().unwrap();
+            seen.extend(ids(&taken));
+            assert!(taken.next.is_none_or(|further| further > next));
+            from = taken.next;
+        }
+        assert_eq!(seen, [all[30_000], all[44_999]], "{scan:?}");
     }
-    assert_eq!(seen, [all[30_000], all[44_999]]);
 }
 
 // ----- quiet listening ------------------------------------------------------------------------------------------------

@@ -35,13 +35,14 @@ fn number(connection: &Connection, sql: &str) -> i64 {
 
 /// Its triggers, too, are those of this version.
 #[tokio::test]
-async fn a_file_without_the_newest_index_has_it_after_it_was_opened() {
+async fn a_file_with_the_indexes_of_an_earlier_version_has_those_of_this_one_after_it_was_opened() {
     let place = Place::new();
     let first = place.open().await.append(an_append(1)).await.unwrap();
     place.closed().await;
     let connection = Connection::open(place.file()).unwrap();
     let before = names(&connection);
-    let outdated = "DROP INDEX streamer_expiry_of_appended_once; DROP TRIGGER streamer_outbox_emit";
+    let outdated = "DROP INDEX streamer_expiry_of_appended_once; DROP TRIGGER streamer_outbox_emit; \
+                    CREATE INDEX streamer_pending_of_consumer ON streamer_pending (consumer, id)";
     connection.execute_batch(outdated).unwrap();
     drop(connection);
     let engine = place.open().await;

@@ -25,6 +25,15 @@ pub(super) fn find_consumer(transaction: &Transaction<'_>, group: Group, name: &
     Ok(found)
 }
 
+/// The consumer, if it was ever delivered anything. One that was not has nothing pending, which nobody needs to look for.
+pub(super) fn consumer_with_deliveries(transaction: &Transaction<'_>, group: Group, name: &str) -> Step<Option<i64>> {
+    let found = transaction
+        .sql("SELECT id FROM streamer_consumers WHERE group_id = ? AND name = ? AND active_ms IS NOT NULL")?
+        .query_row(params![group.id, name], |row| row.get(0))
+        .optional()?;
+    Ok(found)
+}
+
 /// The consumer, made if it is missing, seen now. `active` says that it got something.
 pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: &str, active: bool) -> Step<i64> {
     let now = transaction.now_ms as i64;
@@ -52,10 +61,10 @@ pub(super) fn remove_if_done(
     let Some(consumer) = find_consumer(transaction, group, name)? else {
         return Ok(true);
     };
-    let pending: i64 = transaction
-        .sql("SELECT count(*) FROM streamer_pending WHERE consumer = ?")?
-        .query_row([consumer], |row| row.get(0))?;
-    if pending > 0 {
+    let has_pending = transaction
+        .sql("SELECT 1 FROM streamer_pending WHERE group_id = ? AND consumer = ?")?
+        .exists([group.id, consumer])?;
+    if has_pending {
         return Ok(false);
     }
     transaction
@@ -131,8 +140,8 @@ pub(super) fn abandoned(
     let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
     let names = transaction
         .sql(
-            "SELECT name FROM streamer_consumers c WHERE group_id = ? AND seen_ms <= ? AND name <> ? \
-             AND NOT EXISTS (SELECT 1 FROM streamer_pending p WHERE p.consumer = c.id) ORDER BY name",
+            "SELECT name FROM streamer_consumers WHERE group_id = ?1 AND seen_ms <= ?2 AND name <> ?3 \
+             AND id NOT IN (SELECT consumer FROM streamer_pending WHERE group_id = ?1) ORDER BY name",
         )?
         .query_map(
             params![

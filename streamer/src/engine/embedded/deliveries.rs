@@ -8,7 +8,7 @@ use bytes::Bytes;
 use rusqlite::{OptionalExtension, Row, params};
 
 use super::{
-    consumers::{find_consumer, touch_consumer},
+    consumers::{consumer_with_deliveries, find_consumer, touch_consumer},
     entries::{self, limit},
     failure::Step,
     group::{Group, group},
@@ -23,7 +23,7 @@ use crate::{
 
 /// Counts below this are raised when an entry is taken; greater ones only when an attempt begins.
 const COUNTED_WHEN_TAKEN: u64 = 2;
-/// How many pending entries of a stream one scan for idle ones looks at. At about ten million a second, so that other
+/// How many pending entries of a stream one scan looks at. At about ten million a second, so that other
 /// looks need not wait long.
 const SCANNED: i64 = 20_000;
 /// How many entries of another process with the same consumer name a renewal names at most.
@@ -61,28 +61,23 @@ pub(super) fn candidates(
     // One more than is taken: it is where the next call goes on.
     let most = limit(count.saturating_add(1));
     let from = from.to_be_bytes();
-    let mut ids = match scan {
-        Scan::Own => {
-            let Some(consumer) = find_consumer(transaction, group, &member.consumer)? else {
-                return Ok(Candidates::default());
-            };
-            transaction
-                .sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?")?
-                .query_map(params![consumer, from, most], id_of)?
-                .collect::<Result<Vec<_>, _>>()?
-        }
-        Scan::Idle(idle) => transaction
-            .sql(
-                "SELECT id FROM (SELECT id, delivered_ms FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?) \
-                 WHERE delivered_ms <= ? ORDER BY id LIMIT ?",
-            )?
-            .query_map(params![group.id, from, SCANNED, idle_since(transaction, idle), most], id_of)?
-            .collect::<Result<Vec<_>, _>>()?,
+    let (wanted, bound) = match scan {
+        Scan::Own => match consumer_with_deliveries(transaction, group, &member.consumer)? {
+            Some(consumer) => ("consumer = ?", consumer),
+            None => return Ok(Candidates::default()),
+        },
+        Scan::Idle(idle) => ("delivered_ms <= ?", idle_since(transaction, idle)),
     };
+    let sql = format!(
+        "SELECT id FROM (SELECT id, consumer, delivered_ms FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT ?) \
+         WHERE {wanted} ORDER BY id LIMIT ?"
+    );
+    let mut ids = transaction
+        .sql(&sql)?
+        .query_map(params![group.id, from, SCANNED, bound, most], id_of)?
+        .collect::<Result<Vec<_>, _>>()?;
     let next = if ids.len() > count {
         ids.pop()
-    } else if scan == Scan::Own {
-        None
     } else {
         let not_scanned = "SELECT id FROM streamer_pending WHERE group_id = ? AND id >= ? ORDER BY id LIMIT 1 OFFSET ?";
         let mut statement = transaction.sql(not_scanned)?;
@@ -216,7 +211,7 @@ pub(super) fn renew(
     }
     touch_consumer(transaction, group, &member.consumer, false)?;
     if let Some(owner) = owner {
-        renewal.strangers = strangers(transaction, owner, ids, *first, *last)?;
+        renewal.strangers = strangers(transaction, group, owner, ids, *first, *last)?;
     }
     if !renewal.missing.is_empty() {
         renewal.last_delivered_id = group.last_delivered_id;
@@ -225,18 +220,23 @@ pub(super) fn renew(
     Ok(renewal)
 }
 
-/// The first of the consumer's pending entries in a range that are not among `ids`, which are sorted.
+/// The first of the consumer's pending entries in a range that are not among `ids`, which are sorted. Only the beginning of a
+/// long range is looked at.
 fn strangers(
     transaction: &Transaction<'_>,
+    group: Group,
     owner: i64,
     ids: &[EntryId],
     first: EntryId,
     last: EntryId,
 ) -> Step<Vec<EntryId>> {
     let most = limit(ids.len()).saturating_add(STRANGERS);
-    let mut statement = transaction
-        .sql("SELECT id FROM streamer_pending WHERE consumer = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?")?;
-    let own = statement.query_map(params![owner, first.to_be_bytes(), last.to_be_bytes(), most], id_of)?;
+    let mut statement = transaction.sql(
+        "SELECT id FROM (SELECT id, consumer FROM streamer_pending WHERE group_id = ? AND id >= ? AND id <= ? ORDER BY id LIMIT ?) \
+         WHERE consumer = ? ORDER BY id LIMIT ?",
+    )?;
+    let range = params![group.id, first.to_be_bytes(), last.to_be_bytes(), SCANNED, owner, most];
+    let own = statement.query_map(range, id_of)?;
     let mut strangers = Vec::new();
     for id in own {
         let id = id?;

@@ -103,8 +103,9 @@ pub(super) fn consumers(transaction: &mut Transaction<'_>, name: &StreamName, gr
     let now = transaction.now_ms;
     let since = |ms: i64| Duration::from_millis(now.saturating_sub(ms as u64));
     let mut statement = transaction.sql(
-        "SELECT name, (SELECT count(*) FROM streamer_pending p WHERE p.consumer = c.id), seen_ms, active_ms \
-         FROM streamer_consumers c WHERE group_id = ? ORDER BY name",
+        "SELECT c.name, coalesce(p.count, 0), c.seen_ms, c.active_ms FROM streamer_consumers c \
+         LEFT JOIN (SELECT consumer, count(*) AS count FROM streamer_pending WHERE group_id = ?1 GROUP BY consumer) p ON p.consumer = c.id \
+         WHERE c.group_id = ?1 ORDER BY c.name",
     )?;
     let consumers = statement.query_map(params![group.id], |row| {
         Ok(ConsumerInfo {

@@ -17,6 +17,11 @@ const LAYOUT_1_APPLICATION_ID: i64 = 0x5374_726d;
 /// `PRAGMA user_version` of files of layout 1, unless an application has set another one.
 const LAYOUT_1_USER_VERSION: i64 = 1;
 
+/// Missing in files of the first versions with this layout.
+const INDEX_OF_EXPIRY: &str = "streamer_expiry_of_appended_once";
+/// What earlier versions with this layout had beside the pending entries.
+const INDEX_OF_CONSUMERS: &str = "streamer_pending_of_consumer";
+
 /// What the trigger of `outbox.sql` says of itself. Files that an earlier version wrote have another one.
 const FORM_OF_TRIGGER: &str = "-- Form 2 of this trigger";
 
@@ -86,8 +91,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
     let is_ready = |connection: &Connection| -> Step<bool> {
         let tables = inspect(connection, path)?;
         let has_outbox = matches!(outbox_of(connection)?, Outbox::View | Outbox::Table);
-        let has_all = has_index_of_expiry(connection)? && has_scheduled(connection)? && !is_outdated(connection)?;
-        Ok(tables == Found::Current && has_outbox && has_all)
+        let has_all = has_index(connection, INDEX_OF_EXPIRY)? && has_scheduled(connection)?;
+        let is_old = has_index(connection, INDEX_OF_CONSUMERS)? || is_outdated(connection)?;
+        Ok(tables == Found::Current && has_outbox && has_all && !is_old)
     };
     if is_ready(connection)? {
         return Ok(());
@@ -99,8 +105,9 @@ pub(super) fn prepare(connection: &mut Connection, path: &Path) -> Step<()> {
         Found::Nothing => transaction.execute_batch(include_str!("schema.sql"))?,
         Found::Layout1 => from_layout_1(&transaction)?,
     }
-    if !has_index_of_expiry(&transaction)? {
-        // An earlier version wrote this file.
+    // Where an earlier version wrote this file. It can go on with it all the same.
+    transaction.execute_batch(&format!("DROP INDEX IF EXISTS {INDEX_OF_CONSUMERS}"))?;
+    if !has_index(&transaction, INDEX_OF_EXPIRY)? {
         transaction
             .execute_batch("CREATE INDEX streamer_expiry_of_appended_once ON streamer_appended_once (expires_ms)")?;
     }
@@ -131,10 +138,9 @@ fn is_outdated(connection: &Connection) -> Step<bool> {
     Ok(outbox_of(connection)? == Outbox::View && current < 2)
 }
 
-fn has_index_of_expiry(connection: &Connection) -> Step<bool> {
-    let mut index = connection
-        .prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = 'streamer_expiry_of_appended_once'")?;
-    Ok(index.exists([])?)
+fn has_index(connection: &Connection, name: &str) -> Step<bool> {
+    let mut index = connection.prepare("SELECT 1 FROM sqlite_schema WHERE type = 'index' AND name = ?")?;
+    Ok(index.exists([name])?)
 }
 
 /// Whether there is a table for entries that are appended later. Files that were written before there were such entries lack it;

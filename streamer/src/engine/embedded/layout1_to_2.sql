@@ -9,7 +9,6 @@ ALTER TABLE hash_fields RENAME TO streamer_hash_fields;
 ALTER TABLE elements RENAME TO streamer_elements;
 
 DROP INDEX pending_of_consumer;
-CREATE INDEX streamer_pending_of_consumer ON streamer_pending (consumer, id);
 DROP INDEX members_of_key;
 CREATE INDEX streamer_members_of_key ON streamer_members (key);
 DROP INDEX elements_of_key;

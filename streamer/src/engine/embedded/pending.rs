@@ -105,8 +105,8 @@ pub(super) fn summary(transaction: &mut Transaction<'_>, stream: &StreamName, na
     })?;
     let consumers = transaction
         .sql(
-            "SELECT c.name, count(*) FROM streamer_consumers c JOIN streamer_pending p ON p.consumer = c.id WHERE c.group_id = ? \
-             GROUP BY c.id ORDER BY c.name",
+            "SELECT c.name, p.count FROM (SELECT consumer, count(*) AS count FROM streamer_pending WHERE group_id = ? GROUP BY consumer) p \
+             JOIN streamer_consumers c ON c.id = p.consumer ORDER BY c.name",
         )?
         .query_map([group.id], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?
         .collect::<Result<Vec<(String, u64)>, _>>()?;
@@ -128,23 +128,30 @@ pub(super) fn list(
     };
     let group = group(transaction, stream, group_name)?;
     let now = transaction.now_ms;
-    // `consumer` is looked up by its own index, which a clause for "any" would not use.
-    let (whose, consumer) = match filter.consumer {
-        None => ("p.group_id = ?1", group.id),
+    let consumer = match filter.consumer {
+        None => None,
         Some(name) => match find_consumer(transaction, group, name)? {
-            Some(consumer) => ("p.consumer = ?1", consumer),
+            Some(consumer) => Some(consumer),
             None => return Ok(Vec::new()),
         },
     };
     let min_idle = i64::try_from(filter.min_idle.as_millis()).unwrap_or(i64::MAX);
-    let sql = format!(
+    let mut statement = transaction.sql(
         "SELECT p.id, p.consumer, p.delivered_ms, p.deliveries, c.name FROM streamer_pending p \
          JOIN streamer_consumers c ON c.id = p.consumer \
-         WHERE {whose} AND p.id >= ?2 AND p.id <= ?3 AND max(?4 - p.delivered_ms, 0) >= ?5 ORDER BY p.id LIMIT ?6"
-    );
-    let mut statement = transaction.sql(&sql)?;
+         WHERE p.group_id = ?1 AND (?2 IS NULL OR p.consumer = ?2) AND p.id >= ?3 AND p.id <= ?4 \
+         AND max(?5 - p.delivered_ms, 0) >= ?6 ORDER BY p.id LIMIT ?7",
+    )?;
     let listed = statement.query_map(
-        params![consumer, first, last, now as i64, min_idle, limit(filter.count)],
+        params![
+            group.id,
+            consumer,
+            first,
+            last,
+            now as i64,
+            min_idle,
+            limit(filter.count)
+        ],
         |row| {
             let pending = Pending::of(row)?;
             Ok(PendingEntry {
@@ -172,12 +179,12 @@ pub(super) fn read_own(
         return Ok(Redelivery::default());
     };
     let sql = format!(
-        "SELECT {} FROM streamer_pending WHERE consumer = ? AND id >= ? ORDER BY id LIMIT ?",
+        "SELECT {} FROM streamer_pending WHERE group_id = ? AND consumer = ? AND id >= ? ORDER BY id LIMIT ?",
         Pending::COLUMNS
     );
     let own = transaction
         .sql(&sql)?
-        .query_map(params![consumer, first, limit(count)], Pending::of)?
+        .query_map(params![group.id, consumer, first, limit(count)], Pending::of)?
         .collect::<Result<Vec<_>, _>>()?;
     let mut redelivery = Redelivery::default();
     for mut pending in own {

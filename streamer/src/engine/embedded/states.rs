@@ -1,7 +1,7 @@
 //! The state of a stream as views look at it: four statements for each stream, however many groups and consumers it has.
 //!
-//! What is pending is counted once, for each consumer, through `streamer_pending_of_consumer`: that is nearly all of the work
-//! (about 50 ns for each pending entry).
+//! What is pending is counted once, for all consumers: that is nearly all of the work
+//! (about 100 ns for each pending entry).
 
 use std::{collections::HashMap, time::Duration};
 
@@ -70,20 +70,42 @@ fn consumers(transaction: &Transaction<'_>, stream: Stream) -> Step<HashMap<i64,
     let now = transaction.now_ms;
     let since = |ms: i64| Duration::from_millis(now.saturating_sub(ms as u64));
     let mut statement = transaction.sql(
-        "SELECT c.group_id, c.name, (SELECT count(*) FROM streamer_pending p WHERE p.consumer = c.id), c.seen_ms, c.active_ms \
+        "SELECT c.group_id, c.name, c.id, c.seen_ms, c.active_ms \
          FROM streamer_groups g JOIN streamer_consumers c ON c.group_id = g.id WHERE g.stream = ? ORDER BY g.name, c.name",
     )?;
+    let pending = pending_of_consumers(transaction, stream)?;
     let mut rows = statement.query([stream.key])?;
     let mut consumers: HashMap<i64, Vec<ConsumerInfo>> = HashMap::new();
     while let Some(row) = rows.next()? {
         consumers.entry(row.get(0)?).or_default().push(ConsumerInfo {
             name: row.get(1)?,
-            pending: row.get::<_, i64>(2)? as u64,
+            pending: pending.get(&row.get(2)?).copied().unwrap_or_default(),
             idle: since(row.get(3)?),
             inactive: row.get::<_, Option<i64>>(4)?.map(since),
         });
     }
     Ok(consumers)
+}
+
+/// How many entries are pending with each consumer, by its number. SQL would sort them first, which takes twice as long.
+fn pending_of_consumers(transaction: &Transaction<'_>, stream: Stream) -> Step<HashMap<i64, u64>> {
+    let mut statement = transaction.sql(
+        "SELECT consumer FROM streamer_pending WHERE group_id IN (SELECT id FROM streamer_groups WHERE stream = ?)",
+    )?;
+    let mut rows = statement.query([stream.key])?;
+    let mut counts = HashMap::new();
+    // Those of one consumer mostly lie side by side.
+    let (mut run, mut length) = (0, 0);
+    while let Some(row) = rows.next()? {
+        let consumer: i64 = row.get(0)?;
+        if consumer != run {
+            *counts.entry(run).or_default() += length;
+            (run, length) = (consumer, 0);
+        }
+        length += 1;
+    }
+    *counts.entry(run).or_default() += length;
+    Ok(counts)
 }
 
 /// Of each group that has any, the pending entry with the smallest ID.
