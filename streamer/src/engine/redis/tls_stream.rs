@@ -17,7 +17,10 @@ use std::{
 use rustls::ClientConnection;
 use tokio::{
     io::{AsyncRead, ReadBuf},
-    net::TcpStream,
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
     time::Instant,
 };
 
@@ -27,6 +30,8 @@ const READ: usize = 64 << 10;
 /// The half that is read.
 pub(super) struct TlsReader {
     shared: Arc<Shared>,
+    /// A read of this half that does not fill the buffer counts as the end of what there is: no second one finds nothing.
+    socket: OwnedReadHalf,
     /// What came from the socket, and how much of it is still encrypted.
     received: Box<[u8]>,
     from: usize,
@@ -39,7 +44,7 @@ pub(super) struct TlsReader {
 pub(super) struct TlsWriter(Arc<Shared>);
 
 struct Shared {
-    socket: TcpStream,
+    socket: OwnedWriteHalf,
     session: Mutex<ClientConnection>,
     outgoing: Mutex<Outgoing>,
     moved: LastByte,
@@ -54,14 +59,16 @@ struct Outgoing {
 
 /// After the handshake.
 pub(super) fn split(socket: TcpStream, session: ClientConnection) -> (TlsReader, TlsWriter) {
+    let (reading, writing) = socket.into_split();
     let shared = Arc::new(Shared {
-        socket,
+        socket: writing,
         session: Mutex::new(session),
         outgoing: Mutex::default(),
         moved: LastByte::now(),
     });
     let reader = TlsReader {
         shared: Arc::clone(&shared),
+        socket: reading,
         received: vec![0; READ].into(),
         from: 0,
         to: 0,
@@ -77,21 +84,17 @@ impl AsyncRead for TlsReader {
             if this.decrypt(buffer)? {
                 return Poll::Ready(Ok(()));
             }
-            ready!(this.shared.socket.poll_read_ready(context))?;
-            match this.shared.socket.try_read(&mut this.received) {
-                Ok(0) => {
-                    let mut session = this.shared.session();
-                    session.read_tls(&mut io::empty())?;
-                    // An error unless the peer said that it closes the connection.
-                    return Poll::Ready(session.reader().fill_buf().map(|_| ()));
-                }
-                Ok(read) => {
-                    this.shared.moved.moves();
-                    (this.from, this.to) = (0, read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            let mut received = ReadBuf::new(&mut this.received);
+            ready!(Pin::new(&mut this.socket).poll_read(context, &mut received))?;
+            let read = received.filled().len();
+            if read == 0 {
+                let mut session = this.shared.session();
+                session.read_tls(&mut io::empty())?;
+                // An error unless the peer said that it closes the connection.
+                return Poll::Ready(session.reader().fill_buf().map(|_| ()));
             }
+            this.shared.moved.moves();
+            (this.from, this.to) = (0, read);
         }
     }
 }
@@ -160,7 +163,7 @@ impl TlsWriter {
     /// Waits until all that was taken is sent, and takes some of `bytes` then. Tells how many. Only one task may wait.
     pub(super) fn poll_write(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.socket.poll_write_ready(context))?;
+            ready!(self.0.socket.as_ref().poll_write_ready(context))?;
             match self.try_flush() {
                 Ok(()) if bytes.is_empty() => return Poll::Ready(Ok(0)),
                 Ok(()) => return Poll::Ready(self.try_write(bytes)),
