@@ -143,6 +143,8 @@ pub struct NodeHealth {
     pub missing_commands: Option<Vec<String>>,
     /// Commands of those in [`COMMANDS`] that the user may not run; `None` where the server does not tell.
     pub forbidden_commands: Option<Vec<String>>,
+    /// Commands of those in [`CLUSTER_COMMANDS`] that the user may not run; empty for a server outside of a Cluster.
+    pub forbidden_cluster_commands: Vec<String>,
 }
 
 /// The commands of Redis that Streamer runs, each with what does not work without it.
@@ -181,6 +183,22 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "events that are due later are not moved to their streams, and cannot be cancelled",
     ),
     ("SCAN", "streams must be named, because they cannot be found"),
+];
+
+/// The commands of Redis that Streamer runs only on a Cluster, each with what does not work without it.
+pub const CLUSTER_COMMANDS: &[(&str, &str)] = &[
+    (
+        "MULTI",
+        "events that are emitted together may change their order while their slot moves to another node",
+    ),
+    (
+        "EXEC",
+        "events that are emitted together are refused where the user may run MULTI",
+    ),
+    (
+        "ASKING",
+        "while a slot moves to another node, commands for its streams that have moved already fail",
+    ),
 ];
 
 /// How the file of an embedded store is.

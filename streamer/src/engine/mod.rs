@@ -73,8 +73,8 @@ pub use self::{
         ConsumerInfo, FullGroupInfo, FullStreamInfo, GroupInfo, PendingEntry, PendingFilter, PendingSummary, StreamInfo,
     },
     inspection::{
-        COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, ScheduledState, StoreHealth,
-        StreamState,
+        CLUSTER_COMMANDS, COMMANDS, EntriesAfter, FileHealth, FoundStreams, Inspection, NodeHealth, ScheduledState,
+        StoreHealth, StreamState,
     },
     name_users::{NameUse, NameUser, NameUsers},
     open::{open, open_to_read},

@@ -314,3 +314,41 @@ async fn a_user_who_may_not_do_everything_is_told() {
     assert_eq!(overview.streams[0].groups[0].lag, streamer::inspect::Lag::Exact(1));
     assert!(overview.streams[0].groups[0].lag_ms.is_some());
 }
+
+#[tokio::test]
+async fn a_user_of_a_cluster_is_told_of_the_permissions_that_only_a_cluster_needs() {
+    let cluster = streamer_test_servers::RedisCluster::start();
+    let url = cluster.url().replace("://", "://app:secret@");
+    for (rule, expected) in [
+        ("+@all", &[][..]),
+        ("-multi", &["MULTI"]),
+        ("-exec", &["EXEC"]),
+        ("-@transaction", &["MULTI", "EXEC"]),
+        ("-asking", &["ASKING"]),
+        // A user who may not ask what is permitted.
+        ("-acl -multi", &["MULTI"]),
+    ] {
+        for node in cluster.nodes() {
+            let all = ["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all"];
+            let rules = all.into_iter().chain(rule.split(' ')).collect::<Vec<_>>();
+            assert_eq!(node.command(&rules), "OK");
+        }
+        let streamer = streamer::Streamer::connect(&url).await.unwrap();
+        let diagnosis = streamer.inspect().diagnose(&Known::default()).await.unwrap();
+        let forbidden = diagnosis
+            .findings
+            .iter()
+            .filter(|finding| finding.fix.contains("+multi +exec +asking"));
+        let mut found = forbidden.map(|finding| &*finding.found).collect::<Vec<_>>();
+        found.sort_unstable();
+        assert_eq!(found.len(), 3 * expected.len(), "{rule}: {found:?}");
+        for name in expected {
+            let start = format!("this user may not run {name}: ");
+            let nodes = found.iter().filter(|found| found.starts_with(&start)).count();
+            assert_eq!(nodes, 3, "{rule}: {found:?}");
+        }
+        // What was tried has left nothing on the connections.
+        let event = streamer::DynamicEvent::new("a", serde_json::json!({}));
+        streamer.emit(&event).await.unwrap();
+    }
+}

@@ -101,8 +101,7 @@ async fn events_emitted_together_keep_their_order_while_slots_move() {
     let (moving, done) = keep_moving(cluster, slot, 5);
     let (mut number, mut written) = (0, Vec::new());
     while !moving.is_finished() {
-        let events = (number..number + 1_000).map(|number| DynamicEvent::new("events", json!({ "number": number })));
-        match streamer.emit_all(events).await {
+        match streamer.emit_all(numbered(number..number + 1_000)).await {
             Ok(_) => written.extend(number..number + 1_000),
             Err(error) => written.extend(error.written.iter().map(|(position, _)| number + position)),
         }
@@ -111,6 +110,92 @@ async fn events_emitted_together_keep_their_order_while_slots_move() {
     }
     let _cluster = moving.await.unwrap();
     assert!(numbers(&streamer).await == written, "each once, in order");
+}
+
+/// The URL of a user who may do all but this, on each node.
+fn url_of_user_without(cluster: &RedisCluster, forbidden: &str) -> String {
+    for node in cluster.nodes() {
+        let rules = ["ACL", "SETUSER", "app", "on", ">secret", "~*", "&*", "+@all", forbidden];
+        assert_eq!(node.command(&rules), "OK");
+    }
+    cluster.url().replace("://", "://app:secret@")
+}
+
+fn numbered(numbers: std::ops::Range<usize>) -> impl Iterator<Item = DynamicEvent> {
+    numbers.map(|number| DynamicEvent::new("events", json!({ "number": number })))
+}
+
+/// Counts the warnings that have these words.
+struct Warnings {
+    words: &'static str,
+    count: Arc<AtomicUsize>,
+}
+
+impl tracing::Subscriber for Warnings {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() == tracing::Level::WARN
+    }
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut text = String::new();
+        event.record(&mut |_: &tracing::field::Field, value: &dyn std::fmt::Debug| text += &format!("{value:?}"));
+        self.count.fetch_add(usize::from(text.contains(self.words)), SeqCst);
+    }
+
+    fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+        tracing::span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+
+    fn enter(&self, _: &tracing::span::Id) {}
+
+    fn exit(&self, _: &tracing::span::Id) {}
+}
+
+#[tokio::test]
+async fn the_log_says_once_what_a_user_without_transactions_lacks() {
+    let cluster = RedisCluster::start();
+    let count = Arc::new(AtomicUsize::new(0));
+    let warnings = Warnings {
+        words: "ACL SETUSER USER +multi +exec +asking",
+        count: Arc::clone(&count),
+    };
+    let _logged = tracing::subscriber::set_default(warnings);
+    let streamer = Streamer::connect(&cluster.url()).await.unwrap();
+    streamer.emit_all(numbered(0..100)).await.unwrap();
+    assert_eq!(count.load(SeqCst), 0);
+    let url = url_of_user_without(&cluster, "-multi");
+    let streamer = Streamer::connect(&url).await.unwrap();
+    streamer.emit_all(numbered(100..200)).await.unwrap();
+    streamer.emit_all(numbered(200..300)).await.unwrap();
+    assert_eq!(count.load(SeqCst), 1);
+    assert_eq!(numbers(&streamer).await, (0..300).collect::<Vec<_>>());
+}
+
+#[tokio::test]
+async fn events_of_a_user_without_transactions_are_each_stored_once_while_slots_move() {
+    let cluster = RedisCluster::start();
+    let streamer = Streamer::connect(&url_of_user_without(&cluster, "-multi"))
+        .await
+        .unwrap();
+    let slot = slot_of_events(&cluster);
+    let (moving, done) = keep_moving(cluster, slot, 3);
+    let (mut number, mut written) = (0, Vec::new());
+    while !moving.is_finished() {
+        match streamer.emit_all(numbered(number..number + 1_000)).await {
+            Ok(_) => written.extend(number..number + 1_000),
+            Err(error) => written.extend(error.written.iter().map(|(position, _)| number + position)),
+        }
+        number += 1_000;
+        done.fetch_add(1, SeqCst);
+    }
+    let _cluster = moving.await.unwrap();
+    let mut found = numbers(&streamer).await;
+    found.sort_unstable();
+    assert!(found == written, "each once");
 }
 
 /// The numbers of the events on the stream `events`.
@@ -144,17 +229,14 @@ async fn events_emitted_together_keep_their_order_where_a_slot_comes_back_meanwh
         cluster.nodes().iter().all(knows)
     });
     let streamer = Streamer::connect(&cluster.url()).await.unwrap();
-    let events = |numbers: std::ops::Range<usize>| {
-        numbers.map(|number| DynamicEvent::new("events", json!({ "number": number })))
-    };
-    streamer.emit_all(events(0..1)).await.unwrap();
+    streamer.emit_all(numbered(0..1)).await.unwrap();
     let before = way.bytes_down();
     assert_ne!(before, 0);
     cluster.move_slot(slot, home, away);
     way.set_rate(Some(30_000));
     let emitting = tokio::spawn({
         let streamer = streamer.clone();
-        async move { streamer.emit_all(events(1..200)).await }
+        async move { streamer.emit_all(numbered(1..200)).await }
     });
     while way.bytes_down() == before {
         tokio::time::sleep(Duration::from_millis(1)).await;

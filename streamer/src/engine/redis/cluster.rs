@@ -10,7 +10,7 @@
 use std::{
     collections::HashMap,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, Once, PoisonError,
         atomic::{AtomicU8, Ordering},
     },
     time::Duration,
@@ -51,6 +51,8 @@ pub(super) struct Cluster {
     /// What answers said about the map: [`FRESH`], [`SUSPECT`] or [`WRONG`]. Unless it is fresh the next command asks for
     /// a new one.
     state: AtomicU8,
+    /// Whether the log has been told that the user may not use transactions.
+    transactions_refused: Once,
 }
 
 /// Nothing speaks against the map.
@@ -75,6 +77,7 @@ impl Cluster {
             seeds,
             known: Mutex::default(),
             state: AtomicU8::new(WRONG),
+            transactions_refused: Once::new(),
         })
     }
 
@@ -143,7 +146,8 @@ impl Cluster {
     /// commands of a pipeline: it refuses the first and does the second, and what is refused is sent again. So those with
     /// one key are a transaction, of which a node refuses all or nothing.
     ///
-    /// A user who may not use transactions has each command done by itself.
+    /// A user who may not use transactions has each command done by itself: while a slot moves, they may change their order. The
+    /// log says so once.
     pub(super) async fn run_in_order(self: &Arc<Self>, commands: &[(StreamName, Cmd)]) -> Vec<RedisResult<Value>> {
         let (mut parts, mut part_of): (Vec<Vec<usize>>, HashMap<&StreamName, usize>) = Default::default();
         for (index, (key, _)) in commands.iter().enumerate() {
@@ -204,6 +208,11 @@ impl Cluster {
                     1 => vec![next()],
                     length => {
                         let begun = next();
+                        if let Err(error) = &begun
+                            && error.code() == Some("NOPERM")
+                        {
+                            self.warn_of_refused_transactions(error);
+                        }
                         let queued = (0..length).map(|_| next()).collect();
                         of_transaction(begun, queued, next())
                     }
@@ -222,6 +231,15 @@ impl Cluster {
             });
         }
         in_order
+    }
+
+    fn warn_of_refused_transactions(&self, error: &RedisError) {
+        self.transactions_refused.call_once(|| {
+            tracing::warn!(
+                "events that are emitted together may change their order while a slot of the Cluster moves to another node: \
+                 this user may not run MULTI ({error}); on each node: redis-cli ACL SETUSER USER +multi +exec +asking"
+            );
+        });
     }
 
     /// The shared connection to the node that serves `key`.

@@ -21,8 +21,8 @@ use super::{
 };
 use crate::{
     engine::{
-        COMMANDS, Engine, EngineErrorKind, EngineResult, EntriesAfter, FoundStreams, Inspection, NodeHealth,
-        PendingEntry, ScheduledState, StoreHealth, StreamState, keys,
+        CLUSTER_COMMANDS, COMMANDS, Engine, EngineErrorKind, EngineResult, EntriesAfter, FoundStreams, Inspection,
+        NodeHealth, PendingEntry, ScheduledState, StoreHealth, StreamState, keys,
     },
     entry::{EntryId, RangeBound, StreamName, unix_ms},
 };
@@ -184,7 +184,15 @@ impl Inspection for RedisEngine {
     async fn store_health(&self) -> EngineResult<StoreHealth> {
         let attempted = || format!("ask how {} is", self.location);
         let nodes = self.nodes().await.map_err(|error| engine_error(attempted(), error))?;
-        let mut nodes = join_all(nodes.iter().map(|(address, node)| node_health(address, node))).await;
+        let is_cluster = matches!(self.server, Server::Cluster(_));
+        let health = nodes.iter().map(|(address, node)| async move {
+            let mut health = node_health(address, node).await;
+            if is_cluster && health.error.is_none() {
+                health.forbidden_cluster_commands = forbidden_in_cluster(node).await;
+            }
+            health
+        });
+        let mut nodes = join_all(health).await;
         nodes.sort_by(|one, other| one.address.cmp(&other.address));
         Ok(StoreHealth { nodes, file: None })
     }
@@ -396,6 +404,24 @@ async fn forbidden(node: &Reconnecting, names: &[&str], missing: &[String]) -> O
         }
     }
     Some(forbidden)
+}
+
+/// What the user may not do of [`CLUSTER_COMMANDS`]. It is tried, so that it is known on any server and without the right to
+/// ask for rights.
+async fn forbidden_in_cluster(node: &Reconnecting) -> Vec<String> {
+    let mut attempt = Pipeline::with_capacity(4);
+    for (name, _) in CLUSTER_COMMANDS {
+        attempt.add_command(cmd(name));
+    }
+    // `ASKING` holds for the next command, which must not be one that somebody else sends on this connection.
+    attempt.add_command(cmd("PING"));
+    let answers = node.run_all(&attempt).await.unwrap_or_default();
+    let refused = CLUSTER_COMMANDS.iter().zip(answers).filter(|(_, answer)| {
+        let error = answer.as_ref().err();
+        // `EXECABORT`: an `EXEC` that is refused discards its transaction.
+        error.is_some_and(|error| ["NOPERM", "EXECABORT"].contains(&error.code().unwrap_or_default()))
+    });
+    refused.map(|((name, _), _)| (*name).to_owned()).collect()
 }
 
 /// Arguments that the server accepts as those of a command.

@@ -1,7 +1,7 @@
 //! Checks of the servers, or of the file.
 
 use super::{Finding, Importance, duration};
-use crate::engine::{COMMANDS, FileHealth, NodeHealth, StoreHealth};
+use crate::engine::{CLUSTER_COMMANDS, COMMANDS, FileHealth, NodeHealth, StoreHealth};
 
 /// A clock may be off by so many milliseconds.
 const SKEW_MS: u64 = 2_000;
@@ -62,6 +62,7 @@ fn check_node(node: &NodeHealth, findings: &mut Vec<Finding>) {
     let cost = |name: &str| {
         COMMANDS
             .iter()
+            .chain(CLUSTER_COMMANDS)
             .find(|(known, _)| *known == name)
             .map_or("", |(_, cost)| *cost)
     };
@@ -83,6 +84,14 @@ fn check_node(node: &NodeHealth, findings: &mut Vec<Finding>) {
             Finding::new("command_forbidden", Importance::Warning, subject(), found)
                 .meaning("What needs the command fails with NOPERM. A user who only looks may do without.")
                 .fix(format!("redis-cli ACL SETUSER USER +{}", name.to_lowercase())),
+        );
+    }
+    for name in &node.forbidden_cluster_commands {
+        let found = format!("this user may not run {name}: {}", cost(name));
+        findings.push(
+            Finding::new("command_forbidden", Importance::Warning, subject(), found)
+                .meaning("On a Redis Cluster emitting needs these permissions. A user who only looks may do without.")
+                .fix("on each node: redis-cli ACL SETUSER USER +multi +exec +asking"),
         );
     }
     // Valkey counts its own versions, all of which can do what Redis 7.0 can.

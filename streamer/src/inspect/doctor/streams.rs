@@ -41,7 +41,7 @@ impl Inspect {
                     "store",
                     "not all streams were looked at",
                 )
-                .meaning("The store has very many keys or streams; what follows is about a part of them.")
+                .meaning("The store has very many keys or streams, or this user may not look for them: what follows is about a part of them.")
                 .fix("name the streams: streamer doctor STREAM…"),
             );
         }
