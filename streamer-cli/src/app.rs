@@ -388,12 +388,12 @@ impl Session {
         self.connect_for(dry_run).await
     }
 
-    /// Whether an archive in a file has its file.
+    /// Whether an archive in a file has its file. One in a directory that this user may not look into may have.
     pub(crate) fn archive_is_there(&self) -> bool {
         let settings = &self.config.settings;
         let url = &settings.archive_url.value;
         let path = url.strip_prefix("sqlite://").unwrap_or(url);
-        settings.archive_driver.value != "sqlite" || path.contains("://") || std::path::Path::new(path).exists()
+        settings.archive_driver.value != "sqlite" || path.contains("://") || may_be_there(path)
     }
 
     /// Opens the archive for a command that only reads: its file is not made, and may be read-only.
@@ -407,14 +407,14 @@ impl Session {
         ))
     }
 
-    /// Whether a store in a file has its file.
+    /// Whether a store in a file has its file. One in a directory that this user may not look into may have.
     pub(crate) fn store_is_there(&self) -> bool {
         let Some(path) = self.config.settings.url.value.strip_prefix("sqlite://") else {
             return true;
         };
         let path = path.split('?').next().unwrap_or_default();
         // A name with an escape is left to the engine.
-        path.is_empty() || path.contains('%') || std::path::Path::new(path).exists()
+        path.is_empty() || path.contains('%') || may_be_there(path)
     }
 
     fn check_file(&self) -> Result<(), Failure> {
@@ -488,6 +488,11 @@ impl Session {
             failure
         })
     }
+}
+
+/// Whether a file is there, as far as this user can see.
+fn may_be_there(path: &str) -> bool {
+    std::path::Path::new(path).try_exists().unwrap_or(true)
 }
 
 fn ended(outcome: Outcome) -> ExitCode {

@@ -107,6 +107,8 @@ mod reserved;
 #[cfg(test)]
 mod schedules;
 mod shown_url;
+#[cfg(any(feature = "embedded", feature = "archive-sqlite", feature = "outbox-relay"))]
+mod sqlite_file;
 pub mod stream;
 #[cfg(feature = "embedded")]
 pub mod testing;

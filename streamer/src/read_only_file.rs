@@ -15,12 +15,6 @@ pub(crate) fn log_of(path: &Path) -> PathBuf {
     PathBuf::from(log)
 }
 
-/// Whether this user may write the file.
-#[cfg(feature = "archive-sqlite")]
-pub(crate) fn is_writable(path: &Path) -> bool {
-    std::fs::OpenOptions::new().write(true).open(path).is_ok()
-}
-
 /// A connection that reads the file as it is now, with its log.
 pub(crate) fn open(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

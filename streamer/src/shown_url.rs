@@ -4,7 +4,7 @@
 const MASK: &str = "***";
 
 /// Query parameters whose values say nothing that is worth hiding. The values of all others are masked.
-const HARMLESS: [&str; 11] = [
+const HARMLESS: [&str; 12] = [
     "db",
     "user",
     "ca",
@@ -14,6 +14,7 @@ const HARMLESS: [&str; 11] = [
     "synchronous",
     "busy_timeout",
     "max_size",
+    "mode",
     "sslmode",
     "ssl-mode",
 ];

@@ -58,15 +58,15 @@ pub(crate) struct Config {
 }
 
 impl Config {
-    /// Reads the configuration. `path` is that of `--config`; `known` are the listeners that the application has
+    /// Reads the configuration. `flag` is that of `--config`; `known` are the listeners that the application has
     /// registered by itself, which `[listen_and_fire]` may name too.
     pub(crate) fn load(
-        path: Option<&Path>,
+        flag: Option<&Path>,
         flags: &Flags,
         defaults: &Defaults,
         known: &[&str],
     ) -> Result<Self, Failure> {
-        let named = path.map(Path::to_owned).or_else(|| {
+        let named = flag.map(Path::to_owned).or_else(|| {
             std::env::var_os("STREAMER_CONFIG")
                 .filter(|path| !path.is_empty())
                 .map(PathBuf::from)
@@ -83,8 +83,13 @@ impl Config {
                 });
             }
             Err(error) => {
+                let source = match (flag, named) {
+                    (Some(_), _) => ", which --config names",
+                    (None, Some(_)) => ", which STREAMER_CONFIG names",
+                    (None, None) => "",
+                };
                 return Err(Failure::usage(format!(
-                    "could not read the configuration {}: {error}",
+                    "could not read the configuration {}{source}: {error}",
                     path.display()
                 )));
             }

@@ -237,12 +237,12 @@ fn copy_program(from: &Path, to: &Path) {
     assert!(Command::new("cp").args([from, to]).status().unwrap().success());
 }
 
-fn may(path: &Path, mode: u32) {
+pub(crate) fn may(path: &Path, mode: u32) {
     use std::os::unix::fs::PermissionsExt as _;
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-fn end(mut command: Command) -> Ended {
+pub(crate) fn end(mut command: Command) -> Ended {
     let output = command.output().unwrap();
     Ended {
         code: output.status.code(),

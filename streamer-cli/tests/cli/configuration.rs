@@ -42,14 +42,6 @@ fn the_file_is_the_named_one() {
         &[("STREAMER_CONFIG", "other.toml")],
     );
     assert_eq!(named["domain"]["value"], "here");
-    let missing = bench.run(&["config", "--config", "missing.toml"]);
-    assert_eq!(missing.code, Some(2));
-    assert!(
-        missing
-            .stderr
-            .starts_with("error: could not read the configuration missing.toml: "),
-        "{missing:?}"
-    );
 }
 
 #[test]

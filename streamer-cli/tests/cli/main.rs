@@ -10,6 +10,8 @@ mod demo;
 mod documents;
 mod emit;
 mod failed;
+#[cfg(feature = "outbox-sqlite")]
+mod files;
 mod guides;
 mod health;
 mod hostile;

@@ -7,6 +7,18 @@ use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchiveStorage, Memor
 type Opening = Pin<Box<dyn Future<Output = ArchiveResult<Arc<dyn ArchiveStorage>>> + Send>>;
 type Driver = Arc<dyn Fn(String) -> Opening + Send + Sync>;
 
+/// The drivers of this crate that only a cargo feature brings.
+const BY_FEATURE: [(&str, &str); 4] = [
+    ("sqlite", "feature `archive-sqlite`"),
+    ("postgres", "feature `archive-postgres`"),
+    ("mysql", "feature `archive-mysql`"),
+    (
+        "object",
+        "features `archive-s3`, `archive-gcs` and `archive-azure`, those of the services that it is to reach, or with \
+         `archive-object` for a folder",
+    ),
+];
+
 /// The drivers that an archive can be opened with. An application adds its own.
 ///
 /// ```
@@ -80,11 +92,20 @@ impl ArchiveManager {
         match self.0.get(driver) {
             Some(open) => open(url.to_owned()).await,
             None => {
+                let left_out = BY_FEATURE.iter().find(|(name, _)| *name == driver);
                 let known = self.names().collect::<Vec<_>>().join(", ");
+                let reason = match left_out {
+                    Some((_, features)) => {
+                        format!(
+                            "this program was built without the driver '{driver}'; build it with the cargo {features}"
+                        )
+                    }
+                    None => format!("there is no driver '{driver}'; there are: {known}"),
+                };
                 Err(ArchiveError::new(
                     ArchiveErrorKind::InvalidInput,
                     "open the archive",
-                    format!("there is no driver '{driver}'; there are: {known}"),
+                    reason,
                 ))
             }
         }

@@ -18,6 +18,7 @@ use crate::{
     entry::{EntryId, StreamName},
     read_only_file,
     shown_url::shown_url,
+    sqlite_file,
 };
 
 const SCHEMA: &str = include_str!("sqlite.sql");
@@ -47,7 +48,7 @@ impl SqliteArchive {
     pub async fn open(url: &str) -> ArchiveResult<Self> {
         let path = file_of(url)?;
         let attempted = format!("open the archive {}", shown_url(url));
-        let connection = blocking(attempted, move || connect(Path::new(&path))).await?;
+        let connection = open_file(attempted, path, connect).await?;
         let archive = Self {
             connection: Arc::new(Mutex::new(connection)),
             location: shown_url(url).into(),
@@ -65,14 +66,15 @@ impl SqliteArchive {
     pub async fn open_to_read(url: &str) -> ArchiveResult<Self> {
         let path = file_of(url)?;
         let attempted = format!("open the archive {}", shown_url(url));
-        if !Path::new(&path).exists() {
+        // One in a directory that this user may not look into may be there.
+        if let Ok(false) = Path::new(&path).try_exists() {
             return Err(ArchiveError::new(
                 ArchiveErrorKind::Unavailable,
                 attempted,
                 "the file does not exist; it is made when something is archived",
             ));
         }
-        let connection = blocking(attempted.clone(), move || connect_to_read(&path)).await?;
+        let connection = open_file(attempted.clone(), path, connect_to_read).await?;
         let archive = Self {
             connection: Arc::new(Mutex::new(connection)),
             location: shown_url(url).into(),
@@ -98,10 +100,14 @@ impl SqliteArchive {
     ) -> ArchiveResult<T> {
         let connection = Arc::clone(&self.connection);
         let attempted = format!("{} in the archive {}", attempted.into(), self.location);
-        blocking(attempted, move || {
-            // A panic elsewhere rolled its transaction back.
-            operation(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
-        })
+        blocking(
+            attempted,
+            move || {
+                // A panic elsewhere rolled its transaction back.
+                operation(&mut connection.lock().unwrap_or_else(PoisonError::into_inner))
+            },
+            explain,
+        )
         .await
     }
 }
@@ -116,17 +122,21 @@ fn file_of(url: &str) -> ArchiveResult<String> {
     if path.is_empty() {
         return invalid("no file is named: give a URL such as sqlite://archive.db");
     }
-    if path.contains("://") {
-        return invalid(
-            "the driver `sqlite` needs a file, sqlite://archive.db; give the driver that belongs to this URL",
-        );
+    if let Some((scheme, _)) = path.split_once("://") {
+        return invalid(match scheme {
+            "postgres" | "postgresql" => "this URL is for the driver `postgres`: set `archive_driver` to that",
+            "mysql" | "mariadb" => "this URL is for the driver `mysql`: set `archive_driver` to that",
+            "file" | "s3" | "gs" | "az" => "this URL is for the driver `object`: set `archive_driver` to that",
+            _ => {
+                "the driver `sqlite` needs a file, sqlite://archive.db; set `archive_driver` to the driver of this URL"
+            }
+        });
     }
     Ok(path)
 }
 
 /// A connection that looks, also where this user may not write the file or its directory.
-fn connect_to_read(path: &str) -> rusqlite::Result<Connection> {
-    let path = Path::new(path);
+fn connect_to_read(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let usual = || {
         let connection = Connection::open_with_flags(path, flags)?;
@@ -134,7 +144,7 @@ fn connect_to_read(path: &str) -> rusqlite::Result<Connection> {
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
         Ok(connection)
     };
-    let opened = match read_only_file::is_writable(path) {
+    let opened = match sqlite_file::may_write(path) {
         true => usual(),
         false => read_only_file::open(path),
     };
@@ -147,7 +157,7 @@ fn connect_to_read(path: &str) -> rusqlite::Result<Connection> {
         {
             let connection =
                 read_only_file::open(path).map_err(|error| match read_only_file::explain(path, &error) {
-                    Some(reason) => rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_READONLY), Some(reason)),
+                    Some(reason) => rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_PERM), Some(reason)),
                     None => error,
                 })?;
             connection.busy_timeout(BUSY)?;
@@ -173,9 +183,30 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// Opens a file, and says what is in the way of it.
+async fn open_file(
+    attempted: String,
+    path: String,
+    connect: fn(&Path) -> rusqlite::Result<Connection>,
+) -> ArchiveResult<Connection> {
+    let path = Arc::<Path>::from(Path::new(&path));
+    let opening = Arc::clone(&path);
+    let why = move |attempted, error: rusqlite::Error| {
+        let is_no_database = error.sqlite_error_code() == Some(ErrorCode::NotADatabase);
+        let reason = match sqlite_file::obstacle(&path) {
+            Some(obstacle) => obstacle.reason,
+            None if is_no_database => format!("{} is not a SQLite database: name another file", path.display()),
+            None => return explain(attempted, error),
+        };
+        ArchiveError::new(kind_of(&error), attempted, reason).with_source(error)
+    };
+    blocking(attempted, move || connect(&opening), why).await
+}
+
 async fn blocking<T: Send + 'static>(
     attempted: String,
     operation: impl FnOnce() -> rusqlite::Result<T> + Send + 'static,
+    explain: impl FnOnce(String, rusqlite::Error) -> ArchiveError,
 ) -> ArchiveResult<T> {
     match tokio::task::spawn_blocking(operation).await {
         Ok(result) => result.map_err(|error| explain(attempted, error)),
@@ -183,15 +214,24 @@ async fn blocking<T: Send + 'static>(
     }
 }
 
-fn explain(attempted: String, error: rusqlite::Error) -> ArchiveError {
-    let kind = match error.sqlite_error_code() {
+fn kind_of(error: &rusqlite::Error) -> ArchiveErrorKind {
+    match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::DiskFull) => {
             ArchiveErrorKind::Unavailable
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => ArchiveErrorKind::Corrupt,
         _ => ArchiveErrorKind::Other,
+    }
+}
+
+fn explain(attempted: String, error: rusqlite::Error) -> ArchiveError {
+    let advice = match error.sqlite_error_code() {
+        Some(ErrorCode::CannotOpen | ErrorCode::ReadOnly) => {
+            " (this user must be able to write the file and its directory)"
+        }
+        _ => "",
     };
-    ArchiveError::new(kind, attempted, error.to_string()).with_source(error)
+    ArchiveError::new(kind_of(&error), attempted, format!("{error}{advice}")).with_source(error)
 }
 
 #[async_trait]

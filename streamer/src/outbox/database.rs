@@ -2,7 +2,13 @@
 
 #[cfg(feature = "outbox-postgres")]
 use std::sync::Arc;
-use std::{collections::HashSet, fmt, fs::File, path::PathBuf, time::Duration};
+use std::{
+    collections::HashSet,
+    fmt,
+    fs::File,
+    path::{self, Path, PathBuf},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use sqlx::{
@@ -12,7 +18,7 @@ use sqlx::{
 };
 
 use super::{Dialect, IS_ONE_FILE, OutboxError, SHARDS, TABLE, schema, schema_of_one_file};
-use crate::shown_url;
+use crate::{shown_url, sqlite_file};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -70,12 +76,12 @@ impl Database {
             return Err(OutboxError::unknown(&url));
         }
         // One attempt first: a pool would try for its whole time-out, and then say only that it timed out.
-        let connected = tokio::time::timeout(CONNECT_TIMEOUT, AnyConnection::connect(&url)).await;
+        let connected = tokio::time::timeout(CONNECT_TIMEOUT, connect_once(&url, dialect)).await;
         match connected {
-            Ok(Ok(connection)) => drop(connection.close().await),
+            Ok(Ok(())) => {}
             // Its text may quote the URL.
             Ok(Err(sqlx::Error::Configuration(_))) => return Err(OutboxError::unknown(&url)),
-            Ok(Err(error)) => return Err(OutboxError::Connect(shown, error)),
+            Ok(Err(error)) => return Err(why_not_connected(shown, file.as_deref(), error)),
             Err(_) => return Err(OutboxError::Connect(shown, sqlx::Error::PoolTimedOut)),
         }
         let options = AnyPoolOptions::new()
@@ -446,6 +452,42 @@ async fn lock(connection: &mut AnyConnection, dialect: Dialect, shard: i16, take
         _ => row.try_get::<i64, _>(0)?,
     };
     Ok(done == 1)
+}
+
+async fn connect_once(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> {
+    let mut connection = AnyConnection::connect(url).await?;
+    if dialect == Dialect::Sqlite {
+        // SQLite does not look into the file before that.
+        connection.execute("SELECT count(*) FROM sqlite_schema").await?;
+    }
+    drop(connection.close().await);
+    Ok(())
+}
+
+/// `file` is that of a SQLite database.
+fn why_not_connected(shown: String, file: Option<&Path>, error: sqlx::Error) -> OutboxError {
+    let text = error.to_string();
+    // A name with an escape is SQLite's to read.
+    let Some(path) = file.filter(|path| !path.to_string_lossy().contains('%')) else {
+        return OutboxError::Connect(shown, error);
+    };
+    let absolute = path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let reason = if let Some(obstacle) = sqlite_file::obstacle(path) {
+        obstacle.reason
+    } else if text.ends_with("file is not a database") {
+        format!("{} is not a SQLite database: name another file", absolute.display())
+    } else if !text.ends_with("unable to open database file") {
+        return OutboxError::Connect(shown, error);
+    } else if path.exists() {
+        format!("{text} (this user must be able to write the file and its directory)")
+    } else {
+        format!(
+            "{} does not exist: name the application's file, or add `?mode=rwc` to the URL, which makes an empty one where \
+             this user may write",
+            absolute.display()
+        )
+    };
+    OutboxError::File(shown, reason, error)
 }
 
 fn is_built_in(dialect: Dialect) -> bool {

@@ -21,6 +21,9 @@ pub enum OutboxError {
     /// The database could not be reached. The text is the URL without secrets.
     #[error("could not connect to the outbox's database {0}: {1}")]
     Connect(String, #[source] sqlx::Error),
+    /// The SQLite file could not be opened, or is none. The texts are the URL without secrets, and why and what to do.
+    #[error("could not open the outbox's database {0}: {1}")]
+    File(String, String, #[source] sqlx::Error),
     /// The tables are missing.
     #[error(
         "the outbox's database has no table to {0}: {1}; `streamer outbox migrate` creates the tables, `--print` shows them"
@@ -36,7 +39,7 @@ pub enum OutboxError {
     #[error("the outbox's database is busy: it could not {0} in time: {1}")]
     Busy(&'static str, #[source] sqlx::Error),
     /// The database refused a statement.
-    #[error("the outbox's database refused to {0}: {1}")]
+    #[error("the outbox's database refused to {0}: {1}{hint}", hint = hint(.1))]
     Database(&'static str, #[source] sqlx::Error),
     /// The file that keeps relays of one SQLite database apart could not be locked.
     #[error("could not lock '{0}', which keeps relays of one database apart: {1}")]
@@ -78,7 +81,12 @@ impl OutboxError {
     pub fn is_unreachable(&self) -> bool {
         matches!(
             self,
-            Self::Connect(..) | Self::LocksLost | Self::Unreachable(..) | Self::Silent(..) | Self::Busy(..)
+            Self::Connect(..)
+                | Self::File(..)
+                | Self::LocksLost
+                | Self::Unreachable(..)
+                | Self::Silent(..)
+                | Self::Busy(..)
         )
     }
 }
@@ -119,4 +127,14 @@ fn is_missing_table(error: &sqlx::Error) -> bool {
     let code = error.code();
     ["42P01", "42S02", "1146"].contains(&code.as_deref().unwrap_or_default())
         || error.message().starts_with("no such table")
+}
+
+/// SQLite: the file or its directory may not be written.
+fn hint(error: &sqlx::Error) -> &'static str {
+    match error {
+        sqlx::Error::Database(error) if error.message().ends_with("readonly database") => {
+            "; this user must be able to write the file and its directory"
+        }
+        _ => "",
+    }
 }

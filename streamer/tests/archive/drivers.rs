@@ -182,3 +182,21 @@ async fn a_file_that_is_no_database_is_refused_and_left_as_it_is() {
     assert_eq!(error.kind(), ArchiveErrorKind::Corrupt, "{error}");
     assert_eq!(std::fs::read(&path).unwrap(), before);
 }
+
+/// A process that closes any descriptor of a file loses all locks on it, and SQLite relies on them.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn looking_into_an_archive_leaves_the_locks_of_a_store_in_the_same_file() {
+    use std::os::unix::fs::MetadataExt as _;
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("shop.db");
+    let url = format!("sqlite://{}", path.display());
+    let store = streamer::Streamer::connect(&url).await.unwrap();
+    drop(ArchiveManager::new().open("sqlite", &url).await.unwrap());
+    store.stream("a").len().await.unwrap();
+    let inode = format!(":{} ", std::fs::metadata(&path).unwrap().ino());
+    let locked = || std::fs::read_to_string("/proc/locks").unwrap().contains(&inode);
+    assert!(locked());
+    streamer::archive::SqliteArchive::open_to_read(&url).await.unwrap();
+    assert!(locked());
+}

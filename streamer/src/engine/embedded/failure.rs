@@ -67,6 +67,11 @@ impl Failure {
         Self::new(EngineErrorKind::InvalidInput, Cause::Unreachable, reason)
     }
 
+    /// This user may not open the file, at least now.
+    pub(super) fn not_allowed(reason: impl Into<String>) -> Self {
+        Self::new(EngineErrorKind::Permission, Cause::Unreachable, reason)
+    }
+
     /// What was done was done to a file that nobody else finds.
     pub(super) fn replaced(path: &Path) -> Self {
         let reason = format!(

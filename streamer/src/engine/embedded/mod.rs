@@ -62,7 +62,7 @@ mod transaction;
 mod watch;
 mod worker;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, path::PathBuf, sync::Arc, time::Duration};
 
 use self::{
     address::Address,
@@ -187,7 +187,9 @@ impl EmbeddedEngine {
     pub async fn open_to_read(url: &str) -> EngineResult<Self> {
         let attempted = |failure: Failure| failure.attempted(format!("open the store {}", shown_url(url)));
         let mut address = address::parse(url).map_err(attempted)?;
-        if let Some(path) = address.path.as_ref().filter(|path| !path.exists()) {
+        // A file in a directory that this user may not look into may be there.
+        let is_missing = |path: &&PathBuf| matches!(path.try_exists(), Ok(false));
+        if let Some(path) = address.path.as_ref().filter(is_missing) {
             let reason = format!("{} does not exist", path.display());
             return Err(attempted(Failure::refused(EngineErrorKind::Unavailable, reason)));
         }

@@ -1,7 +1,7 @@
 //! Opens the file: who may use it, and how it is kept.
 
 use std::{
-    fs, io,
+    io::ErrorKind,
     path::Path,
     sync::{Mutex, PoisonError},
     thread,
@@ -16,7 +16,10 @@ use super::{
     failure::{Failure, Step},
     layout, read_only,
 };
-use crate::engine::EngineErrorKind;
+use crate::{
+    engine::EngineErrorKind,
+    sqlite_file::{self, Obstacle},
+};
 
 /// How soon a file that another process is busy with is tried again.
 pub(super) const TRY_AGAIN: Duration = Duration::from_millis(1);
@@ -93,18 +96,15 @@ fn connect(address: &Address, more: OpenFlags) -> Step<Connection> {
     Ok(connection)
 }
 
-/// SQLite says "unable to open database file" to nearly everything; the reasons are looked up here.
-fn cannot_open(path: &Path, error: rusqlite::Error) -> Failure {
-    let shown = path.display();
-    let parent = path.parent().unwrap_or(path);
-    let reason = if path.is_dir() {
-        format!("{shown} is a directory: name a file in it, such as {shown}/streams.db")
-    } else if matches!(fs::metadata(parent), Err(error) if error.kind() == io::ErrorKind::NotFound) {
-        return Failure::unreachable(format!("the directory {} is missing: create it", parent.display()));
-    } else {
+pub(super) fn cannot_open(path: &Path, error: rusqlite::Error) -> Failure {
+    let Some(Obstacle { kind, reason }) = sqlite_file::obstacle(path) else {
         return Failure::from(error);
     };
-    Failure::refused(EngineErrorKind::InvalidInput, reason)
+    match kind {
+        ErrorKind::IsADirectory => Failure::refused(EngineErrorKind::InvalidInput, reason),
+        ErrorKind::PermissionDenied => Failure::not_allowed(reason),
+        _ => Failure::unreachable(reason),
+    }
 }
 
 /// Repeats a step until no other process is in its way, as long as the address allows.
