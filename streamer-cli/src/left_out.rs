@@ -2,37 +2,26 @@
 
 use clap::error::{ContextKind, ContextValue, Error, ErrorKind};
 
-/// A command or an option, and what brings it.
-struct Part {
-    word: &'static str,
-    features: &'static str,
-    is_there: bool,
-}
-
-const fn part(word: &'static str, features: &'static str, is_there: bool) -> Part {
-    Part {
-        word,
-        features,
-        is_there,
-    }
-}
-
 const ENDPOINTS: bool = cfg!(feature = "endpoints");
 
+/// A command or an option, what brings it, and whether this program has it.
+type Part = (&'static str, &'static str, bool);
+
 const PARTS: [Part; 6] = [
-    part("dashboard", "feature `dashboard`", cfg!(feature = "dashboard")),
-    part("top", "feature `top`", cfg!(feature = "top")),
-    part(
+    ("dashboard", "feature `dashboard`", cfg!(feature = "dashboard")),
+    ("top", "feature `top`", cfg!(feature = "top")),
+    (
         "outbox",
         "features `outbox-postgres`, `outbox-mysql` and `outbox-sqlite`, those of the databases that it is to open",
         cfg!(feature = "outbox"),
     ),
-    part("--metrics", "feature `endpoints`", ENDPOINTS),
-    part("--health", "feature `endpoints`", ENDPOINTS),
-    part("--stalled-after", "feature `endpoints`", ENDPOINTS),
+    ("--metrics", "feature `endpoints`", ENDPOINTS),
+    ("--health", "feature `endpoints`", ENDPOINTS),
+    ("--stalled-after", "feature `endpoints`", ENDPOINTS),
 ];
 
-/// What a command line that was not understood asks for, where this program was built without it.
+/// What to say of a command line that clap has refused because this program was built without a part; `None` for other
+/// mistakes.
 pub(crate) fn explain(error: &Error) -> Option<String> {
     explain_with(error, &PARTS)
 }
@@ -48,8 +37,7 @@ fn explain_with(error: &Error, parts: &[Part]) -> Option<String> {
     };
     // laravel-streamer's spelling of a command.
     let word = said.strip_prefix("streamer:").unwrap_or(said);
-    let part = parts.iter().find(|part| part.word == word && !part.is_there)?;
-    let Part { word, features, .. } = part;
+    let (word, features, _) = parts.iter().find(|(known, _, is_there)| *known == word && !is_there)?;
     Some(format!(
         "this program was built without `{word}`; build it with the cargo {features} of `streamer-cli`"
     ))
@@ -67,10 +55,7 @@ mod tests {
         let listen = Command::new("listen").arg(Arg::new("group").long("group"));
         let program = Command::new("streamer").subcommand(listen);
         let error = program.try_get_matches_from(arguments).unwrap_err();
-        let parts = PARTS.map(|part| Part {
-            is_there: false,
-            ..part
-        });
+        let parts = PARTS.map(|(word, features, _)| (word, features, false));
         explain_with(&error, &parts)
     }
 
@@ -114,12 +99,12 @@ mod tests {
     fn each_part_is_in_a_program_with_its_feature_and_in_no_other() {
         let program = crate::args::Cli::command();
         let listen = program.find_subcommand("listen").unwrap();
-        for part in PARTS {
-            let is_there = match part.word.strip_prefix("--") {
+        for (word, _, expected) in PARTS {
+            let is_there = match word.strip_prefix("--") {
                 Some(option) => listen.get_arguments().any(|one| one.get_long() == Some(option)),
-                None => program.find_subcommand(part.word).is_some(),
+                None => program.find_subcommand(word).is_some(),
             };
-            assert_eq!(is_there, part.is_there, "{}", part.word);
+            assert_eq!(is_there, expected, "{word}");
         }
     }
 }

@@ -31,8 +31,8 @@ Without a name all parts run, in this order, and the first that fails ends the c
               reached, the command prints NOT CHECKED and goes on. Named alone, the part fails then
   features    compile each feature and each pair of features of the published crates without warnings (cargo-hack)
   semver      compare the API with that of the last release's tag (cargo-semver-checks); nothing before the first release
-  packages    build each package from the files that would be published (cargo package). Needs a clean checkout, and compiles
-              all dependencies anew, which takes minutes
+  packages    build each package from the files that would be published (cargo package). Needs a checkout without changes.
+              Compiles every dependency a second time, apart from other builds, which takes minutes
 ";
 
 /// A part by its name. It is told whether somebody asked for it by name.

@@ -55,19 +55,7 @@ pub(crate) fn check() -> Result<()> {
         ];
         cargo(&[&alone[..], &["--", "--deny", "warnings"]].concat(), &[])?;
     }
-    // As the first command of the README builds it.
-    cargo(
-        &[
-            "clippy",
-            "-p",
-            "streamer-cli",
-            "--no-default-features",
-            "--",
-            "--deny",
-            "warnings",
-        ],
-        &[],
-    )?;
+    left_out()?;
     cargo(&["fmt", "--manifest-path", bench::MANIFEST, "--check"], &[])?;
     cargo(
         &[
@@ -83,6 +71,28 @@ pub(crate) fn check() -> Result<()> {
         &[("RUSTDOCFLAGS", "--deny warnings")],
     )?;
     book::build()
+}
+
+/// The program as the first command of the README builds it: without warnings, and it names what it was built without.
+fn left_out() -> Result<()> {
+    const PROGRAM: [&str; 6] = ["run", "--quiet", "-p", "streamer-cli", "--no-default-features", "--"];
+    for (arguments, expected) in [
+        (&["dashboard"][..], "build it with the cargo feature `dashboard`"),
+        (
+            &["status", "--url", "redis://127.0.0.1"],
+            "build it with the cargo feature `redis`",
+        ),
+    ] {
+        let line = [&PROGRAM[..], arguments].concat();
+        let Said { status, stderr, .. } = say(&line, &[])?;
+        // 2 is a mistake of the one who runs it; a program that cannot be built ends Cargo with 101.
+        ensure!(
+            status.code() == Some(2) && stderr.contains(expected) && !stderr.contains("warning:"),
+            "`cargo {}` had to end with exit code 2, {expected:?} and no warning ({status})",
+            line.join(" ")
+        );
+    }
+    Ok(())
 }
 
 /// Licences and sources of dependencies, and which of them may not be there, by `deny.toml`. Versions of one crate beside each other
@@ -122,6 +132,8 @@ pub(crate) fn test() -> Result<()> {
         &[&["test"], &OTLP[..], &["--no-fail-fast", "--test", "otlp"]].concat(),
         &[],
     )?;
+    // The examples of the guide need the feature.
+    tests(&[&["test"], &OTLP[..], &["--doc"]].concat(), &["observability"])?;
     full_device()
 }
 
