@@ -160,8 +160,8 @@ impl Dashboard {
         }
     }
 
-    /// How often the store is looked at while somebody views the dashboard. Default: 2 s; at least 0.5 s. Where a look
-    /// takes long, ten times as long as it takes. While nobody views it, every 30 s.
+    /// How often the store is looked at while somebody views the dashboard. Default: 2 s; at least 0.5 s. Where looks
+    /// take long, ten times as long as the faster one of the last two took. While nobody views it, every 30 s.
     pub fn interval(self, interval: Duration) -> Self {
         Self {
             interval: interval.max(Duration::from_millis(500)),

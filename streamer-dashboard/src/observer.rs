@@ -1,7 +1,8 @@
 //! Looks at the store, once for all viewers.
 //!
 //! One task makes the overviews. What it costs the store is bounded: while somebody views the dashboard it pauses at least
-//! [`Dashboard::interval`](crate::Dashboard::interval) and ten times as long as the look took; while nobody does, 30 s.
+//! [`Dashboard::interval`](crate::Dashboard::interval) and ten times as long as the faster one of the last two looks took, since one
+//! look that was held up says nothing about the next; while nobody does, 30 s.
 
 use std::{
     sync::{
@@ -23,7 +24,7 @@ use crate::{problem::Problem, site::Site};
 
 /// How often the store is looked at while nobody views the dashboard: the points of an hour are that far apart.
 const IDLE: Duration = Duration::from_secs(30);
-/// A pause is so many times as long as what came before it took.
+/// A pause is at least so many times as long as what came before it took.
 const SHARE: u32 = 10;
 /// How often doctor's checks are made while somebody views the dashboard.
 const DIAGNOSE: Duration = Duration::from_secs(60);
@@ -196,14 +197,13 @@ pub(crate) fn start(site: &Arc<Site>) {
 async fn run(site: Weak<Site>, wake: Arc<Notify>, stop: streamer::StopHandle) {
     loop {
         let Some(here) = site.upgrade() else { return };
-        let took = look(&here).await;
+        let busy = look(&here).await;
         if here.observer.is_viewed()
             && let Err(error) = diagnose(&here, DIAGNOSE).await
         {
             tracing::debug!("doctor's checks for the dashboard failed: {error}");
         }
         let ended = Instant::now();
-        let busy = here.interval.max(took * SHARE);
         drop(here);
         loop {
             let Some(here) = site.upgrade() else { return };
@@ -226,6 +226,7 @@ async fn run(site: Weak<Site>, wake: Arc<Notify>, stop: streamer::StopHandle) {
     }
 }
 
+/// Gives how long the pause after it is while somebody views the dashboard.
 async fn look(site: &Arc<Site>) -> Duration {
     let began = Instant::now();
     let overview = site.inspect().overview().await;
@@ -238,11 +239,13 @@ async fn look(site: &Arc<Site>) -> Duration {
         }
         Err(error) => seen.error = Some(error.to_string()),
     }
+    let before = Duration::from_millis(seen.load.took_ms);
+    let pause = site.interval.max(took.min(before) * SHARE);
     seen.load.took_ms = ms(took);
-    seen.load.pause_ms = ms(site.interval.max(took * SHARE));
+    seen.load.pause_ms = ms(pause);
     drop(seen);
     site.observer.looks.send_modify(|looks| *looks += 1);
-    took
+    pause
 }
 
 /// Makes doctor's checks, unless that was done less than `age` ago, or less than twenty times as long ago as it took.
