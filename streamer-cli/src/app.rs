@@ -453,10 +453,10 @@ impl Session {
             let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
             tracing::warn!("{failure}. Attempt {attempt} in {delay_ms} ms.");
             if self.json {
-                let report = serde_json::json!({
+                let report = output::object!({
                     "report": "interrupted",
                     "scope": "store",
-                    "streams": null,
+                    "streams": Option::<&str>::None,
                     "error": failure.to_string(),
                     "attempt": attempt,
                     "delay_ms": delay_ms,

@@ -12,7 +12,6 @@ use axum::{
     response::IntoResponse,
     routing::get,
 };
-use serde_json::json;
 use streamer::Health;
 use tokio::net::TcpListener;
 
@@ -74,6 +73,6 @@ fn answer(health: &OnceLock<Health>, asked: Asked) -> impl IntoResponse + use<> 
         true => StatusCode::OK,
         false => StatusCode::SERVICE_UNAVAILABLE,
     };
-    let body = Json(json!({"live": live, "ready": ready, "condition": name, "text": text}));
+    let body = Json(crate::output::object!({"live": live, "ready": ready, "condition": name, "text": text}));
     (status, [(header::CACHE_CONTROL, "no-store")], body)
 }

@@ -9,6 +9,7 @@ use std::{
 };
 
 use serde::Serialize;
+use streamer::OrderedJson;
 
 use crate::terminal::Shown;
 
@@ -47,6 +48,32 @@ pub(crate) fn text(text: impl AsRef<str>) -> io::Result<()> {
 /// Prints one JSON value on a line.
 pub(crate) fn json(value: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string(value)?)
+}
+
+/// A JSON object with these members, in this order, whatever the order of a `serde_json::Map` is.
+macro_rules! object {
+    ({ $($key:literal: $value:expr),* $(,)? }) => {
+        [$(($key, $crate::output::value(&$value))),*].into_iter().collect::<streamer::OrderedJson>()
+    };
+}
+pub(crate) use object;
+
+/// The JSON of a value, in the value's order.
+pub(crate) fn value(value: &(impl Serialize + ?Sized)) -> OrderedJson {
+    // What commands print is texts and numbers under text keys, which always have JSON.
+    OrderedJson::of(value).unwrap_or_default()
+}
+
+/// The members of one object, then those of another one. A member that both have keeps its place and has the second value.
+pub(crate) fn joined(first: &impl Serialize, second: &impl Serialize) -> OrderedJson {
+    #[derive(Serialize)]
+    struct Joined<'a, A, B> {
+        #[serde(flatten)]
+        first: &'a A,
+        #[serde(flatten)]
+        second: &'a B,
+    }
+    value(&Joined { first, second })
 }
 
 /// Prints JSON text as it is.

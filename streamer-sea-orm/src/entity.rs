@@ -3,8 +3,10 @@
 use std::borrow::Cow;
 
 use sea_orm::{EntityTrait, IdenStatic, Iterable, PrimaryKeyToColumn};
-use serde_json::Value;
-use streamer::model::{ModelAction, ModelSpec, PayloadFormat};
+use streamer::{
+    OrderedJson,
+    model::{ModelAction, ModelSpec, PayloadFormat},
+};
 
 use crate::DateFormat;
 
@@ -23,8 +25,8 @@ pub trait ModelEvents: EntityTrait {
         true
     }
 
-    /// What each payload carries as `additional`. Default: nothing.
-    fn additional(model: &Self::Model) -> Option<Value> {
+    /// What each payload carries as `additional`, such as `Some(json!({"tenant": model.tenant}).into())`. Default: nothing.
+    fn additional(model: &Self::Model) -> Option<OrderedJson> {
         _ = model;
         None
     }

@@ -3,7 +3,7 @@
 //! Events are made before anything is awaited: a model need not be `Sync`.
 
 use sea_orm::{ConnectionTrait, DbErr, Iterable, ModelTrait, PrimaryKeyToColumn};
-use serde_json::{Map, Value};
+use serde_json::Value;
 use streamer::model::{ModelAction, ModelEvent};
 
 use crate::{
@@ -21,7 +21,7 @@ pub(crate) fn created<E: ModelEvents>(model: &E::Model, columns: Vec<E::Column>)
     let (_, dates) = date_formats::<E>();
     let columns = columns.into_iter();
     let fields = columns.map(|column| (name(column), json(model.get(column), dates)));
-    Some(spec::<E>(model).created_with(&fields.collect(), &key_fields::<E>(model, dates)))
+    Some(spec::<E>(model).created_with(fields, key_fields::<E>(model, dates)))
 }
 
 pub(crate) fn updated<E: ModelEvents>(before: &E::Model, after: &E::Model) -> Option<ModelEvent> {
@@ -32,17 +32,13 @@ pub(crate) fn updated<E: ModelEvents>(before: &E::Model, after: &E::Model) -> Op
     // Which columns changed is told by their values, not by how dates are written.
     let changed = E::Column::iter().filter(|column| before.get(*column) != after.get(*column));
     let changed = changed.collect::<Vec<_>>();
-    let fields = |model: &E::Model, dates| {
-        let fields = changed
-            .iter()
-            .map(|column| (name(*column), json(model.get(*column), dates)));
-        fields.collect::<Map<_, _>>()
-    };
-    spec::<E>(after).updated_with(
-        &fields(before, earlier),
-        &fields(after, later),
-        &key_fields::<E>(after, later),
-    )
+    let from = changed
+        .iter()
+        .map(|column| (name(*column), json(before.get(*column), earlier)));
+    let to = changed
+        .iter()
+        .map(|column| (name(*column), json(after.get(*column), later)));
+    spec::<E>(after).updated_with(from, to, key_fields::<E>(after, later))
 }
 
 pub(crate) fn deleted<E: ModelEvents>(model: &E::Model) -> Option<ModelEvent> {
@@ -50,7 +46,7 @@ pub(crate) fn deleted<E: ModelEvents>(model: &E::Model) -> Option<ModelEvent> {
         return None;
     }
     let (_, dates) = date_formats::<E>();
-    Some(spec::<E>(model).deleted(&row_fields(model, dates)))
+    Some(spec::<E>(model).deleted(row_fields(model, dates)))
 }
 
 /// Writes an event in the transaction of its row.
@@ -61,10 +57,10 @@ pub(crate) async fn write<E: ModelEvents, C: ConnectionTrait>(txn: &C, event: Op
     Ok(())
 }
 
-fn key_fields<E: ModelEvents>(model: &E::Model, dates: DateFormat) -> Map<String, Value> {
-    let column = |key: E::PrimaryKey| {
+fn key_fields<E: ModelEvents>(model: &E::Model, dates: DateFormat) -> impl Iterator<Item = (String, Value)> {
+    let column = move |key: E::PrimaryKey| {
         let column = key.into_column();
         (name(column), json(model.get(column), dates))
     };
-    E::PrimaryKey::iter().map(column).collect()
+    E::PrimaryKey::iter().map(column)
 }

@@ -2,7 +2,7 @@
 
 use base64::Engine as _;
 use sea_orm::{EntityTrait, IdenStatic, Iterable, ModelTrait, Value, sea_query::OptionEnum};
-use serde_json::{Map, Number, Value as Json};
+use serde_json::{Number, Value as Json};
 
 /// How dates and times are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -20,9 +20,10 @@ pub enum DateFormat {
 /// The columns of a row by their names in the database, in the order of their declaration.
 ///
 /// Numbers, booleans, text and JSON stay what they are. Decimals, UUIDs and dates are text, bytes are base64, a database's
-/// enum is its text. A floating point number that JSON cannot hold is null.
+/// enum is its text. A floating point number that JSON cannot hold is null. The keys inside a column of JSON have the order
+/// of the application's `serde_json`.
 #[must_use]
-pub fn row_fields<M: ModelTrait>(model: &M, dates: DateFormat) -> Map<String, Json> {
+pub fn row_fields<M: ModelTrait>(model: &M, dates: DateFormat) -> Vec<(String, Json)> {
     <M::Entity as EntityTrait>::Column::iter()
         .map(|column| (column.as_str().to_owned(), json(model.get(column), dates)))
         .collect()

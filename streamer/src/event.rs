@@ -58,7 +58,10 @@ impl<E: Event + ?Sized> Event for &E {
     }
 }
 
-/// An event whose name and payload are known only at run time.
+/// An event whose name is known only at run time, with any payload that has a JSON text.
+///
+/// The keys of a `serde_json::Value` go to the stream in the order that they have there: sorted, unless the application
+/// switches on the feature `preserve_order` of `serde_json`. Structs and [`OrderedJson`](crate::OrderedJson) keep their order.
 ///
 /// A name that is not UTF-8 needs an [`Envelope`](crate::message::Envelope).
 ///
@@ -70,22 +73,24 @@ impl<E: Event + ?Sized> Event for &E {
 /// assert_eq!(event.kind(), "command");
 /// ```
 #[derive(Clone, Debug, PartialEq)]
-pub struct DynamicEvent {
+pub struct DynamicEvent<P = Value> {
     name: String,
     kind: Cow<'static, str>,
-    payload: Value,
+    payload: P,
 }
 
-impl DynamicEvent {
+impl<P: Serialize> DynamicEvent<P> {
     /// An event of type `event`.
-    pub fn new(name: impl Into<String>, payload: impl Into<Value>) -> Self {
+    pub fn new(name: impl Into<String>, payload: P) -> Self {
         Self {
             name: name.into(),
             kind: Cow::Borrowed("event"),
-            payload: payload.into(),
+            payload,
         }
     }
+}
 
+impl<P> DynamicEvent<P> {
     /// The same event with another type.
     #[must_use]
     pub fn with_kind(self, kind: impl Into<Cow<'static, str>>) -> Self {
@@ -97,18 +102,18 @@ impl DynamicEvent {
 
     /// The payload.
     #[must_use]
-    pub fn payload(&self) -> &Value {
+    pub fn payload(&self) -> &P {
         &self.payload
     }
 }
 
-impl Serialize for DynamicEvent {
+impl<P: Serialize> Serialize for DynamicEvent<P> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         self.payload.serialize(serializer)
     }
 }
 
-impl Event for DynamicEvent {
+impl<P: Serialize> Event for DynamicEvent<P> {
     fn name(&self) -> Cow<'_, str> {
         Cow::Borrowed(&self.name)
     }

@@ -51,11 +51,13 @@
 //!
 //! # What an application gets with this crate
 //!
-//! Cargo features of shared dependencies hold for the whole program. One changes what a dependency does elsewhere: `preserve_order`
-//! of `serde_json`. PHP keeps the order of keys, and payloads are `serde_json::Value`s, so a `serde_json::Map` keeps the order in
-//! which keys were inserted, too, instead of sorting them, everywhere in the program. `unbounded_depth` and `float_roundtrip` are
-//! not switched on: payloads that nest deep or have floats of many digits are read exactly all the same. The features of `tokio`
-//! (`macros`, `rt-multi-thread`, `signal`, `sync`, `time`, `io-util`, and `net` for Redis) only add functions.
+//! Cargo features of shared dependencies hold for the whole program. This crate switches on none that changes what a dependency
+//! does elsewhere, and behaves the same whether the application switches on `preserve_order`, `unbounded_depth` or
+//! `float_roundtrip` of `serde_json` or not. Payloads that nest deep or have floats of many digits are read exactly all the same. Keys
+//! keep the order of the payload, as in PHP, wherever payloads are written, passed on or printed: typed payloads have the order of
+//! the struct, and [`OrderedJson`] is any JSON in its own order. Only the `serde_json::Value`s that an application reads
+//! ([`ReceivedMessage::data`], [`get`](ReceivedMessage::get)) or emits are sorted, unless it switches on `preserve_order`. The features
+//! of `tokio` (`macros`, `rt-multi-thread`, `signal`, `sync`, `time`, `io-util`, and `net` for Redis) only add functions.
 //!
 //! # Layout
 //!
@@ -129,7 +131,7 @@ pub use self::{
         Listener, ListenerContext, ListenerError, Listeners, Next, Payload, RateLimit, RegisteredListener, RetryPolicy,
         StopHandle,
     },
-    message::{DecodeError, ReceivedMessage},
+    message::{DecodeError, OrderedJson, ReceivedMessage},
     moment::{InvalidMoment, Moment},
     raw::{Raw, RawEvent},
     shown_url::shown_url,

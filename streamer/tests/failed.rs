@@ -54,8 +54,15 @@ fn a_member_without_our_keys_is_read_by_position_as_php_does() {
         (listed.id.as_str(), listed.date.as_str()),
         ("1-0", "2021-12-12 12:12:12")
     );
-    let renamed = read(r#"{"a":"1-0","b":"s","c":"r","d":"e"}"#).unwrap();
-    assert_eq!((renamed.receiver.as_str(), renamed.date.as_str()), ("r", ""));
+    for renamed in [
+        r#"{"a":"1-0","b":"s","c":"r","d":"e"}"#,
+        r#"{"d":"1-0","c":"s","b":"r","a":"e"}"#,
+    ] {
+        let renamed = read(renamed).unwrap();
+        assert_eq!((renamed.id.as_str(), renamed.stream.as_str()), ("1-0", "s"));
+        assert_eq!((renamed.receiver.as_str(), renamed.error.as_str()), ("r", "e"));
+        assert_eq!(renamed.date, "");
+    }
     assert_eq!(read(r#"{"id":5,"stream":"s","receiver":"r"}"#).unwrap().id, "5");
 }
 

@@ -80,3 +80,31 @@ fn without_an_engine_the_compiler_names_the_features() {
         "{text}"
     );
 }
+
+/// A cargo feature holds for the whole program. These change what `serde_json` does in the code of an application, too.
+#[test]
+fn nothing_that_we_publish_changes_what_serde_json_does() {
+    const CRATES: [&[&str]; 4] = [
+        &[
+            "-p",
+            "streamer-events",
+            "--features",
+            "redis,embedded,outbox-sqlite,opentelemetry",
+        ],
+        &["-p", "streamer-cli", "--features", "default"],
+        &["-p", "streamer-dashboard", "--features", "default"],
+        &["-p", "streamer-sea-orm", "--features", "default"],
+    ];
+    for of in CRATES {
+        let (done, text) = cargo(&[&["tree", "--edges", "normal,features", "--invert", "serde_json"], of].concat());
+        assert!(done && text.contains("serde_json feature \"std\""), "{text}");
+        for feature in [
+            "arbitrary_precision",
+            "float_roundtrip",
+            "preserve_order",
+            "unbounded_depth",
+        ] {
+            assert!(!text.contains(&format!("\"{feature}\"")), "{feature}: {text}");
+        }
+    }
+}

@@ -7,9 +7,10 @@
 
 use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use bytes::Bytes;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use streamer::{
-    DecodeError, Entry, Fields, ReceivedMessage, StreamName,
+    DecodeError, Entry, Fields, OrderedJson, ReceivedMessage, StreamName,
     failed::FailedMessage,
     message::{
         Envelope, payload_from_text,
@@ -36,7 +37,7 @@ fn assert_event(record: &Value) {
     let (input, stored, received) = (&record["input"], &record["stored"], &record["received"]);
     let message = message(&stored["stream"], stored);
 
-    let payload: Value = parse(input["payload_json"].as_str().unwrap());
+    let payload: OrderedJson = parse(input["payload_json"].as_str().unwrap());
     let envelope = Envelope {
         name: bytes(&input["event"]),
         kind: bytes(&input["type"]),
@@ -68,7 +69,7 @@ fn assert_event(record: &Value) {
         message.domain().as_bytes(),
         String::from_utf8_lossy(&bytes(&input["domain"])).as_bytes()
     );
-    let seen_by_php = parse(received["data_reencoded"].as_str().unwrap());
+    let seen_by_php = as_php_sees(&parse(received["data_reencoded"].as_str().unwrap()));
     assert_eq!(as_php_sees(message.data().unwrap()), seen_by_php, "{}", record["id"]);
     assert_eq!(
         as_php_sees(&message.payload().unwrap()),
@@ -90,7 +91,7 @@ fn assert_refused(record: &Value) {
         }
         "ev-070" => {
             assert_eq!(reason, "Maximum stack depth exceeded");
-            let deep = parse(&("[".repeat(513) + &"]".repeat(513)));
+            let deep: Value = parse(&("[".repeat(513) + &"]".repeat(513)));
             assert_eq!(php_json::payload_to_vec(&deep), Err(EncodeError::TooDeep));
         }
         // No payload in Rust can hold such text; what another producer stored is refused when it is read.
@@ -128,7 +129,7 @@ fn every_float_is_written_as_php_does_and_reads_back() {
         assert_eq!(text(&php_json::to_vec(&float).unwrap()), json);
         assert_eq!(text(&php_json::to_vec(&json!([float])).unwrap()), format!("[{json}]"));
         assert_eq!(
-            payload_from_text(json.as_bytes()).unwrap().as_f64(),
+            payload_from_text::<Value>(json.as_bytes()).unwrap().as_f64(),
             Some(float),
             "{json}"
         );
@@ -247,7 +248,10 @@ fn every_entry_and_snapshot_of_a_history_is_written_again_to_the_byte() {
         for list in record["stored_lists"].as_array().unwrap() {
             for element in list["elements"].as_array().unwrap() {
                 let element = element.as_str().unwrap();
-                assert_eq!(text(&php_json::to_vec(&parse(element)).unwrap()), element);
+                assert_eq!(
+                    text(&php_json::to_vec(&parse::<OrderedJson>(element)).unwrap()),
+                    element
+                );
                 snapshots += 1;
             }
         }
@@ -259,8 +263,8 @@ fn every_entry_and_snapshot_of_a_history_is_written_again_to_the_byte() {
 fn assert_stored(stream: &Value, stored: &Value, payload_json: Option<&Value>) -> ReceivedMessage {
     let message = message(stream, stored);
     let raw = |field: &str| message.field(field).unwrap().clone();
-    let read: Value = message.payload().unwrap();
-    assert_eq!(message.data(), Ok(&read));
+    let read: OrderedJson = message.payload().unwrap();
+    assert_eq!(message.data().unwrap(), &read);
     let given = payload_json.map(|text| parse(text.as_str().unwrap()));
     for payload in [Some(read), given].into_iter().flatten() {
         let envelope = Envelope {
@@ -285,12 +289,12 @@ fn golden(file: &str, records: usize) -> Vec<Value> {
 }
 
 /// JSON with every digit of its floats.
-fn parse(text: &str) -> Value {
+fn parse<T: DeserializeOwned>(text: &str) -> T {
     payload_from_text(text.as_bytes()).unwrap_or_else(|_| {
         // One that PHP writes, and reads no more.
         let mut deserializer = serde_json::Deserializer::from_str(text);
         deserializer.disable_recursion_limit();
-        serde::Deserialize::deserialize(&mut deserializer).unwrap()
+        T::deserialize(&mut deserializer).unwrap()
     })
 }
 
@@ -312,19 +316,19 @@ fn text(bytes: &[u8]) -> &str {
     std::str::from_utf8(bytes).unwrap()
 }
 
-/// A PHP array does not know whether it was a list or an object: `{}` is `[]`, and keys `0`, `1`, … make a list.
+/// A PHP array does not know whether it was a list or an object: here both are objects with the keys `0`, `1`, …
 fn as_php_sees(value: &Value) -> Value {
     match value {
-        Value::Array(list) => list.iter().map(as_php_sees).collect(),
-        Value::Object(object) => {
-            let list = object.keys().enumerate().all(|(index, key)| *key == index.to_string());
-            let values = || object.values().map(as_php_sees);
-            if list {
-                values().collect()
-            } else {
-                object.keys().cloned().zip(values()).collect()
-            }
+        Value::Array(list) => {
+            let numbered = list.iter().enumerate();
+            numbered
+                .map(|(index, value)| (index.to_string(), as_php_sees(value)))
+                .collect()
         }
+        Value::Object(object) => object
+            .iter()
+            .map(|(key, value)| (key.clone(), as_php_sees(value)))
+            .collect(),
         other => other.clone(),
     }
 }

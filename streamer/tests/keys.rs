@@ -90,7 +90,7 @@ impl Place {
     async fn replayed(&self, identifier: &str) -> Option<bool> {
         let replay = self.streamer.replay(EVENT, identifier).archive(&*self.archive);
         let replayed = replay.run().await.unwrap()?;
-        Some(replayed.is_whole() && replayed.data["name"] == identifier)
+        Some(replayed.is_whole() && replayed.data["name"] == json!(identifier))
     }
 
     /// Every key that is there, with the number of what it holds.

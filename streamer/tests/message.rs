@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use streamer::{DecodeError, Entry, EntryId, ReceivedMessage, StreamName};
+use streamer::{
+    DecodeError, DynamicEvent, Entry, EntryId, OrderedJson, ReceivedMessage, StreamName, message::php_json,
+};
 
 fn message(fields: &[(&str, &[u8])]) -> ReceivedMessage {
     let bytes = |bytes: &[u8]| Bytes::copy_from_slice(bytes);
@@ -74,8 +76,44 @@ fn a_payload_need_not_be_an_object() {
     assert_eq!(with_data("\"text\"").payload::<String>().unwrap(), "text");
     assert_eq!(with_data(" 7 ").data(), Ok(&json!(7)));
     assert_eq!(with_data("7").get("0"), None);
-    assert_eq!(with_data("7").only(&["0"]).len(), 0);
+    assert_eq!(with_data("7").only(&["0"]), json!({}));
     assert_eq!(with_data("[1,2]").get("1"), Some(&json!(2)));
+}
+
+/// PHP's arrays have an order.
+#[test]
+fn the_order_of_keys_is_that_of_the_payload_wherever_it_is_passed_on() {
+    const PAYLOAD: &str = r#"{"z":1,"b":{"y":[{"d":1,"c":2}],"x":3},"a":4}"#;
+    let ours = with_data(PAYLOAD);
+    assert_eq!(ours.payload::<OrderedJson>().unwrap().to_string(), PAYLOAD);
+    assert!(ours.to_json().contains(&format!("\"data\":{PAYLOAD}")));
+    assert_eq!(
+        ours.only(&["a", "b"]).to_string(),
+        r#"{"b":{"y":[{"d":1,"c":2}],"x":3},"a":4}"#
+    );
+    assert_eq!(
+        ours.except(&["b.y.0.d"]).to_string(),
+        r#"{"z":1,"b":{"y":[{"c":2}],"x":3},"a":4}"#
+    );
+    let passed_on = DynamicEvent::new("e", ours.except(&["z"]));
+    assert_eq!(
+        php_json::to_vec(&passed_on).unwrap(),
+        br#"{"b":{"y":[{"d":1,"c":2}],"x":3},"a":4}"#
+    );
+    // Beyond the levels that serde_json reads by itself, and with a float of many digits.
+    let deep = format!(
+        "{}{}{}",
+        r#"{"z":0.1234567890123456,"a":"#.repeat(200),
+        1,
+        "}".repeat(200)
+    );
+    assert_eq!(with_data(&deep).payload::<OrderedJson>().unwrap().to_string(), deep);
+    // The fields of another program's entry.
+    let foreign = message(&[("z", b"1"), ("b", b"\xff"), ("a", b"2")]);
+    let expected = r#"{"z":"1","b":{"base64":"/w=="},"a":"2"}"#;
+    assert_eq!(foreign.payload::<OrderedJson>().unwrap().to_string(), expected);
+    assert_eq!(foreign.only(&["a", "b", "z"]).to_string(), expected);
+    assert!(foreign.to_json().contains(&format!("\"data\":{expected}")));
 }
 
 #[test]
@@ -151,10 +189,10 @@ fn what_cannot_be_decoded_is_still_there_in_raw() {
         assert_eq!(
             (
                 message.get("n"),
-                message.only(&["n"]).len(),
-                message.except(&["n"]).len()
+                message.only(&["n"]).to_string(),
+                message.except(&["n"]).to_string()
             ),
-            (None, 0, 0)
+            (None, "{}".to_owned(), "{}".to_owned())
         );
         assert_eq!(message.field("data").unwrap(), data);
         assert_eq!(message.created(), Some(17));
@@ -362,7 +400,7 @@ fn minus_zero_is_what_php_makes_of_it() {
         n: i64,
     }
     assert_eq!(with_data(r#"{"n":-0}"#).payload::<Number>().unwrap().n, 0);
-    let read = streamer::message::payload_from_text(br#"{"n":-0,"s":"\"-0"}"#).unwrap();
+    let read: Value = streamer::message::payload_from_text(br#"{"n":-0,"s":"\"-0"}"#).unwrap();
     assert_eq!(
         streamer::message::php_json::payload_to_vec(&read).unwrap(),
         br#"{"n":0,"s":"\"-0"}"#

@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use streamer::message::{
-    payload_from_text,
-    php_json::{self, EncodeError},
+use streamer::{
+    OrderedJson,
+    message::{
+        payload_from_text,
+        php_json::{self, EncodeError},
+    },
 };
 
 fn php(value: &(impl Serialize + ?Sized)) -> String {
@@ -164,7 +167,7 @@ fn a_value_shown_as_text_is_escaped() {
     assert_eq!(php(&Shown), r#""\u00e9\/\"""#);
 }
 
-fn any_json() -> impl Strategy<Value = Value> {
+fn any_json() -> impl Strategy<Value = OrderedJson> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -176,11 +179,10 @@ fn any_json() -> impl Strategy<Value = Value> {
             .prop_map(Value::from),
         any::<String>().prop_map(Value::from),
     ];
-    leaf.prop_recursive(6, 64, 8, |inner| {
+    leaf.prop_map(OrderedJson::from).prop_recursive(6, 64, 8, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-            prop::collection::vec((any::<String>(), inner), 0..8)
-                .prop_map(|fields| Value::Object(fields.into_iter().collect())),
+            prop::collection::vec(inner.clone(), 0..8).prop_map(|list| OrderedJson::of(&list).unwrap()),
+            prop::collection::vec((any::<String>(), inner), 0..8).prop_map(|fields| fields.into_iter().collect()),
         ]
     })
 }
@@ -198,7 +200,7 @@ proptest! {
         let float = f64::from_bits(bits);
         prop_assume!(float.is_finite());
         let json = php(&float);
-        prop_assert_eq!(payload_from_text(json.as_bytes()).unwrap().as_f64(), Some(float));
+        prop_assert_eq!(payload_from_text::<Value>(json.as_bytes()).unwrap().as_f64(), Some(float));
         prop_assert_eq!(json.parse::<f64>().unwrap().to_bits(), bits);
     }
 
@@ -215,7 +217,7 @@ proptest! {
     #[test]
     fn json_reads_back_in_its_order(value in any_json()) {
         let json = php(&value);
-        let read = payload_from_text(json.as_bytes()).unwrap();
+        let read: OrderedJson = payload_from_text(json.as_bytes()).unwrap();
         prop_assert_eq!(&read, &value);
         prop_assert_eq!(read.to_string(), value.to_string());
         prop_assert_eq!(php(&read), json);

@@ -9,12 +9,13 @@ use crate::{
     watched::{self, Said},
 };
 
-/// What brings a client library of its own, which nothing else compiles.
+/// What brings a client library of its own, which nothing else compiles. And `serde_json` as an application may have it: everything else
+/// is compiled without its `preserve_order`.
 const CLIENTS: [&str; 4] = [
     "-p",
     "streamer-events",
     "--features",
-    "archive-postgres,archive-mysql,archive-s3,archive-gcs,archive-azure,outbox-postgres,outbox-mysql,outbox-sqlite,outbox-rusqlite",
+    "archive-postgres,archive-mysql,archive-s3,archive-gcs,archive-azure,outbox-postgres,outbox-mysql,outbox-sqlite,outbox-rusqlite,serde_json/preserve_order",
 ];
 
 /// What sends spans to a collector of OpenTelemetry.
@@ -128,6 +129,13 @@ pub(crate) fn test() -> Result<()> {
     tests(&[&["test"], &CLIENTS[..], &archives].concat(), &drivers)?;
     let outbox = ["--no-fail-fast", "--test", "outbox"];
     tests(&[&["test"], &CLIENTS[..], &outbox].concat(), &[])?;
+    let ordered = ["golden", "message", "model", "php_json"]
+        .map(|name| ["--test", name])
+        .concat();
+    tests(
+        &[&["test"], &CLIENTS[..], &["--no-fail-fast", "--lib"], &ordered].concat(),
+        &[],
+    )?;
     tests(
         &[&["test"], &OTLP[..], &["--no-fail-fast", "--test", "otlp"]].concat(),
         &[],

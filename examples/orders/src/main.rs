@@ -19,7 +19,7 @@ mod shop;
 use std::{error::Error, time::Duration};
 
 use sea_orm::{ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, EntityTrait as _, Schema};
-use streamer::{Listeners, ReceivedMessage, Streamer, outbox::Outbox};
+use streamer::{Listeners, OrderedJson, ReceivedMessage, Streamer, outbox::Outbox};
 use streamer_sea_orm::{DateFormat, row_fields};
 use tokio::sync::watch;
 
@@ -94,11 +94,11 @@ async fn run(database: &str, streamer: &Streamer, needs_relay: bool) -> Result<(
         .await?
         .ok_or("the order is gone")?;
     let mut fields = row_fields(&row, DateFormat::Iso);
-    fields.remove("card");
+    fields.retain(|(name, _)| name != "card");
     println!(
         "order {} in the database: {}",
         order.id,
-        serde_json::Value::Object(fields)
+        fields.into_iter().collect::<OrderedJson>()
     );
     Ok(())
 }

@@ -1,7 +1,8 @@
 //! `config`: what is in force, and where each value came from.
 
 use clap::Args;
-use serde_json::{Map, Value, json};
+use serde_json::Value;
+use streamer::OrderedJson;
 
 use crate::{
     app::Session,
@@ -60,7 +61,7 @@ impl Show {
             rows.push((
                 format!("listen_and_fire.\"{event}\""),
                 names.join(", "),
-                json!(names),
+                names.clone().into(),
                 file.clone(),
             ));
         }
@@ -79,8 +80,8 @@ impl Show {
         }
         if session.json {
             let rows = rows.into_iter();
-            let object: Map<_, _> = rows
-                .map(|(key, _, json, from)| (key, json!({"value": json, "source": from})))
+            let object: OrderedJson = rows
+                .map(|(key, _, json, from)| (key, output::object!({"value": json, "source": from})))
                 .collect();
             output::json(&object)?;
             return Ok(Exit::Done);

@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use streamer::{
-    EntryId, StreamName, Streamer,
+    EntryId, OrderedJson, StreamName, Streamer,
     engine::{ConsumerInfo, Member, PendingFilter},
 };
 
@@ -86,7 +85,7 @@ impl List {
             } in &consumers
             {
                 let idle = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
-                output::json(&json!({
+                output::json(&output::object!({
                     "stream": stream, "group": group, "consumer": name, "pending": pending, "idle_ms": idle,
                 }))?;
             }
@@ -202,8 +201,8 @@ impl Delete {
         Ok(Exit::Done)
     }
 
-    fn report(&self, transferred: u64, dry_run: bool) -> serde_json::Value {
-        json!({
+    fn report(&self, transferred: u64, dry_run: bool) -> OrderedJson {
+        output::object!({
             "report": "consumer_deleted", "stream": self.stream, "group": self.group, "consumer": self.consumer,
             "transferred": transferred, "dry_run": dry_run,
         })

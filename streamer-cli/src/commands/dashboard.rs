@@ -8,7 +8,6 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::json;
 use streamer_dashboard::{Dashboard as Served, Token};
 use tokio::net::TcpListener;
 
@@ -129,7 +128,7 @@ impl Dashboard {
         }
         let url = format!("http://{address}/");
         match session.json {
-            true => output::json(&json!({"report": "serving", "url": url, "read_only": self.read_only}))?,
+            true => output::json(&output::object!({"report": "serving", "url": url, "read_only": self.read_only}))?,
             false => {
                 let read_only = if self.read_only { ", read-only" } else { "" };
                 let login = if has_token { ", with the token" } else { "" };

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use streamer::inspect::{Diagnosis, Finding, Importance, Known};
 
 use crate::{
@@ -58,7 +57,7 @@ impl Doctor {
             );
         }
         match session.json {
-            true => output::json(&json!({
+            true => output::json(&output::object!({
                 "importance": diagnosis.importance(),
                 "findings": diagnosis.findings,
                 "checks": diagnosis.checks,

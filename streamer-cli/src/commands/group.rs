@@ -1,9 +1,8 @@
 //! `group`: the consumer groups of streams are listed, moved and deleted.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use streamer::{
-    EntryId, RangeBound, StreamName, Streamer,
+    EntryId, OrderedJson, RangeBound, StreamName, Streamer,
     engine::{EngineErrorKind, GroupInfo, GroupStart},
 };
 
@@ -116,10 +115,8 @@ impl List {
             for group in streamer.engine().groups(&stream).await? {
                 let idle = idle_ms(&streamer, &stream, &group.name).await?;
                 if session.json {
-                    let mut object = json!(group);
-                    object["stream"] = json!(name);
-                    object["idle_ms"] = json!(idle);
-                    output::json(&object)?;
+                    let rest = output::object!({"stream": name, "idle_ms": idle});
+                    output::json(&output::joined(&group, &rest))?;
                     continue;
                 }
                 table.row([
@@ -232,7 +229,7 @@ impl Reset {
         }
         let (again, left_out) = if to < from { (between, 0) } else { (0, between) };
         if session.json {
-            output::json(&json!({
+            output::json(&output::object!({
                 "report": "group_reset", "stream": stream, "group": group, "from": from, "to": to, "again": again,
                 "left_out": left_out, "pending": info.pending, "dry_run": dry_run,
             }))?;
@@ -332,8 +329,8 @@ impl Delete {
     }
 }
 
-fn report(delete: &Delete, info: &GroupInfo, dry_run: bool) -> serde_json::Value {
-    json!({
+fn report(delete: &Delete, info: &GroupInfo, dry_run: bool) -> OrderedJson {
+    output::object!({
         "report": "group_deleted", "stream": delete.stream, "group": delete.group, "pending": info.pending,
         "consumers": info.consumers, "lag": info.lag, "dry_run": dry_run,
     })

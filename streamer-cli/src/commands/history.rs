@@ -1,7 +1,6 @@
 //! `history trim`: removes snapshots whose messages are gone.
 
 use clap::{Args, Subcommand};
-use serde_json::json;
 use streamer::{
     HistoryError, Streamer, TrimmedHistory,
     archive::{ArchiveStorage, Restore},
@@ -91,7 +90,7 @@ impl History {
                 continue;
             }
             if session.json {
-                output::json(&json!({
+                output::json(&output::object!({
                     "event": event, "identifier": identifier, "snapshots": snapshots, "removed": removed,
                     "dry_run": confirm.is_dry_run(),
                 }))?;

@@ -1,7 +1,6 @@
 //! `list`: which events have which listeners.
 
 use clap::Args;
-use serde_json::json;
 use unicode_width::UnicodeWidthStr as _;
 
 use crate::{
@@ -35,9 +34,9 @@ impl List {
                 .into_iter()
                 .map(|(event, names)| {
                     if self.compact {
-                        json!({"event": event})
+                        output::object!({"event": event})
                     } else {
-                        json!({"event": event, "listeners": names})
+                        output::object!({"event": event, "listeners": names})
                     }
                 })
                 .collect();

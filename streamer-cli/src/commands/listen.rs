@@ -12,10 +12,9 @@ use std::{
 
 use clap::{Args, ValueEnum};
 use futures_util::FutureExt as _;
-use serde_json::{Value, json};
 use streamer::{
-    AfterSuccess, EndReason, Health, KeepAlive, LeaveWhen, Listeners, OnNameInUse, OrderKey, Report, Scope, StopHandle,
-    StreamName, Streamer, Summary, Workers,
+    AfterSuccess, EndReason, Health, KeepAlive, LeaveWhen, Listeners, OnNameInUse, OrderKey, OrderedJson, Report,
+    Scope, StopHandle, StreamName, Streamer, Summary, Workers,
 };
 
 use super::start::{StartAt, start};
@@ -489,9 +488,9 @@ fn is_trouble(report: &Report<'_>) -> bool {
     )
 }
 
-fn as_json(report: &Report<'_>) -> Value {
+fn as_json(report: &Report<'_>) -> OrderedJson {
     match report {
-        Report::Started { streams, group } => json!({
+        Report::Started { streams, group } => output::object!({
             "report": "started",
             "streams": streams,
             "group": group.map(|(group, _)| group),
@@ -501,7 +500,7 @@ fn as_json(report: &Report<'_>) -> Value {
             message,
             listener,
             timing,
-        } => json!({
+        } => output::object!({
             "report": "processed",
             "stream": message.stream(),
             "id": message.id(),
@@ -515,7 +514,7 @@ fn as_json(report: &Report<'_>) -> Value {
             listener,
             error,
             timing,
-        } => json!({
+        } => output::object!({
             "report": "failed",
             "stream": message.stream(),
             "id": message.id(),
@@ -532,7 +531,7 @@ fn as_json(report: &Report<'_>) -> Value {
             attempt,
             delay,
             timing,
-        } => json!({
+        } => output::object!({
             "report": "retry_later",
             "stream": message.stream(),
             "id": message.id(),
@@ -544,30 +543,30 @@ fn as_json(report: &Report<'_>) -> Value {
             "waited_ms": timing.map(|timing| ms(timing.waited)),
         }),
         Report::Recovered { stream, count, claimed } => {
-            json!({"report": "recovered", "stream": stream, "count": count, "claimed": claimed})
+            output::object!({"report": "recovered", "stream": stream, "count": count, "claimed": claimed})
         }
-        Report::Archived { stream, id } => json!({"report": "archived", "stream": stream, "id": id}),
-        Report::Purged { stream, id } => json!({"report": "purged", "stream": stream, "id": id}),
-        Report::Gone { stream, ids } => json!({"report": "gone", "stream": stream, "ids": ids}),
+        Report::Archived { stream, id } => output::object!({"report": "archived", "stream": stream, "id": id}),
+        Report::Purged { stream, id } => output::object!({"report": "purged", "stream": stream, "id": id}),
+        Report::Gone { stream, ids } => output::object!({"report": "gone", "stream": stream, "ids": ids}),
         Report::LeaseLost {
             stream,
             ids,
             stood_still,
-        } => json!({
+        } => output::object!({
             "report": "lease_lost",
             "stream": stream,
             "ids": ids,
             "stood_still_ms": stood_still.map(ms),
         }),
-        Report::Orphaned { stream, ids } => json!({"report": "orphaned", "stream": stream, "ids": ids}),
-        Report::Detached { stream, ids } => json!({"report": "detached", "stream": stream, "ids": ids}),
+        Report::Orphaned { stream, ids } => output::object!({"report": "orphaned", "stream": stream, "ids": ids}),
+        Report::Detached { stream, ids } => output::object!({"report": "detached", "stream": stream, "ids": ids}),
         Report::NameInUse { stream, consumer, ids } => {
-            json!({"report": "name_in_use", "stream": stream, "consumer": consumer, "ids": ids})
+            output::object!({"report": "name_in_use", "stream": stream, "consumer": consumer, "ids": ids})
         }
         Report::ConsumersRemoved { stream, names } => {
-            json!({"report": "consumers_removed", "stream": stream, "names": names})
+            output::object!({"report": "consumers_removed", "stream": stream, "names": names})
         }
-        Report::Poison { message, cut_off } => json!({
+        Report::Poison { message, cut_off } => output::object!({
             "report": "poison",
             "stream": message.stream(),
             "id": message.id(),
@@ -578,7 +577,7 @@ fn as_json(report: &Report<'_>) -> Value {
             error,
             attempt,
             delay,
-        } => json!({
+        } => output::object!({
             "report": "interrupted",
             "scope": scope_as_json(scope).0,
             "streams": scope_as_json(scope).1,
@@ -586,16 +585,16 @@ fn as_json(report: &Report<'_>) -> Value {
             "attempt": attempt,
             "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
         }),
-        Report::Resumed { scope } => json!({
+        Report::Resumed { scope } => output::object!({
             "report": "resumed",
             "scope": scope_as_json(scope).0,
             "streams": scope_as_json(scope).1,
         }),
         Report::GroupRecreated { stream, group, after } => {
-            json!({"report": "group_recreated", "stream": stream, "group": group, "after": after})
+            output::object!({"report": "group_recreated", "stream": stream, "group": group, "after": after})
         }
-        Report::Stopping => json!({"report": "stopping"}),
-        other => json!({"report": "other", "text": other.to_string()}),
+        Report::Stopping => output::object!({"report": "stopping"}),
+        other => output::object!({"report": "other", "text": other.to_string()}),
     }
 }
 

@@ -4,7 +4,6 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use clap::Args;
 use jiff::Timestamp;
-use serde_json::{Value, json};
 use streamer::{Change, HistoryError, Moment, Replayed, Streamer, archive::ArchiveStorage};
 
 use crate::{
@@ -59,7 +58,7 @@ impl Replay {
         let Some((replayed, changes)) = outcome else {
             let Self { event, identifier, .. } = self;
             if session.json {
-                output::json(&Value::Null)?;
+                output::json(&())?;
             } else {
                 let what = if self.model { "key" } else { "identifier" };
                 output::line(format!(
@@ -78,11 +77,11 @@ impl Replay {
                 unreadable,
                 ..
             } = &replayed;
-            let mut object = json!({"data": data, "messages": messages, "missing": missing, "unreadable": unreadable});
-            if let Some(object) = object.as_object_mut().filter(|_| self.model) {
-                object.shift_insert(1, "deleted".to_owned(), replayed.deleted.into());
-            }
-            output::json(&object)?;
+            let of_model = self.model.then_some(replayed.deleted);
+            let deleted = of_model.map(|deleted| output::object!({"deleted": deleted}));
+            let begin = output::joined(&output::object!({"data": data}), &deleted);
+            let rest = output::object!({"messages": messages, "missing": missing, "unreadable": unreadable});
+            output::json(&output::joined(&begin, &rest))?;
         } else if replayed.deleted {
             output::line(format!("{} {} is deleted.", self.event, self.identifier))?;
         } else {
@@ -135,10 +134,10 @@ fn show_steps(changes: &[Change], json: bool) -> Result<(), Failure> {
         let when = Timestamp::try_from(*when).unwrap_or_default();
         if json {
             let when = when.to_string();
-            output::json(&json!({"when": when, "entry": entry, "field": field, "from": from, "to": to}))?;
+            output::json(&output::object!({"when": when, "entry": entry, "field": field, "from": from, "to": to}))?;
             continue;
         }
-        let from = from.as_ref().map(Value::to_string).unwrap_or_default();
+        let from = from.as_ref().map(ToString::to_string).unwrap_or_default();
         let when = when.strftime("%Y-%m-%d %H:%M:%S").to_string();
         table.row([when, entry.to_string(), field.clone(), from, to.to_string()]);
     }

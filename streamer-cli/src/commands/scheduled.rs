@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
 use streamer::{
-    Entry, EntryId, ReceivedMessage, StreamName, Streamer,
+    Entry, EntryId, OrderedJson, ReceivedMessage, StreamName, Streamer,
     engine::{EngineErrorKind, ScheduledEntry},
 };
 
@@ -120,7 +119,7 @@ impl List {
                 let (payload, due) = (payload(&message), shown_moment(id.ms));
                 let overdue = id.ms <= now_ms;
                 if session.json {
-                    output::json(&json!({
+                    output::json(&output::object!({
                         "event": name.to_string(), "id": id, "due": due, "due_ms": id.ms, "overdue": overdue,
                         "data": payload,
                     }))?;
@@ -170,8 +169,8 @@ async fn first_of(streamer: &Streamer, name: &StreamName, limit: usize) -> Resul
 }
 
 /// The payload; null where it cannot be decoded.
-fn payload(message: &ReceivedMessage) -> Value {
-    message.data().cloned().unwrap_or_default()
+fn payload(message: &ReceivedMessage) -> OrderedJson {
+    message.payload().unwrap_or_default()
 }
 
 pub(super) fn shown_moment(ms: u64) -> String {
@@ -236,7 +235,7 @@ impl Cancel {
         let events = output::counted(waiting.len() as u64, "scheduled event");
         if dry_run {
             match session.json {
-                true => output::json(&json!({
+                true => output::json(&output::object!({
                     "report": "cancelled", "event": self.event, "ids": waiting, "dry_run": true,
                 }))?,
                 false => output::line(format!("Would cancel {events} of '{}'.", self.event))?,
@@ -256,7 +255,7 @@ impl Cancel {
             if !scheduled.cancel(*id).await? {
                 missing.push(*id);
             } else if session.json {
-                output::done_json(&json!({"report": "cancelled", "event": self.event, "id": id}))?;
+                output::done_json(&output::object!({"report": "cancelled", "event": self.event, "id": id}))?;
             } else {
                 output::done(format!("Cancelled [{id}] of '{}'.", self.event))?;
             }
@@ -296,7 +295,9 @@ impl Deliver {
             let delivered = streamer.scheduled(name.clone()).append_due().await?;
             total += delivered;
             if session.json && delivered > 0 {
-                output::done_json(&json!({"report": "delivered", "event": name.to_string(), "events": delivered}))?;
+                output::done_json(
+                    &output::object!({"report": "delivered", "event": name.to_string(), "events": delivered}),
+                )?;
             }
         }
         if !session.json {

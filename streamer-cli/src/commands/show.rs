@@ -1,9 +1,8 @@
 //! `show`: one message and its whole life.
 
 use clap::Args;
-use serde_json::json;
 use streamer::{
-    EntryId, StreamName,
+    EntryId, OrderedJson, StreamName,
     archive::ArchivedMessage,
     inspect::{Life, MessageState},
 };
@@ -48,9 +47,8 @@ impl Show {
         let stream = StreamName::from(&self.stream);
         let life = streamer.inspect().message(&stream, self.id, archive.as_deref()).await?;
         if session.json {
-            let mut object = json!(life);
-            object["archive_asked"] = json!(archive.is_some());
-            output::json(&object)?;
+            let asked = output::object!({"archive_asked": archive.is_some()});
+            output::json(&output::joined(&life, &asked))?;
         } else {
             self.tell(&life, archive.is_some())?;
         }
@@ -222,10 +220,8 @@ fn message_lines(lines: &mut Vec<Line>, life: &Life, raw: bool) {
         }
         return;
     }
-    let data = message.data().map(serde_json::to_string_pretty);
-    match data {
-        Ok(Ok(text)) => text.lines().for_each(|line| plain(line.to_owned())),
-        Ok(Err(error)) => plain(format!("Its payload cannot be shown: {error}")),
+    match message.payload::<OrderedJson>() {
+        Ok(data) => format!("{data:#}").lines().for_each(|line| plain(line.to_owned())),
         Err(error) => lines.push(Line {
             text: format!("Its payload cannot be decoded: {error}"),
             style: LineStyle::Bad,

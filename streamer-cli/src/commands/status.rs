@@ -3,10 +3,9 @@
 use std::{collections::BTreeSet, io::IsTerminal as _, time::Duration};
 
 use clap::Args;
-use serde_json::json;
 use streamer::{
-    Streamer,
-    inspect::{Collector, GroupOverview, Inspect, Lag, Overview, Rates, StreamOverview},
+    OrderedJson, Streamer,
+    inspect::{Collector, GroupOverview, Inspect, Lag, Overview, StreamOverview},
 };
 
 use super::{group::shown_ms, prometheus, scheduled::shown_moment, tail::terminated};
@@ -191,12 +190,11 @@ impl Status {
         collector: Option<&Collector>,
     ) -> Result<(), Failure> {
         if session.json {
-            let mut object = json!(overview);
-            object["beyond"] = json!(beyond);
-            if let Some(collector) = collector {
-                add_rates(&mut object, overview, collector);
+            let object = output::joined(overview, &output::object!({"beyond": beyond}));
+            match collector {
+                Some(collector) => output::json(&output::joined(&object, &rates(overview, collector)))?,
+                None => output::json(&object)?,
             }
-            output::json(&object)?;
             return Ok(());
         }
         let mut columns = vec![
@@ -354,16 +352,16 @@ pub(super) fn shown_age(ms: u64) -> String {
     }
 }
 
-fn add_rates(object: &mut serde_json::Value, overview: &Overview, collector: &Collector) {
-    for (at, stream) in overview.streams.iter().enumerate() {
-        object["streams"][at]["rates"] = rates(collector.stream_rates(&stream.name));
-        for (group_at, group) in stream.groups.iter().enumerate() {
-            object["streams"][at]["groups"][group_at]["rates"] =
-                rates(collector.group_rates(&stream.name, &group.name));
-        }
-    }
-}
-
-fn rates(rates: Rates) -> serde_json::Value {
-    json!(rates)
+/// The streams of an overview, and their groups, with what happens to them each second.
+fn rates(overview: &Overview, collector: &Collector) -> OrderedJson {
+    let stream = |stream: &StreamOverview| {
+        let group = |group: &GroupOverview| {
+            let rates = collector.group_rates(&stream.name, &group.name);
+            output::joined(group, &output::object!({"rates": rates}))
+        };
+        let groups: Vec<_> = stream.groups.iter().map(group).collect();
+        let rates = collector.stream_rates(&stream.name);
+        output::joined(stream, &output::object!({"groups": groups, "rates": rates}))
+    };
+    output::object!({"streams": overview.streams.iter().map(stream).collect::<Vec<_>>()})
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use clap::Args;
 use streamer::{
-    EntryId, ReceivedMessage, StreamName, Streamer,
+    EntryId, OrderedJson, ReceivedMessage, StreamName, Streamer,
     engine::{EngineResult, ReadMode, Reader, StreamEntries},
 };
 
@@ -118,7 +118,7 @@ fn describe(message: &ReceivedMessage) -> Shown {
     let seconds = message.created().and_then(|seconds| i64::try_from(seconds).ok());
     let time = seconds.and_then(|seconds| jiff::Timestamp::from_second(seconds).ok());
     let time = time.map_or_else(|| "-".to_owned(), |time| time.to_string());
-    let data = match message.data() {
+    let data = match message.payload::<OrderedJson>() {
         Ok(data) => Shown::line(data.to_string()),
         Err(error) => output::styled(&error.to_string(), "31"),
     };

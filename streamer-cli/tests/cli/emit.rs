@@ -279,6 +279,41 @@ fn a_list_is_a_payload_as_in_php() {
     assert!(raw.contains(r#"{"n":0,"m":[0]}"#), "{raw}");
 }
 
+/// PHP's arrays have an order: what is typed, stored, shown and replayed has one.
+#[test]
+fn keys_keep_the_order_in_which_they_were_typed() {
+    const PAYLOAD: &str = r#"{"z":1,"b":{"y":[{"d":1,"c":2}],"x":3},"a":4}"#;
+    let bench = Bench::on_redis();
+    let raw = |stream: &str| bench.redis.as_ref().unwrap().command(&["XRANGE", stream, "-", "+"]);
+    let id = bench.ok(&["emit", "a", PAYLOAD, "--identifier", "7", "--header", "x=1"]);
+    let id = id.trim();
+    bench.run_with_input(&["emit", "l", "--lines"], &format!("{PAYLOAD}\n"));
+    bench.ok(&["emit", "s", PAYLOAD, "--in", "24h"]);
+    for stored in [raw("a"), raw("l")] {
+        assert!(stored.contains(PAYLOAD), "{stored}");
+    }
+    for command in [
+        &["show", "a", id, "--json"][..],
+        &["scheduled", "list", "s"],
+        &["scheduled", "list", "s", "--json"],
+        &["replay", "a", "7", "--json"],
+    ] {
+        let shown = bench.ok(command);
+        assert!(shown.contains(PAYLOAD), "{command:?}: {shown}");
+    }
+    for more in [&[][..], &["--json"]] {
+        let mut tail = bench.start(&[&["tail", "a", "--last-id", "0"], more].concat());
+        let shown = tail.wait_for("{");
+        assert!(shown.contains(PAYLOAD), "{shown}");
+    }
+    let steps = bench.ok(&["replay", "a", "7", "--steps", "--json"]);
+    assert!(steps.contains(r#""to":{"y":[{"d":1,"c":2}],"x":3}"#), "{steps}");
+    for command in [&["show", "a", id][..], &["replay", "a", "7"]] {
+        let shown = bench.ok(command).replace([' ', '\n'], "");
+        assert!(shown.contains(PAYLOAD), "{command:?}: {shown}");
+    }
+}
+
 #[test]
 fn what_has_come_is_emitted_when_the_input_pauses() {
     use std::io::Write as _;

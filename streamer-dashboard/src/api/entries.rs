@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{Json, extract::State};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use streamer::{Entry, EntryId, Moment, RangeBound, ReceivedMessage, StreamName, engine::ScheduledEntry};
+use streamer::{Entry, EntryId, Moment, OrderedJson, RangeBound, ReceivedMessage, StreamName, engine::ScheduledEntry};
 
 use super::Answer;
 use crate::{params::Params, problem::Problem, site::Site};
@@ -170,7 +170,7 @@ pub(super) fn shown(message: &ReceivedMessage) -> Value {
         "headers": headers.collect::<Vec<_>>(),
         "bytes": bytes,
     });
-    let decoded = (bytes <= LONG).then(|| message.data());
+    let decoded = (bytes <= LONG).then(|| message.payload::<OrderedJson>());
     object["preview"] = json!(match &decoded {
         Some(Ok(data)) => beginning(data.to_string().as_bytes()),
         _ => {
@@ -196,19 +196,14 @@ fn beginning(text: &[u8]) -> String {
 /// A message with all that is in it.
 pub(super) fn whole(message: &ReceivedMessage) -> Value {
     let mut object = shown(message);
-    match message.data() {
-        Ok(data) => object["payload"] = json!(pretty(data)),
+    match message.payload::<OrderedJson>() {
+        Ok(data) => object["payload"] = json!(format!("{data:#}")),
         Err(error) => object["undecodable"] = json!(error.to_string()),
     }
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let fields = message.fields().iter().map(|(name, value)| [text(name), text(value)]);
     object["fields"] = json!(fields.collect::<Vec<_>>());
     object
-}
-
-/// JSON for people.
-pub(super) fn pretty(value: &Value) -> String {
-    serde_json::to_string_pretty(value).unwrap_or_default()
 }
 
 #[derive(Deserialize)]

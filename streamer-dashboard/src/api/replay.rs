@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use streamer::Change;
 
-use super::{Answer, entries::pretty};
+use super::Answer;
 use crate::{params::Params, problem::Problem, site::Site};
 
 /// How many changes are told.
@@ -48,7 +48,7 @@ pub(super) async fn replay(State(site): State<Arc<Site>>, Params(query): Params<
         )));
     };
     Ok(Json(json!({
-        "data": pretty(&replayed.data),
+        "data": format!("{:#}", replayed.data),
         "messages": replayed.messages,
         "missing": replayed.missing,
         "unreadable": replayed.unreadable,

@@ -32,7 +32,7 @@ async fn a_direct_event_is_on_its_stream_and_not_in_the_outbox() {
             (replayed.messages, replayed.data),
             (
                 2,
-                json!({"customer": "Ann", "total": 12.5, "is_paid": false, "id": created.id})
+                json!({"customer": "Ann", "total": 12.5, "is_paid": false, "id": created.id}).into()
             )
         );
         assert_eq!(

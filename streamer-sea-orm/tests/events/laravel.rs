@@ -79,7 +79,8 @@ mod thing {
 
 mod with_additional {
     use sea_orm::entity::prelude::*;
-    use serde_json::{Value, json};
+    use serde_json::json;
+    use streamer::OrderedJson;
     use streamer_sea_orm::ModelEvents;
 
     #[derive(Clone, Debug, PartialEq, DeriveEntityModel, ModelEvents)]
@@ -102,8 +103,13 @@ mod with_additional {
     impl ModelEvents for Entity {
         const NAME: &'static str = "product.with.additional";
 
-        fn additional(_: &Model) -> Option<Value> {
-            Some(json!({"tenant": 7, "tags": ["a", "b"], "user": {"name": "é/x"}}))
+        fn additional(_: &Model) -> Option<OrderedJson> {
+            let members = [
+                ("tenant", json!(7)),
+                ("tags", json!(["a", "b"])),
+                ("user", json!({"name": "é/x"})),
+            ];
+            Some(members.into_iter().collect())
         }
 
         fn format() -> streamer_sea_orm::PayloadFormat {

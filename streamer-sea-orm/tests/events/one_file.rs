@@ -65,7 +65,7 @@ async fn model_events_commit_with_their_rows() {
         .unwrap()
         .unwrap();
     assert!(rebuilt.is_whole());
-    assert_eq!((rebuilt.messages, &rebuilt.data["note"]), (2, &json!("a gift")));
+    assert_eq!((rebuilt.messages, &rebuilt.data["note"]), (2, &json!("a gift").into()));
 }
 
 #[tokio::test]

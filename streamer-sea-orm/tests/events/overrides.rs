@@ -1,7 +1,8 @@
 //! What an application decides by itself: whether to emit, what is added, what is hidden, name, type and domain.
 
 use sea_orm::{ActiveValue::Set, IntoActiveModel as _, entity::prelude::*};
-use serde_json::{Value, json};
+use serde_json::json;
+use streamer::OrderedJson;
 use streamer_sea_orm::{ModelAction, ModelEvents};
 
 use crate::databases::databases;
@@ -31,8 +32,8 @@ impl ModelEvents for Entity {
         account.name != "test" && action != ModelAction::Deleted
     }
 
-    fn additional(account: &Model) -> Option<Value> {
-        Some(json!({"tenant": account.tenant}))
+    fn additional(account: &Model) -> Option<OrderedJson> {
+        Some(json!({"tenant": account.tenant}).into())
     }
 
     fn hidden() -> &'static [&'static str] {

@@ -50,6 +50,14 @@ impl ArchivedMessage {
     /// What is not UTF-8 is `{"base64":"…"}`. This is what drivers store.
     #[must_use]
     pub fn to_json(&self) -> String {
+        /// The keys that are stored, in their order.
+        #[derive(Serialize)]
+        struct Stored<'a> {
+            stream: Option<&'a Value>,
+            id: &'a EntryId,
+            original_ids: &'a [EntryId],
+            fields: Value,
+        }
         let Self {
             stream,
             id,
@@ -58,13 +66,14 @@ impl ArchivedMessage {
         } = self;
         // A stream's name is written as a field's is.
         let name = fields_as_json(&vec![(Bytes::from(stream.clone()), Bytes::new())]);
-        json!({
-            "stream": name.pointer("/0/0"),
-            "id": id,
-            "original_ids": original_ids,
-            "fields": fields_as_json(fields),
-        })
-        .to_string()
+        let stored = Stored {
+            stream: name.pointer("/0/0"),
+            id,
+            original_ids,
+            fields: fields_as_json(fields),
+        };
+        // Texts and lists of texts always have a JSON text.
+        serde_json::to_string(&stored).unwrap_or_default()
     }
 
     /// The reverse of [`ArchivedMessage::to_json`]; `None` for anything else.
@@ -131,7 +140,19 @@ mod tests {
                 ("data".into(), Bytes::new()),
             ],
         };
-        assert_eq!(ArchivedMessage::from_json(message.to_json().as_bytes()), Some(message));
+        assert_eq!(
+            ArchivedMessage::from_json(message.to_json().as_bytes()),
+            Some(message.clone())
+        );
+        let stored = ArchivedMessage {
+            stream: "a".into(),
+            fields: vec![("z".into(), "1".into()), ("b".into(), "2".into())],
+            ..message
+        };
+        assert_eq!(
+            stored.to_json(),
+            r#"{"stream":"a","id":"5-18446744073709551615","original_ids":["1-2"],"fields":[["z","1"],["b","2"]]}"#
+        );
         assert_eq!(ArchivedMessage::from_json(b"{}"), None);
     }
 

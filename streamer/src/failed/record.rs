@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     entry::{EntryId, StreamName, lossy},
-    message::php_json,
+    message::{Node, OrderedJson, php_json},
     moment::Moment,
 };
 
@@ -80,9 +80,9 @@ impl FailedMessage {
     ///
     /// [`InvalidFailedMessage`]: report the member and go on with the next.
     pub fn from_member(member: &[u8]) -> Result<Self, InvalidFailedMessage> {
-        let record: Value =
+        let record: OrderedJson =
             serde_json::from_slice(member).map_err(|error| InvalidFailedMessage::new(member, error.to_string()))?;
-        let by_key = |key: &str| record.get(key).and_then(text);
+        let by_key = |key: &str| text(&record[key]);
         if let (Some(id), Some(stream), Some(receiver)) = (by_key("id"), by_key("stream"), by_key("receiver")) {
             return Ok(Self {
                 id,
@@ -92,10 +92,10 @@ impl FailedMessage {
                 date: by_key("date").unwrap_or_default(),
             });
         }
-        let values: Vec<_> = match &record {
-            Value::Object(object) => object.values().collect(),
-            Value::Array(list) => list.iter().collect(),
-            _ => Vec::new(),
+        let values: Vec<_> = match &record.0 {
+            Node::Object(members) => members.values().collect(),
+            Node::List(list) => list.iter().collect(),
+            Node::Plain(_) => Vec::new(),
         };
         let by_position = |position: usize| values.get(position).and_then(|value| text(value));
         match (by_position(0), by_position(1), by_position(2), by_position(3)) {
@@ -126,10 +126,10 @@ fn now() -> String {
 }
 
 /// Text, or what PHP would turn into text.
-fn text(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.clone()),
-        Value::Number(number) => Some(number.to_string()),
+fn text(value: &OrderedJson) -> Option<String> {
+    match &value.0 {
+        Node::Plain(Value::String(text)) => Some(text.clone()),
+        Node::Plain(Value::Number(number)) => Some(number.to_string()),
         _ => None,
     }
 }

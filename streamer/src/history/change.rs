@@ -2,9 +2,10 @@
 
 use std::time::SystemTime;
 
-use serde_json::{Map, Value};
-
-use crate::entry::EntryId;
+use crate::{
+    entry::EntryId,
+    message::{Members, OrderedJson},
+};
 
 /// A field of a resource that a message changed.
 #[derive(Clone, Debug, PartialEq)]
@@ -16,31 +17,17 @@ pub struct Change {
     /// The field. An element of a list has its index.
     pub field: String,
     /// The earlier value; `None` if the field did not exist.
-    pub from: Option<Value>,
+    pub from: Option<OrderedJson>,
     /// The new value.
-    pub to: Value,
-}
-
-/// The fields of a payload's top level; `None` for one that has none.
-///
-/// A list is looked at as PHP does: its indexes are its fields.
-pub(super) fn top_level(payload: Value) -> Option<Map<String, Value>> {
-    match payload {
-        Value::Object(fields) => Some(fields),
-        Value::Array(list) => {
-            let numbered = list.into_iter().enumerate();
-            Some(numbered.map(|(index, value)| (index.to_string(), value)).collect())
-        }
-        _ => None,
-    }
+    pub to: OrderedJson,
 }
 
 /// Puts a payload over a resource, and tells each field that it changes: field, before, after. A field that was there
 /// keeps its place.
 pub(super) fn merge(
-    resource: &mut Map<String, Value>,
-    payload: Map<String, Value>,
-    mut tell: impl FnMut(&str, Option<&Value>, &Value),
+    resource: &mut Members,
+    payload: Members,
+    mut tell: impl FnMut(&str, Option<&OrderedJson>, &OrderedJson),
 ) {
     for (field, to) in payload {
         let from = resource.get(&field);
@@ -52,14 +39,14 @@ pub(super) fn merge(
 }
 
 /// A resource as a value: a list when its fields are `0`, `1`, … in order. An empty one is PHP's empty array.
-pub(super) fn as_value(resource: Map<String, Value>) -> Value {
+pub(super) fn as_value(resource: Members) -> OrderedJson {
     let list = resource
         .keys()
         .enumerate()
         .all(|(index, key)| *key == index.to_string());
     if list {
-        Value::Array(resource.into_iter().map(|(_, value)| value).collect())
+        OrderedJson::list(resource.into_values().collect())
     } else {
-        Value::Object(resource)
+        OrderedJson::object(resource)
     }
 }

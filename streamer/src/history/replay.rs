@@ -3,11 +3,10 @@
 use std::{fmt, time::SystemTime};
 
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
 
 use super::{
     Change, HistoryError, PAGE,
-    change::{as_value, merge, top_level},
+    change::{as_value, merge},
     find::find_all,
     snapshot::{self, Element, History, Snapshot},
 };
@@ -15,7 +14,7 @@ use crate::{
     Streamer,
     archive::ArchiveStorage,
     entry::{Entry, EntryId, Fields, StreamName},
-    message::{DecodeError, ReceivedMessage},
+    message::{DecodeError, Members, OrderedJson, ReceivedMessage},
     model,
 };
 
@@ -37,8 +36,8 @@ pub struct Replay<'a> {
 #[non_exhaustive]
 pub struct Replayed {
     /// The resource: the top-level fields of its messages; a newer value of a field replaces an older one. A list if the messages
-    /// were lists; an empty list if no field is set.
-    pub data: Value,
+    /// were lists; an empty list if no field is set. A field keeps the place that it had first.
+    pub data: OrderedJson,
     /// The number of messages that it was built from.
     pub messages: u64,
     /// Messages that are neither on the stream nor in the archive; their changes are not in `data`.
@@ -228,7 +227,7 @@ impl fmt::Debug for Replay<'_> {
 #[derive(Default)]
 struct Resource {
     has_history: bool,
-    fields: Map<String, Value>,
+    fields: Members,
     messages: u64,
     missing: Vec<EntryId>,
     unreadable: Vec<String>,
@@ -249,14 +248,17 @@ impl Resource {
             return;
         };
         let message = ReceivedMessage::new(stream.clone(), Entry { id, fields }, 1);
-        let payload = match message.payload::<Value>() {
-            Ok(payload) => top_level(payload).ok_or_else(|| "its payload is neither an object nor a list".to_owned()),
+        let payload = match message.payload::<OrderedJson>() {
+            Ok(payload) => {
+                let fields = payload.into_members();
+                fields.ok_or_else(|| "its payload is neither an object nor a list".to_owned())
+            }
             Err(error) => Err(error.to_string()),
         };
         match payload {
             Err(why) => self.unreadable.push(format!("message {id} cannot be replayed: {why}")),
             Ok(payload) => {
-                let tell = |field: &str, from: Option<&Value>, to: &Value| {
+                let tell = |field: &str, from: Option<&OrderedJson>, to: &OrderedJson| {
                     tell(Change {
                         when,
                         entry: id,

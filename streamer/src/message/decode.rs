@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::de::{DeserializeOwned, IgnoredAny};
 use serde_json::{Value, json};
 
-use super::{decodable::Decodable, exact, foreign, php_json::MAX_DEPTH};
+use super::{OrderedJson, decodable::Decodable, exact, foreign, php_json::MAX_DEPTH};
 use crate::entry::Fields;
 
 /// How deep a payload may nest to be read: the package reads one level less than it writes.
@@ -47,12 +47,13 @@ pub(super) fn field<'a>(fields: &'a Fields, name: &[u8]) -> Option<&'a Bytes> {
     fields.iter().rev().find_map(named)
 }
 
-/// A payload from its JSON text, nested as deep as listeners can read it: 511 levels.
+/// A payload from its JSON text, nested as deep as listeners can read it: 511 levels. As a `Value`, or as
+/// [`OrderedJson`], which keeps the order of keys.
 ///
 /// # Errors
 ///
-/// [`DecodeError::Undecodable`] when it is not JSON, not UTF-8, or nests too deep.
-pub fn payload_from_text(text: &[u8]) -> Result<Value, DecodeError> {
+/// [`DecodeError::Undecodable`] when it is not JSON, not UTF-8, nests too deep, or does not fit the type.
+pub fn payload_from_text<T: DeserializeOwned>(text: &[u8]) -> Result<T, DecodeError> {
     check_depth(text)?;
     parse(text).map_err(|error| undecodable(&error))
 }
@@ -61,7 +62,15 @@ pub fn payload_from_text(text: &[u8]) -> Result<Value, DecodeError> {
 pub(super) fn data(fields: &Fields) -> Result<Value, DecodeError> {
     match field(fields, b"data") {
         Some(text) => payload_from_text(text),
-        None => Ok(Value::Object(foreign::object(fields))),
+        None => Ok(foreign::object(fields).into()),
+    }
+}
+
+/// The payload as JSON in its own order.
+pub(super) fn ordered(fields: &Fields) -> Result<OrderedJson, DecodeError> {
+    match field(fields, b"data") {
+        Some(text) => payload_from_text(text),
+        None => Ok(foreign::object(fields)),
     }
 }
 
@@ -186,7 +195,7 @@ fn check_depth(text: &[u8]) -> Result<(), DecodeError> {
 }
 
 /// Bytes as JSON: text, or `{"base64":"…"}` where they are not UTF-8.
-pub(super) fn bytes_as_json(bytes: &Bytes) -> Value {
+pub(super) fn bytes_as_json(bytes: &[u8]) -> Value {
     match std::str::from_utf8(bytes) {
         Ok(text) => Value::from(text),
         Err(_) => json!({ "base64": BASE64.encode(bytes) }),

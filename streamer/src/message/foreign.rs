@@ -8,9 +8,12 @@ use serde::{
     de::{self, DeserializeOwned, Deserializer, IntoDeserializer, Visitor, value},
     forward_to_deserialize_any,
 };
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use super::decode::{bytes_as_json, field};
+use super::{
+    OrderedJson,
+    decode::{bytes_as_json, field},
+};
 use crate::entry::{EntryId, Fields};
 
 /// Whether an entry is of another program: it has no `data`, so that its other fields are its own, whatever their names.
@@ -42,7 +45,7 @@ fn key(name: &Bytes) -> String {
 }
 
 /// The payload as JSON. Of several fields with one name the last counts, as in a PHP array.
-pub(super) fn object(fields: &Fields) -> Map<String, Value> {
+pub(super) fn object(fields: &Fields) -> OrderedJson {
     let own = own(fields).iter();
     own.map(|(name, value)| (key(name), bytes_as_json(value))).collect()
 }
@@ -61,7 +64,7 @@ pub(super) fn payload<T: DeserializeOwned>(fields: &Fields) -> Result<T, serde_p
     let map = de::value::MapDeserializer::new(last);
     serde_path_to_error::deserialize(map).or_else(|error| {
         // What takes any JSON does not take bytes; it gets them as JSON has them.
-        T::deserialize(Value::Object(object(fields))).map_err(|_| error)
+        T::deserialize(Value::from(object(fields))).map_err(|_| error)
     })
 }
 

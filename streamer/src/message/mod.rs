@@ -10,6 +10,7 @@
 //! - `received`: [`ReceivedMessage`], which listeners work with.
 //! - `headers`: fields that come after those of the envelope.
 //! - `lookup`: dotted paths into a payload.
+//! - `ordered`: [`OrderedJson`], JSON that keeps the order of its keys.
 
 mod created;
 mod decodable;
@@ -19,6 +20,7 @@ mod exact;
 mod foreign;
 mod headers;
 mod lookup;
+mod ordered;
 pub mod php_json;
 mod received;
 
@@ -27,10 +29,12 @@ pub(crate) use self::{
     decode::{fields_as_json, fields_from_json},
     encode::{Head, hash},
     headers::is_header_name,
+    ordered::{Members, Node, members},
 };
 pub use self::{
     decode::{DecodeError, payload_from_text},
     encode::Envelope,
     headers::{CAUSATION_ID, CORRELATION_ID, SCHEDULED_ID, TRACEPARENT, TRACESTATE},
+    ordered::OrderedJson,
     received::ReceivedMessage,
 };

@@ -8,12 +8,12 @@ use std::{
 
 use bytes::Bytes;
 use serde::{Serialize, Serializer, de::DeserializeOwned, ser::SerializeMap as _};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
-    created_ms,
+    Members, OrderedJson, created_ms,
     decode::{self, DecodeError},
-    fields_as_json, foreign, lookup,
+    fields_as_json, foreign, lookup, members,
 };
 use crate::entry::{Entry, EntryId, Fields, StreamName};
 
@@ -131,6 +131,9 @@ impl ReceivedMessage {
     /// of texts. A value that is not UTF-8 is `{"base64":"…"}`, a name that is not `base64:…`. Of several fields with
     /// one name the last counts, as in a PHP array.
     ///
+    /// The keys of objects have the order of the application's `serde_json`. `payload::<OrderedJson>()` keeps the order of
+    /// the payload.
+    ///
     /// # Errors
     ///
     /// [`DecodeError::Undecodable`] when it is not JSON, not UTF-8, or nests too deep.
@@ -171,18 +174,35 @@ impl ReceivedMessage {
         lookup::get(self.data().ok()?, path)
     }
 
-    /// These keys of the payload's top level, in the payload's order. A list has the keys `0`, `1`, …; empty when the
-    /// payload cannot be decoded.
+    /// An object of these keys of the payload's top level, in the payload's order. A list has the keys `0`, `1`, …; empty
+    /// when the payload cannot be decoded.
+    ///
+    /// ```
+    /// # use streamer::{DynamicEvent, Entry, EntryId, ReceivedMessage};
+    /// # let data = r#"{"total":9.5,"id":7,"items":["a","b","c"],"card":"4111"}"#;
+    /// # let entry = Entry { id: EntryId::new(1, 0), fields: vec![("data".into(), data.into())] };
+    /// # let message = ReceivedMessage::new("order.placed".into(), entry, 1);
+    /// // The payload is {"total": 9.5, "id": 7, "items": ["a", "b", "c"], "card": "4111"}.
+    /// assert_eq!(message.only(&["id", "total"]).to_string(), r#"{"total":9.5,"id":7}"#);
+    /// let passed_on = DynamicEvent::new("order.seen", message.except(&["card", "items.1"]));
+    /// assert_eq!(passed_on.payload().to_string(), r#"{"total":9.5,"id":7,"items":{"0":"a","2":"c"}}"#);
+    /// ```
     #[must_use]
-    pub fn only(&self, keys: &[&str]) -> Map<String, Value> {
-        self.data().map(|data| lookup::only(data, keys)).unwrap_or_default()
+    pub fn only(&self, keys: &[&str]) -> OrderedJson {
+        OrderedJson::object(lookup::only(self.members(), keys))
     }
 
-    /// The payload without these keys; a dotted path names a key further down. Empty when the payload cannot be
-    /// decoded.
+    /// The payload without these keys, as an object in the payload's order; a dotted path names a key further down. A list
+    /// that loses an element before its last one becomes an object, as in PHP. Empty when the payload cannot be decoded.
     #[must_use]
-    pub fn except(&self, paths: &[&str]) -> Map<String, Value> {
-        self.data().map(|data| lookup::except(data, paths)).unwrap_or_default()
+    pub fn except(&self, paths: &[&str]) -> OrderedJson {
+        OrderedJson::object(lookup::except(self.members(), paths))
+    }
+
+    /// The top level of the payload; empty when it has none.
+    fn members(&self) -> Members {
+        let members = decode::ordered(self.fields()).ok().and_then(OrderedJson::into_members);
+        members.unwrap_or_default()
     }
 
     /// The message for programs, as one line of JSON: an object with `id`, `stream`, `name`, `type`, `domain`,
@@ -207,7 +227,7 @@ impl ReceivedMessage {
 impl Serialize for ReceivedMessage {
     /// As [`ReceivedMessage::to_json`] says.
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let data = self.data();
+        let data = decode::ordered(self.fields());
         let mut object = serializer.serialize_map(None)?;
         object.serialize_entry("id", &self.id())?;
         object.serialize_entry("stream", self.stream())?;
@@ -218,12 +238,10 @@ impl Serialize for ReceivedMessage {
         object.serialize_entry("original_id", &self.original_id())?;
         object.serialize_entry("attempt", &self.attempt())?;
         object.serialize_entry("data", &data.as_ref().ok())?;
-        let headers = self.headers().collect::<Vec<_>>();
+        let headers = self.headers().map(|(name, value)| (name, Value::from(value)));
+        let headers = members(headers);
         if !headers.is_empty() {
-            let headers = headers
-                .into_iter()
-                .map(|(name, value)| (name.into_owned(), Value::from(value)));
-            object.serialize_entry("headers", &headers.collect::<Map<_, _>>())?;
+            object.serialize_entry("headers", &OrderedJson::object(headers))?;
         }
         if data.is_err() {
             object.serialize_entry("raw", &fields_as_json(self.fields()))?;

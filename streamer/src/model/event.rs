@@ -3,9 +3,12 @@
 use std::{borrow::Cow, fmt};
 
 use serde::{Serialize, Serializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Event, Replayable};
+use crate::{
+    Event, Replayable,
+    message::{Members, Node, OrderedJson},
+};
 
 /// What happened to a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +50,7 @@ pub struct ModelEvent {
     kind: Cow<'static, str>,
     action: ModelAction,
     identifier: String,
-    payload: Value,
+    payload: OrderedJson,
 }
 
 impl ModelEvent {
@@ -55,15 +58,15 @@ impl ModelEvent {
         model: &str,
         kind: Cow<'static, str>,
         action: ModelAction,
-        key: &Map<String, Value>,
-        payload: Map<String, Value>,
+        key: &Members,
+        payload: Members,
     ) -> Self {
         Self {
             model: model.to_owned(),
             kind,
             action,
             identifier: identifier(key),
-            payload: Value::Object(payload),
+            payload: OrderedJson::object(payload),
         }
     }
 
@@ -73,21 +76,21 @@ impl ModelEvent {
         self.action
     }
 
-    /// The payload.
+    /// The payload, with its members in the order in which they are written.
     #[must_use]
-    pub fn payload(&self) -> &Value {
+    pub fn payload(&self) -> &OrderedJson {
         &self.payload
     }
 }
 
 /// The values of the key columns, joined by `:`. A `:` or `%` inside a value of a composite key is percent-encoded, so that
 /// two keys never give one identifier.
-fn identifier(key: &Map<String, Value>) -> String {
+fn identifier(key: &Members) -> String {
     let is_composite = key.len() > 1;
-    let text = |value: &Value| match value {
-        Value::String(text) if is_composite => text.replace('%', "%25").replace(':', "%3A"),
-        Value::String(text) => text.clone(),
-        other => other.to_string(),
+    let text = |value: &OrderedJson| match &value.0 {
+        Node::Plain(Value::String(text)) if is_composite => text.replace('%', "%25").replace(':', "%3A"),
+        Node::Plain(Value::String(text)) => text.clone(),
+        _ => value.to_string(),
     };
     key.values().map(text).collect::<Vec<_>>().join(":")
 }

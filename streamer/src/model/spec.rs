@@ -2,9 +2,10 @@
 
 use std::borrow::Cow;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{ModelAction, ModelEvent};
+use crate::message::{Members, Node, OrderedJson, members};
 
 /// How the payload of a model event is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -27,13 +28,17 @@ pub enum PayloadFormat {
 /// - updated: the same for the fields that changed, with their earlier and later values;
 /// - deleted: `"deleted": true`.
 ///
+/// Fields are pairs of a name and a value, in their order: an array or a `Vec` of pairs, or `&Map` of `serde_json`, which sorts
+/// its keys unless the application switches on its feature `preserve_order`.
+///
 /// ```
 /// use serde_json::json;
 /// use streamer::{Event, model::ModelSpec};
 ///
 /// let users = ModelSpec::new("user").hidden(["password"]);
-/// let (before, after) = (json!({"id": 7, "name": "Ann", "password": "a"}), json!({"id": 7, "name": "Eve", "password": "b"}));
-/// let event = users.updated(before.as_object().unwrap(), after.as_object().unwrap()).expect("the name changed");
+/// let before = [("id", json!(7)), ("name", json!("Ann")), ("password", json!("a"))];
+/// let after = [("id", json!(7)), ("name", json!("Eve")), ("password", json!("b"))];
+/// let event = users.updated(before, after).expect("the name changed");
 /// assert_eq!(event.name(), "user.updated");
 /// assert_eq!(
 ///     event.payload(),
@@ -46,7 +51,7 @@ pub struct ModelSpec {
     name: String,
     key: Vec<Cow<'static, str>>,
     hidden: Vec<Cow<'static, str>>,
-    additional: Option<Value>,
+    additional: OrderedJson,
     kind: Cow<'static, str>,
     format: PayloadFormat,
 }
@@ -59,7 +64,7 @@ impl ModelSpec {
             name: name.as_ref().to_lowercase(),
             key: vec![Cow::Borrowed("id")],
             hidden: Vec::new(),
-            additional: None,
+            additional: OrderedJson::default(),
             kind: Cow::Borrowed("event"),
             format: PayloadFormat::default(),
         }
@@ -77,8 +82,8 @@ impl ModelSpec {
         self
     }
 
-    /// A value that each payload carries as `additional`. Default: none.
-    pub fn additional(mut self, value: impl Into<Option<Value>>) -> Self {
+    /// A value that each payload carries as `additional`; `null` for none. Default: none.
+    pub fn additional(mut self, value: impl Into<OrderedJson>) -> Self {
         self.additional = value.into();
         self
     }
@@ -103,33 +108,62 @@ impl ModelSpec {
 
     /// The event of a record that was created. `fields` are the fields to write, in order; the key is taken from them.
     #[must_use]
-    pub fn created(&self, fields: &Map<String, Value>) -> ModelEvent {
-        self.created_with(fields, &self.key_of(fields))
+    pub fn created(&self, fields: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>) -> ModelEvent {
+        let fields = members(fields);
+        let key = self.key_of(&fields);
+        self.event_of_created(fields, &key)
     }
 
     /// As [`ModelSpec::created`], with a key that `fields` need not contain.
     #[must_use]
-    pub fn created_with(&self, fields: &Map<String, Value>, key: &Map<String, Value>) -> ModelEvent {
-        let shown = fields.iter().filter(|(name, _)| !self.is_hidden(name));
-        let changes = shown.map(|(name, value)| (name, Value::Null, value.clone()));
-        self.changed(ModelAction::Created, key, changes)
+    pub fn created_with(
+        &self,
+        fields: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+        key: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+    ) -> ModelEvent {
+        self.event_of_created(members(fields), &members(key))
     }
 
     /// The event of a record that was updated; `None` if no field that is written has a new value.
     #[must_use]
-    pub fn updated(&self, before: &Map<String, Value>, after: &Map<String, Value>) -> Option<ModelEvent> {
-        self.updated_with(before, after, &self.key_of(after))
+    pub fn updated(
+        &self,
+        before: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+        after: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+    ) -> Option<ModelEvent> {
+        let after = members(after);
+        let key = self.key_of(&after);
+        self.event_of_updated(&members(before), &after, &key)
     }
 
     /// As [`ModelSpec::updated`], with a key that the fields need not contain.
     #[must_use]
     pub fn updated_with(
         &self,
-        before: &Map<String, Value>,
-        after: &Map<String, Value>,
-        key: &Map<String, Value>,
+        before: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+        after: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
+        key: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>,
     ) -> Option<ModelEvent> {
-        let absent = &Value::Null;
+        self.event_of_updated(&members(before), &members(after), &members(key))
+    }
+
+    /// The event of a record that was deleted.
+    #[must_use]
+    pub fn deleted(&self, fields: impl IntoIterator<Item = (impl Into<String>, impl Into<OrderedJson>)>) -> ModelEvent {
+        let key = self.key_of(&members(fields));
+        let mut payload = self.head(&key);
+        payload.insert("deleted".to_owned(), Value::Bool(true).into());
+        self.event(ModelAction::Deleted, &key, payload)
+    }
+
+    fn event_of_created(&self, fields: Members, key: &Members) -> ModelEvent {
+        let shown = fields.into_iter().filter(|(name, _)| !self.is_hidden(name));
+        let changes = shown.map(|(name, value)| (name, OrderedJson::default(), value));
+        self.changed(ModelAction::Created, key, changes)
+    }
+
+    pub(super) fn event_of_updated(&self, before: &Members, after: &Members, key: &Members) -> Option<ModelEvent> {
+        let absent = &OrderedJson::default();
         let mut changes = after
             .iter()
             .map(|(name, to)| (name, before.get(name).unwrap_or(absent), to))
@@ -140,55 +174,46 @@ impl ModelSpec {
                     .map(|(name, from)| (name, from, absent)),
             )
             .filter(|(name, from, to)| from != to && !self.is_hidden(name))
-            .map(|(name, from, to)| (name, from.clone(), to.clone()))
+            .map(|(name, from, to)| (name.clone(), from.clone(), to.clone()))
             .peekable();
         changes.peek()?;
         Some(self.changed(ModelAction::Updated, key, changes))
     }
 
-    /// The event of a record that was deleted.
-    #[must_use]
-    pub fn deleted(&self, fields: &Map<String, Value>) -> ModelEvent {
-        let key = self.key_of(fields);
-        let mut payload = self.head(&key);
-        payload.insert("deleted".to_owned(), Value::Bool(true));
-        self.event(ModelAction::Deleted, &key, payload)
-    }
-
-    fn changed<'a>(
+    fn changed(
         &self,
         action: ModelAction,
-        key: &Map<String, Value>,
-        changes: impl Iterator<Item = (&'a String, Value, Value)>,
+        key: &Members,
+        changes: impl Iterator<Item = (String, OrderedJson, OrderedJson)>,
     ) -> ModelEvent {
-        let (mut fields, mut before, mut after) = (Vec::new(), Map::new(), Map::new());
+        let (mut fields, mut before, mut after) = (Vec::new(), Members::new(), Members::new());
         for (name, from, to) in changes {
-            fields.push(Value::String(name.clone()));
+            fields.push(Value::from(name.as_str()).into());
             before.insert(name.clone(), from);
-            after.insert(name.clone(), to);
+            after.insert(name, to);
         }
         let mut payload = self.head(key);
-        payload.insert("fields".to_owned(), Value::Array(fields));
-        payload.insert("before".to_owned(), Value::Object(before));
-        payload.insert("after".to_owned(), Value::Object(after));
+        payload.insert("fields".to_owned(), OrderedJson::list(fields));
+        payload.insert("before".to_owned(), OrderedJson::object(before));
+        payload.insert("after".to_owned(), OrderedJson::object(after));
         self.event(action, key, payload)
     }
 
     /// The key and the additional payload.
-    fn head(&self, key: &Map<String, Value>) -> Map<String, Value> {
-        let additional = self.additional.as_ref().map(|value| ("additional", value));
+    fn head(&self, key: &Members) -> Members {
+        let additional = (!self.additional.is_null()).then_some(("additional", &self.additional));
         let key = key.iter().map(|(name, value)| (name.as_str(), value));
-        key.chain(additional)
-            .filter(|(_, value)| self.format == PayloadFormat::Complete || !is_falsy(value))
-            .map(|(name, value)| (name.to_owned(), value.clone()))
-            .collect()
+        members(
+            key.chain(additional)
+                .filter(|(_, value)| self.format == PayloadFormat::Complete || !is_falsy(value)),
+        )
     }
 
-    fn event(&self, action: ModelAction, key: &Map<String, Value>, payload: Map<String, Value>) -> ModelEvent {
+    fn event(&self, action: ModelAction, key: &Members, payload: Members) -> ModelEvent {
         ModelEvent::new(&self.name, self.kind.clone(), action, key, payload)
     }
 
-    fn key_of(&self, fields: &Map<String, Value>) -> Map<String, Value> {
+    pub(super) fn key_of(&self, fields: &Members) -> Members {
         let column = |name: &Cow<'static, str>| (name.to_string(), fields.get(&**name).cloned().unwrap_or_default());
         self.key.iter().map(column).collect()
     }
@@ -199,13 +224,15 @@ impl ModelSpec {
 }
 
 /// What PHP's `array_filter` removes.
-fn is_falsy(value: &Value) -> bool {
-    match value {
-        Value::Null => true,
-        Value::Bool(truth) => !truth,
-        Value::Number(number) => number.as_f64() == Some(0.0),
-        Value::String(text) => text.is_empty() || text == "0",
-        Value::Array(list) => list.is_empty(),
-        Value::Object(object) => object.is_empty(),
+fn is_falsy(value: &OrderedJson) -> bool {
+    match &value.0 {
+        Node::List(list) => list.is_empty(),
+        Node::Object(members) => members.is_empty(),
+        Node::Plain(Value::Null) => true,
+        Node::Plain(Value::Bool(truth)) => !truth,
+        Node::Plain(Value::Number(number)) => number.as_f64() == Some(0.0),
+        Node::Plain(Value::String(text)) => text.is_empty() || text == "0",
+        // `Plain` is neither a list nor an object.
+        Node::Plain(_) => false,
     }
 }

@@ -3,9 +3,10 @@
 use std::ops::{Deref, DerefMut};
 
 use serde::Serialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{ModelEvent, ModelSpec};
+use crate::message::{Members, Node, OrderedJson};
 
 /// A value with its last saved state: for Diesel, sqlx and plain structs, where no derive can watch the record.
 ///
@@ -39,7 +40,7 @@ use super::{ModelEvent, ModelSpec};
 pub struct Tracked<T> {
     value: T,
     /// The fields as they were saved last; `None` when they never were.
-    saved: Option<Map<String, Value>>,
+    saved: Option<Members>,
 }
 
 /// A value that has no fields.
@@ -79,8 +80,8 @@ impl<T: Serialize> Tracked<T> {
     pub fn change(&self, model: &ModelSpec) -> Result<Option<ModelEvent>, TrackError> {
         let now = fields(&self.value)?;
         Ok(match &self.saved {
-            None => Some(model.created(&now)),
-            Some(before) => model.updated(before, &now),
+            None => Some(model.created(now)),
+            Some(before) => model.event_of_updated(before, &now, &model.key_of(&now)),
         })
     }
 
@@ -90,7 +91,7 @@ impl<T: Serialize> Tracked<T> {
     ///
     /// [`TrackError`] when its JSON is not an object.
     pub fn deleted(&self, model: &ModelSpec) -> Result<ModelEvent, TrackError> {
-        Ok(model.deleted(&fields(&self.value)?))
+        Ok(model.deleted(fields(&self.value)?))
     }
 
     /// Notes that the value is saved in its present state.
@@ -123,13 +124,14 @@ impl<T> DerefMut for Tracked<T> {
     }
 }
 
-fn fields(value: &impl Serialize) -> Result<Map<String, Value>, TrackError> {
-    match serde_json::to_value(value)? {
-        Value::Object(fields) => Ok(fields),
-        Value::Null => Err(TrackError::NoFields("null")),
-        Value::Bool(_) => Err(TrackError::NoFields("a boolean")),
-        Value::Number(_) => Err(TrackError::NoFields("a number")),
-        Value::String(_) => Err(TrackError::NoFields("a string")),
-        Value::Array(_) => Err(TrackError::NoFields("a list")),
-    }
+fn fields(value: &impl Serialize) -> Result<Members, TrackError> {
+    let other = match OrderedJson::of(value)?.0 {
+        Node::Object(fields) => return Ok(fields),
+        Node::List(_) => "a list",
+        Node::Plain(Value::Null) => "null",
+        Node::Plain(Value::Bool(_)) => "a boolean",
+        Node::Plain(Value::Number(_)) => "a number",
+        Node::Plain(_) => "a string",
+    };
+    Err(TrackError::NoFields(other))
 }

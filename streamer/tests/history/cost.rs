@@ -39,7 +39,7 @@ async fn cost(others: usize) -> BTreeMap<String, u64> {
     assert_ne!(streamer.engine().last_id(&"user".into()).await.unwrap(), EntryId::MIN);
     server.command(&["CONFIG", "RESETSTAT"]);
     let replayed = streamer.replay("user", "7").run().await.unwrap().unwrap();
-    assert_eq!((replayed.messages, replayed.data), (1000, json!({"n": 999})));
+    assert_eq!((replayed.messages, replayed.data), (1000, json!({"n": 999}).into()));
     commands(&server)
 }
 

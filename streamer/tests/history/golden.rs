@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitOptions, EntryId, Fields, RangeBound, Replayed, StreamName, Streamer,
+    DynamicEvent, EmitOptions, EntryId, Fields, OrderedJson, RangeBound, Replayed, StreamName, Streamer,
     engine::{Append, AppendOptions},
 };
 
@@ -86,18 +86,6 @@ async fn replay(streamer: &Streamer, asked: &Value) -> Option<Replayed> {
     replay.run().await.unwrap()
 }
 
-/// What a PHP array does not know is whether it was an empty object, further down too.
-fn empty_objects_as_php_has_them(value: &Value) -> Value {
-    match value {
-        Value::Object(object) if object.is_empty() => json!([]),
-        Value::Object(object) => {
-            let values = object.values().map(empty_objects_as_php_has_them);
-            object.keys().cloned().zip(values).collect()
-        }
-        other => other.clone(),
-    }
-}
-
 #[tokio::test]
 async fn every_history_that_php_wrote_replays_as_it_does_there() {
     let (mut replays, mut without_history) = (0, 0);
@@ -116,9 +104,10 @@ async fn every_history_that_php_wrote_replays_as_it_does_there() {
                     continue;
                 };
                 // What PHP never wrote (an empty ID) was not loaded.
-                let data = replayed.map_or(json!([]), |replayed| replayed.data);
+                let data = replayed.map_or(json!([]).into(), |replayed| replayed.data);
                 // The text, so that the order of the fields counts, and whether a number is an integer.
-                let data = empty_objects_as_php_has_them(&data).to_string();
+                // What a PHP array does not know is whether it was an empty object.
+                let data = data.to_string().replace("{}", "[]");
                 assert_eq!(data, expected, "{}: {asked}", record["id"]);
                 replays += 1;
             }
@@ -182,7 +171,7 @@ async fn what_we_emit_has_the_bytes_that_php_writes() {
                 let (event, Some(identifier)) = (str(&input["event"]), input["identifier"].as_str()) else {
                     continue;
                 };
-                let payload: Value = serde_json::from_str(str(&input["payload_json"])).unwrap();
+                let payload: OrderedJson = serde_json::from_str(str(&input["payload_json"])).unwrap();
                 let options = EmitOptions::new().identifier(identifier);
                 let emitted = streamer.emit_with(&DynamicEvent::new(event, payload), options).await;
                 if input["returned_id"] == "" {

@@ -33,7 +33,7 @@ async fn events_that_share_a_list_are_told_apart() {
         assert_eq!(elements(&store.streamer, "a-b-c").await.len(), 2);
         for (event, identifier) in [("a-b", "c"), ("a", "b-c")] {
             let replayed = store.streamer.replay(event, identifier).run().await.unwrap().unwrap();
-            assert_eq!((replayed.data, replayed.messages), (json!({"of": event}), 1));
+            assert_eq!((replayed.data, replayed.messages), (json!({"of": event}).into(), 1));
         }
         assert_eq!(store.streamer.replay("a-b-c", "").run().await.unwrap(), None);
     }
@@ -48,7 +48,7 @@ async fn changes_come_as_they_happened() {
             &store.streamer,
             "user",
             "7",
-            json!({"name": "Ann", "tags": ["a"], "age": null}),
+            json!({"name": "Ann", "tags": ["a"], "years": null}),
         )
         .await;
         let mut changes = Vec::new();
@@ -70,10 +70,10 @@ async fn changes_come_as_they_happened() {
         assert_eq!(
             changes.iter().map(what).collect::<Vec<_>>(),
             [
-                (first, "name".into(), None, json!("Ann")),
-                (first, "tags".into(), None, json!([])),
-                (second, "tags".into(), Some(json!([])), json!(["a"])),
-                (second, "age".into(), None, json!(null)),
+                (first, "name".into(), None, json!("Ann").into()),
+                (first, "tags".into(), None, json!([]).into()),
+                (second, "tags".into(), Some(json!([]).into()), json!(["a"]).into()),
+                (second, "years".into(), None, json!(null).into()),
             ]
         );
     }
@@ -120,7 +120,7 @@ async fn what_is_gone_is_reported_and_found_in_the_archive() {
         let taken = take(streamer, &"user".into(), &[first, second]).await;
         let replayed = streamer.replay("user", "7").run().await.unwrap().unwrap();
         assert_eq!(replayed.missing, [first, second]);
-        assert_eq!((replayed.data, replayed.messages), (json!({"city": "Oslo"}), 1));
+        assert_eq!((replayed.data, replayed.messages), (json!({"city": "Oslo"}).into(), 1));
 
         let archive = archived("user", [(first, taken[0].clone())]).await;
         let replayed = streamer
@@ -217,8 +217,10 @@ async fn a_history_of_many_pages_is_replayed_whole() {
         }
         let replayed = store.streamer.replay("doc", "7").run().await.unwrap().unwrap();
         assert!(replayed.is_whole());
-        assert_eq!((replayed.messages, &replayed.data["n"]), (300, &json!(299)));
-        assert_eq!(replayed.data.as_object().unwrap().len(), 301);
+        assert_eq!(replayed.messages, 300);
+        assert_eq!(replayed.data["n"], json!(299));
+        let data = serde_json::Value::from(replayed.data);
+        assert_eq!(data.as_object().unwrap().len(), 301);
     }
 }
 

@@ -36,7 +36,7 @@ fn within(key: &str, levels: usize) -> Vec<String> {
 #[test]
 fn what_reads_json_refuses_a_million_levels() {
     for text in texts(LEVELS) {
-        let error = payload_from_text(text.as_bytes()).unwrap_err();
+        let error = payload_from_text::<Value>(text.as_bytes()).unwrap_err();
         assert!(error.to_string().contains("deeper than 511 levels"), "{error}");
         let fields = vec![("data".into(), Bytes::from(text.clone()))];
         let entry = streamer::Entry {

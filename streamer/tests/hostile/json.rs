@@ -1,7 +1,10 @@
 //! PHP's JSON, read and written, against slow models.
 
 use serde_json::{Number, Value};
-use streamer::message::{payload_from_text, php_json};
+use streamer::{
+    OrderedJson,
+    message::{payload_from_text, php_json},
+};
 
 use crate::{corpus, kind, php_model::php};
 
@@ -12,10 +15,14 @@ fn json_is_read_and_written_as_the_models_do() {
         ",\"a\":",
     ]);
     corpus.check(8_000, |text| {
-        let read = payload_from_text(text);
+        let read = payload_from_text::<Value>(text);
+        let ordered = payload_from_text::<OrderedJson>(text);
         compare_with_usual_reader(text, &read);
         let value = match read {
-            Err(error) => return format!("refused: {}", kind(&error)),
+            Err(error) => {
+                assert_eq!(ordered, Err(error.clone()));
+                return format!("refused: {}", kind(&error));
+            }
             Ok(value) => value,
         };
         let depth = depth(&value);
@@ -25,8 +32,16 @@ fn json_is_read_and_written_as_the_models_do() {
         assert_eq!(written, php(&value));
         let payload = String::from_utf8(php_json::payload_to_vec(&value).unwrap()).unwrap();
         assert_eq!(payload, if written == "{}" { "[]" } else { &*written });
+        let ordered = ordered.unwrap();
+        assert_eq!(ordered, value);
+        assert_eq!(
+            payload_from_text::<OrderedJson>(ordered.to_string().as_bytes())
+                .unwrap()
+                .to_string(),
+            ordered.to_string()
+        );
         // What we wrote we read, and write in the same way again.
-        let again = payload_from_text(written.as_bytes()).unwrap();
+        let again: Value = payload_from_text(written.as_bytes()).unwrap();
         let again = String::from_utf8(php_json::to_vec(&again).unwrap()).unwrap();
         assert_eq!(again.replace("-0", "0"), written.replace("-0", "0"));
         format!("{depth} {} {}", shape(&value), written.len().ilog2())

@@ -8,7 +8,6 @@ pub(crate) mod sweep;
 
 use clap::{Args, Subcommand};
 use futures_util::TryStreamExt as _;
-use serde_json::json;
 use streamer::{
     EntryId,
     archive::{ArchivedMessage, SqliteArchive},
@@ -189,7 +188,7 @@ impl Migrate {
         }
         archive.migrate().await?;
         match session.json {
-            true => output::done_json(&json!({"report": "migrated", "archive": archive.location()}))?,
+            true => output::done_json(&output::object!({"report": "migrated", "archive": archive.location()}))?,
             false => output::done(format!("The archive {} is ready.", archive.location()))?,
         }
         Ok(Exit::Done)

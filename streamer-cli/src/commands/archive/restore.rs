@@ -7,7 +7,6 @@ use std::{
 
 use clap::Args;
 use futures_util::TryStreamExt as _;
-use serde_json::json;
 use streamer::{
     EntryId, StreamName,
     archive::{ArchiveStorage, ArchivedMessage, Restore as Restoring, RestoreSummary, TransferError},
@@ -88,7 +87,7 @@ impl Restore {
             return Err(error.into());
         }
         match session.json {
-            true => output::done_json(&json!({"report": "total", "restored": restored, "failed": failed}))?,
+            true => output::done_json(&output::object!({"report": "total", "restored": restored, "failed": failed}))?,
             false => output::done(format!("Total of {} restored.", output::counted(restored, "message")))?,
         }
         match failed {
@@ -123,7 +122,9 @@ impl Restore {
             }
         }
         match session.json {
-            true => output::json(&json!({"report": "total", "restored": 0, "would_restore": count, "dry_run": true}))?,
+            true => output::json(
+                &output::object!({"report": "total", "restored": 0, "would_restore": count, "dry_run": true}),
+            )?,
             false => output::line(format!("Would restore {}.", output::counted(count, "message")))?,
         }
         Ok(Exit::Done)
@@ -137,12 +138,14 @@ fn tell(message: &ArchivedMessage, new: Result<EntryId, &TransferError>, json: b
     let name = archived.name();
     match (new, json) {
         (Ok(_), _) if quiet => Ok(()),
-        (Ok(new), true) => output::json(&json!({"report": "restored", "stream": stream, "original_id": id, "id": new})),
+        (Ok(new), true) => {
+            output::json(&output::object!({"report": "restored", "stream": stream, "original_id": id, "id": new}))
+        }
         // The first sentence of each is laravel-streamer's.
         (Ok(new), false) => output::line(format!("Successfully restored [{name}][{id}] message. New ID: {new}")),
-        (Err(error), true) => {
-            output::json(&json!({"report": "failed", "stream": stream, "original_id": id, "error": error.to_string()}))
-        }
+        (Err(error), true) => output::json(
+            &output::object!({"report": "failed", "stream": stream, "original_id": id, "error": error.to_string()}),
+        ),
         (Err(error), false) => output::line(output::styled(
             &format!("Failed to restore [{name}][{id}] message. Error: {error}"),
             "31",

@@ -7,9 +7,8 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
 use streamer::{
-    EntryId, StreamName, Streamer,
+    EntryId, OrderedJson, StreamName, Streamer,
     archive::{ArchiveStorage, Fate, HoldingGroup, MemoryArchive, OlderThan, Sweep, SweepSummary, holding_groups},
 };
 
@@ -157,18 +156,16 @@ impl SweepArgs {
         }
         if session.json {
             for (stream, group) in &held {
-                let mut object = json!(group);
-                if let Some(object) = object.as_object_mut() {
-                    object.shift_insert(0, "report".to_owned(), json!("held"));
-                    object.shift_insert(1, "stream".to_owned(), json!(stream));
-                }
-                output::json(&object)?;
+                let held = output::object!({"report": "held", "stream": stream});
+                output::json(&output::joined(&held, group))?;
             }
             let streams = summaries
                 .iter()
-                .map(|(stream, summary)| (stream.to_string(), json!(summary)));
-            let streams = streams.collect::<serde_json::Map<_, _>>();
-            output::json(&json!({"report": "total", "processed": processed, "dry_run": dry_run, "streams": streams}))?;
+                .map(|(stream, summary)| (stream.to_string(), output::value(summary)));
+            let streams = streams.collect::<OrderedJson>();
+            output::json(
+                &output::object!({"report": "total", "processed": processed, "dry_run": dry_run, "streams": streams}),
+            )?;
             return Ok(Exit::Done);
         }
         for (stream, summary) in &summaries {
@@ -251,7 +248,9 @@ impl Teller {
             return;
         }
         let print = || match (self.json, self.dry_run) {
-            (true, dry_run) => output::json(&json!({"report": done, "stream": stream, "id": id, "dry_run": dry_run})),
+            (true, dry_run) => {
+                output::json(&output::object!({"report": done, "stream": stream, "id": id, "dry_run": dry_run}))
+            }
             (false, false) => output::line(format!("Message [{id}] has been {done} from the '{stream}' stream.")),
             (false, true) => output::line(format!("Message [{id}] would be {done} from the '{stream}' stream.")),
         };

@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use serde_json::json;
-
 use streamer::failed::FailedMessage;
 
 use super::store::Store;
@@ -61,7 +59,7 @@ impl Screen {
         let emit_rate = rate(emitted, emit_time);
         let handle_rate = rate((handled + failed) as usize, handle_time);
         if self.json {
-            output::json(&json!({
+            output::json(&output::object!({
                 "emitted": emitted, "emitted_per_second": emit_rate,
                 "handled": handled, "failed": failed, "handled_per_second": handle_rate,
                 "seconds": handle_time.as_secs_f64(),

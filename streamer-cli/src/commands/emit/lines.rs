@@ -10,8 +10,7 @@ use std::{
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
-use streamer::{DynamicEvent, EmitAllError, EntryId, StreamName, Streamer, Trim};
+use streamer::{DynamicEvent, EmitAllError, EntryId, OrderedJson, StreamName, Streamer, Trim};
 use tokio::{
     runtime::Handle,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -69,7 +68,7 @@ pub(super) async fn emit(command: &Emit, session: &Session) -> Outcome {
     let Written { events, ids } = written;
     if session.json {
         let (first, last) = ids.unzip();
-        output::done_json(&json!({"emitted": events, "first": first, "last": last, "seconds": seconds}))?;
+        output::done_json(&output::object!({"emitted": events, "first": first, "last": last, "seconds": seconds}))?;
     } else {
         #[allow(
             clippy::cast_precision_loss,
@@ -205,7 +204,7 @@ fn read_lines(mut input: Input) -> mpsc::Receiver<Line> {
     receiver
 }
 
-fn parse(line: &[u8]) -> Result<serde_json::Value, String> {
+fn parse(line: &[u8]) -> Result<OrderedJson, String> {
     let text = std::str::from_utf8(line).map_err(|_| "is not UTF-8".to_owned())?;
     parsed(text)
 }
@@ -214,7 +213,7 @@ fn parse(line: &[u8]) -> Result<serde_json::Value, String> {
 async fn send(
     command: &Emit,
     streamer: &Streamer,
-    chunk: &[DynamicEvent],
+    chunk: &[DynamicEvent<OrderedJson>],
     places: &[u64],
     from: &str,
     written: &mut Written,

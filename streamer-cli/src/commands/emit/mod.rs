@@ -9,10 +9,9 @@ use std::{
 };
 
 use clap::Args;
-use serde_json::{Value, json};
 use streamer::{
-    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, Moment, NewId, StreamName, Trim,
-    message::payload_from_text,
+    DecodeError, DynamicEvent, EmitError, EmitErrorKind, EmitOptions, EntryId, Moment, NewId, OrderedJson, StreamName,
+    Trim, message::payload_from_text,
 };
 
 use crate::{
@@ -149,14 +148,14 @@ impl Emit {
             .await
             .map_err(|error| failure(&error))?;
         if session.json {
-            output::done_json(&json!({"id": id}))?;
+            output::done_json(&output::object!({"id": id}))?;
         } else {
             output::done(id.to_string())?;
         }
         Ok(Exit::Done)
     }
 
-    fn payload(&self) -> Result<Value, Failure> {
+    fn payload(&self) -> Result<OrderedJson, Failure> {
         let (text, from) = match self.payload.as_deref() {
             None if io::stdin().is_terminal() || is_nothing() => {
                 return Err(Failure::usage(
@@ -226,10 +225,11 @@ fn is_nothing() -> bool {
     }
 }
 
-/// A payload from its text: an object, or a list, which PHP has as well. The error completes "the payload …".
-fn parsed(text: &str) -> Result<Value, String> {
+/// A payload from its text: an object, or a list, which PHP has as well. Its keys keep their order. The error completes
+/// "the payload …".
+fn parsed(text: &str) -> Result<OrderedJson, String> {
     match payload_from_text(text.as_bytes()) {
-        Ok(payload @ (Value::Object(_) | Value::Array(_))) => Ok(payload),
+        Ok(payload) if text.trim_ascii_start().starts_with(['{', '[']) => Ok(payload),
         Ok(_) => Err("is not a JSON object or list; write {\"name\": value, …}".to_owned()),
         Err(DecodeError::Undecodable(reason)) => Err(format!("is not JSON: {reason}")),
         Err(error) => Err(format!("is not JSON: {error}")),

@@ -1,8 +1,10 @@
 //! `failed list`: the failures by date, or in numbers.
 
 use clap::Args;
-use serde_json::{Value, json};
-use streamer::failed::{FailedMessage, Listed};
+use streamer::{
+    OrderedJson,
+    failed::{FailedMessage, Listed},
+};
 
 use super::Filter;
 use crate::{
@@ -163,23 +165,19 @@ impl List {
         vec![id, stream, receiver, error, date, attempts, groups]
     }
 
-    fn json(&self, listed: &Listed) -> Value {
+    fn json(&self, listed: &Listed) -> OrderedJson {
         let failed = match &listed.record {
             Ok(failed) => failed,
-            Err(error) => return json!({"unreadable": error.to_string()}),
+            Err(error) => return output::object!({"unreadable": error.to_string()}),
         };
         if self.compact {
-            return json!({"id": failed.id, "stream": failed.stream, "error": failed.error});
+            return output::object!({"id": failed.id, "stream": failed.stream, "error": failed.error});
         }
         as_json(failed, listed)
     }
 }
 
 /// A failure with what is kept beside it.
-pub(super) fn as_json(failed: &FailedMessage, listed: &Listed) -> Value {
-    let mut object = json!(failed);
-    if let (Some(object), Value::Object(details)) = (object.as_object_mut(), json!(listed.details)) {
-        object.extend(details);
-    }
-    object
+pub(super) fn as_json(failed: &FailedMessage, listed: &Listed) -> OrderedJson {
+    output::joined(failed, &listed.details)
 }

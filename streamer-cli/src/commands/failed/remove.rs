@@ -1,7 +1,6 @@
 //! `failed flush` and `failed forget`: failures leave the list, their messages stay.
 
 use clap::Args;
-use serde_json::json;
 
 use super::{Filter, Of, by_stream};
 use crate::{
@@ -69,7 +68,7 @@ async fn remove(session: &Session, filter: &Filter, confirm: Confirm, did: &str)
         if confirm.is_dry_run() {
             match session.json {
                 true => output::json(
-                    &json!({"removed": 0, "dry_run": true, "would_remove": count, "streams": summary.streams()}),
+                    &output::object!({"removed": 0, "dry_run": true, "would_remove": count, "streams": summary.streams()}),
                 )?,
                 false if count == 0 => output::line("No messages to remove.")?,
                 false => output::line(format!("Would remove {records}: {}.", by_stream(&summary)))?,
@@ -87,7 +86,7 @@ async fn remove(session: &Session, filter: &Filter, confirm: Confirm, did: &str)
     }
     let removed = failed.flush(filter.filter()).await?;
     if session.json {
-        output::done_json(&json!({"removed": removed}))?;
+        output::done_json(&output::object!({"removed": removed}))?;
     } else {
         output::done(match removed {
             0 => "No messages to remove.".to_owned(),

@@ -7,9 +7,8 @@ use std::{
 
 use clap::Args;
 use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::{Value, json};
 use streamer::{
-    StreamName,
+    OrderedJson, StreamName,
     failed::{FailedMessage, RetryReport, RetrySummary, Skipped},
 };
 
@@ -139,11 +138,7 @@ impl Retry {
             ..
         } = summary;
         if session.json {
-            let mut total = json!(summary);
-            if let Some(total) = total.as_object_mut() {
-                total.shift_insert(0, "report".to_owned(), json!("total"));
-            }
-            output::done_json(&total)?;
+            output::done_json(&output::joined(&output::object!({"report": "total"}), &summary))?;
         } else if retried + failed_again + skipped + elsewhere == 0 {
             output::done("There are no failed messages matching your criteria.")?;
         } else {
@@ -214,28 +209,28 @@ impl Teller {
     }
 }
 
-fn as_json(report: &RetryReport<'_>) -> Value {
+fn as_json(report: &RetryReport<'_>) -> OrderedJson {
     let about = |what: &str, failed: &FailedMessage, error: Option<String>| {
         let FailedMessage {
             id, stream, receiver, ..
         } = failed;
-        let mut object = json!({"report": what, "id": id, "stream": stream, "receiver": receiver});
-        if let Some(error) = error {
-            object["error"] = error.into();
+        let object = output::object!({"report": what, "id": id, "stream": stream, "receiver": receiver});
+        match error {
+            Some(error) => output::joined(&object, &output::object!({"error": error})),
+            None => object,
         }
-        object
     };
     match report {
         RetryReport::Retried(failed) => about("retried", failed, None),
         RetryReport::FailedAgain { failed, error } => about("failed_again", failed, Some((*error).to_owned())),
         RetryReport::Skipped { failed, reason } => about("skipped", failed, Some(reason.to_string())),
-        RetryReport::Unreadable(error) => json!({"report": "unreadable", "error": error.to_string()}),
-        RetryReport::Purged { stream, id } => json!({"report": "purged", "stream": stream, "id": id}),
-        RetryReport::Archived { stream, id } => json!({"report": "archived", "stream": stream, "id": id}),
+        RetryReport::Unreadable(error) => output::object!({"report": "unreadable", "error": error.to_string()}),
+        RetryReport::Purged { stream, id } => output::object!({"report": "purged", "stream": stream, "id": id}),
+        RetryReport::Archived { stream, id } => output::object!({"report": "archived", "stream": stream, "id": id}),
         RetryReport::NotArchived { stream, id, error } => {
-            json!({"report": "not_archived", "stream": stream, "id": id, "error": error})
+            output::object!({"report": "not_archived", "stream": stream, "id": id, "error": error})
         }
-        other => json!({"report": "other", "text": other.to_string()}),
+        other => output::object!({"report": "other", "text": other.to_string()}),
     }
 }
 

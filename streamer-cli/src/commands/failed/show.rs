@@ -1,8 +1,7 @@
 //! `failed show`: the failures of one message, with its payload and the whole errors.
 
 use clap::Args;
-use serde_json::json;
-use streamer::failed::FailedMessage;
+use streamer::{OrderedJson, failed::FailedMessage};
 
 use super::{Of, list::as_json};
 use crate::{
@@ -42,12 +41,12 @@ impl Show {
                 any = true;
                 let message = failed.message(&listed, archive.as_deref()).await?;
                 if session.json {
-                    let mut object = as_json(record, &listed);
-                    object["message"] = match &message {
-                        Ok(message) => json!(message),
-                        Err(reason) => json!({"missing": reason.to_string()}),
+                    let message = match &message {
+                        Ok(message) => output::value(message),
+                        Err(reason) => output::object!({"missing": reason.to_string()}),
                     };
-                    output::json(&object)?;
+                    let object = as_json(record, &listed);
+                    output::json(&output::joined(&object, &output::object!({"message": message})))?;
                     continue;
                 }
                 show(record, &listed.details, &message)?;
@@ -92,7 +91,7 @@ fn show(
         Err(reason) => output::line(format!("Payload: {reason}"))?,
         Ok(message) => {
             output::line(format!("Payload of '{}', type {}:", message.name(), message.kind()))?;
-            match message.data() {
+            match message.payload::<OrderedJson>() {
                 Ok(data) => output::text(indented(&format!("{data:#}")))?,
                 Err(error) => {
                     output::line(format!("  {error}; its fields:"))?;

@@ -1,7 +1,6 @@
 //! `outbox retry` and `outbox skip`: rows that could not be published release their keys.
 
 use clap::Args;
-use serde_json::json;
 use streamer::outbox::BlockedRow;
 
 use crate::{
@@ -47,7 +46,7 @@ impl Retry {
             released += outbox.retry(Some(event)).await?;
         }
         match session.json {
-            true => output::done_json(&json!({"report": "released", "rows": released}))?,
+            true => output::done_json(&output::object!({"report": "released", "rows": released}))?,
             false if released == 0 => output::done("No row is blocked.")?,
             false => output::done(format!(
                 "Released {}: a relay tries again.",
@@ -99,7 +98,7 @@ impl Skip {
                 continue;
             }
             match session.json {
-                true => output::json(&json!({
+                true => output::json(&output::object!({
                     "report": "skipped", "event_id": row.event_id, "stream": row.stream,
                     "ordering_key": row.ordering_key, "dry_run": self.confirm.is_dry_run(),
                 }))?,

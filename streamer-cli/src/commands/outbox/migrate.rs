@@ -1,7 +1,6 @@
 //! `outbox migrate`: the tables in the application's database.
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
 use streamer::outbox::{Dialect, schema};
 
 use crate::{
@@ -60,7 +59,7 @@ impl Migrate {
         super::open(session).await?.migrate().await?;
         let database = streamer::shown_url(super::url(session)?);
         match session.json {
-            true => output::done_json(&json!({"report": "migrated", "database": database}))?,
+            true => output::done_json(&output::object!({"report": "migrated", "database": database}))?,
             false => output::done(format!("The outbox in {database} is ready."))?,
         }
         Ok(Exit::Done)

@@ -6,8 +6,7 @@ use std::sync::{
 };
 
 use clap::Args;
-use serde_json::{Value, json};
-use streamer::{StopHandle, outbox::RelayReport};
+use streamer::{OrderedJson, StopHandle, outbox::RelayReport};
 
 use crate::{
     app::Session,
@@ -97,7 +96,7 @@ impl Relay {
         };
         let (published, blocked) = (summary.published, summary.blocked);
         printer.print(
-            &json!({"report": "total", "published": published, "blocked": blocked}),
+            &output::object!({"report": "total", "published": published, "blocked": blocked}),
             &format!(
                 "Total of {} published, {} blocked.",
                 output::counted(published, "event"),
@@ -133,7 +132,7 @@ impl Printer {
         }
     }
 
-    fn print(&self, json: &Value, text: &str) {
+    fn print(&self, json: &OrderedJson, text: &str) {
         if self.silent.load(Ordering::Relaxed) || self.quiet && !self.json {
             return;
         }
@@ -149,11 +148,11 @@ impl Printer {
     }
 }
 
-fn as_json(report: &RelayReport<'_>) -> Value {
+fn as_json(report: &RelayReport<'_>) -> OrderedJson {
     match report {
-        RelayReport::Shards { held, relays } => json!({"report": "shards", "held": held, "relays": relays}),
+        RelayReport::Shards { held, relays } => output::object!({"report": "shards", "held": held, "relays": relays}),
         RelayReport::Published { events, total } => {
-            json!({"report": "published", "events": events, "total": total})
+            output::object!({"report": "published", "events": events, "total": total})
         }
         RelayReport::Refused {
             event_id,
@@ -162,13 +161,13 @@ fn as_json(report: &RelayReport<'_>) -> Value {
             attempts,
             error,
             blocked,
-        } => json!({
+        } => output::object!({
             "report": "refused", "event_id": event_id, "stream": stream, "ordering_key": ordering_key,
             "attempts": attempts, "error": error, "blocked": blocked,
         }),
-        RelayReport::Interrupted { error, delay } => json!({
+        RelayReport::Interrupted { error, delay } => output::object!({
             "report": "interrupted", "error": error, "delay_ms": u64::try_from(delay.as_millis()).unwrap_or(u64::MAX),
         }),
-        other => json!({"report": "other", "text": other.to_string()}),
+        other => output::object!({"report": "other", "text": other.to_string()}),
     }
 }

@@ -1,7 +1,5 @@
 //! How deliveries end: failures are recorded before their message is acknowledged, all in one transaction.
 
-use serde_json::{Map, Value};
-
 use super::{
     acknowledge,
     consumers::find_consumer,
@@ -15,6 +13,7 @@ use super::{
 use crate::{
     engine::{EntryEnd, EntrySettlement, FailureChange, Member, keys},
     entry::{EntryId, StreamName},
+    message::{Node, OrderedJson},
 };
 
 /// An idle time past everybody's claim time: a day.
@@ -164,17 +163,55 @@ pub(super) fn record(transaction: &Transaction<'_>, change: &FailureChange) -> S
 /// Details with the groups that earlier details name, too; `None` where nothing is to be added, also where either makes
 /// no sense.
 fn with_groups_of(details: &[u8], earlier: &[u8]) -> Option<Vec<u8>> {
-    let mut details: Map<String, Value> = serde_json::from_slice(details).ok()?;
-    let mut earlier: Map<String, Value> = serde_json::from_slice(earlier).ok()?;
-    let Some(Value::Array(earlier)) = earlier.remove("groups") else {
+    let members = |text: &[u8]| match serde_json::from_slice::<OrderedJson>(text).ok()?.0 {
+        Node::Object(members) => Some(members),
+        _ => None,
+    };
+    let (mut details, mut earlier) = (members(details)?, members(earlier)?);
+    let Some(Node::List(earlier)) = earlier.swap_remove("groups").map(|groups| groups.0) else {
         return None;
     };
-    let groups = details.entry("groups").or_insert_with(|| Value::Array(Vec::new()));
-    let groups = groups.as_array_mut()?;
+    let groups = details
+        .entry("groups".to_owned())
+        .or_insert_with(|| OrderedJson::list(Vec::new()));
+    let Node::List(groups) = &mut groups.0 else {
+        return None;
+    };
     for group in earlier {
         if !groups.contains(&group) {
             groups.push(group);
         }
     }
-    serde_json::to_vec(&details).ok()
+    serde_json::to_vec(&OrderedJson::object(details)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_with_the_groups_of_earlier_ones_keep_their_order() {
+        let with = |details: &str, earlier: &str| {
+            let both = with_groups_of(details.as_bytes(), earlier.as_bytes())?;
+            String::from_utf8(both).ok()
+        };
+        let both = with(
+            r#"{"fields":[["z","1"]],"attempts":2,"groups":["b"]}"#,
+            r#"{"groups":["a","b"]}"#,
+        );
+        assert_eq!(
+            both.as_deref(),
+            Some(r#"{"fields":[["z","1"]],"attempts":2,"groups":["b","a"]}"#)
+        );
+        let added = with(
+            r#"{"first_failure":"d","attempts":2}"#,
+            r#"{"attempts":1,"groups":["a"]}"#,
+        );
+        assert_eq!(
+            added.as_deref(),
+            Some(r#"{"first_failure":"d","attempts":2,"groups":["a"]}"#)
+        );
+        assert_eq!(with(r#"{"groups":"a"}"#, r#"{"groups":["a"]}"#), None);
+        assert_eq!(with(r#"{"attempts":2}"#, r#"{"attempts":2}"#), None);
+    }
 }

@@ -3,7 +3,6 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 use redis::cmd;
-use serde_json::{Map, Value};
 
 use super::{
     super::{RedisEngine, command::at_least_one, error::engine_error, reply, script},
@@ -16,6 +15,7 @@ use crate::{
         keys,
     },
     entry::StreamName,
+    message::{Node, OrderedJson},
 };
 
 #[async_trait]
@@ -198,11 +198,27 @@ impl RedisEngine {
 /// in nearly all.
 pub(in super::super) fn without_groups(details: &Bytes) -> (Bytes, String) {
     let has_groups = details.windows(8).any(|part| part == b"\"groups\"");
-    let object = has_groups.then(|| serde_json::from_slice::<Map<String, Value>>(details).ok());
-    let Some(mut object) = object.flatten() else {
+    let object = has_groups.then(|| serde_json::from_slice::<OrderedJson>(details).ok());
+    let Some(Node::Object(mut object)) = object.flatten().map(|details| details.0) else {
         return (details.clone(), String::new());
     };
-    let groups = object.shift_remove("groups").filter(Value::is_array);
+    let is_list = |groups: &OrderedJson| matches!(groups.0, Node::List(_));
+    let groups = object.shift_remove("groups").filter(is_list);
     let groups = groups.map_or_else(String::new, |groups| groups.to_string());
-    (Value::Object(object).to_string().into(), groups)
+    (OrderedJson::object(object).to_string().into(), groups)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn details_without_their_groups_keep_their_order() {
+        let (details, groups) =
+            without_groups(&r#"{"fields":[["z","1"]],"attempts":2,"groups":["b","a"],"new":1}"#.into());
+        assert_eq!(details, r#"{"fields":[["z","1"]],"attempts":2,"new":1}"#);
+        assert_eq!(groups, r#"["b","a"]"#);
+        let (details, groups) = without_groups(&r#"{"attempts":2}"#.into());
+        assert_eq!((details, groups.as_str()), (r#"{"attempts":2}"#.into(), ""));
+    }
 }
