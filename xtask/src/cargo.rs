@@ -4,6 +4,18 @@ use std::process::{Command, ExitCode};
 
 use anyhow::Result;
 
+/// How many tests of a program run at once.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
+
+/// Every member of the workspace, with each cargo feature that brings a library of its own. One choice for nearly all commands:
+/// Cargo builds the dependencies anew for each other choice, which takes minutes.
+pub(crate) const EVERYTHING: [&str; 3] = [
+    "--workspace",
+    "--features",
+    "streamer-events/archive-postgres,streamer-events/archive-mysql,streamer-events/archive-s3,streamer-events/archive-gcs,\
+     streamer-events/archive-azure,streamer-events/outbox-rusqlite,streamer-cli/otlp",
+];
+
 /// Cargo, without what the one that runs this program says of `xtask`: build scripts watch that, and with it they and
 /// all that depends on them would be built anew whenever one goes from `cargo xtask` to `cargo` and back.
 pub(crate) fn command() -> Command {
@@ -18,6 +30,11 @@ pub(crate) fn command() -> Command {
     // reads, and a small disk was full of them.
     if std::env::var_os("CI").is_some() && std::env::var_os("CARGO_INCREMENTAL").is_none() {
         cargo.env("CARGO_INCREMENTAL", "0");
+    }
+    // Tests mostly wait, for servers, processes and time-outs: more of them run at once than there are processors.
+    if std::env::var_os(TEST_THREADS).is_none() {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        cargo.env(TEST_THREADS, (2 * processors).to_string());
     }
     cargo
 }

@@ -91,7 +91,7 @@ fn advisories(named: bool) -> Result<()> {
 
 /// Each feature of each crate, and of the library each two of them, without warnings: a build of an application has any
 /// combination. Three services of object stores stand or fall together, as does what is for three databases: each is a feature of
-/// a dependency, and no code of ours.
+/// a dependency, and no code of ours. And the tests of what `serde_json/preserve_order` may change.
 fn features() -> Result<()> {
     let Some(hack) = tools::HACK.find()? else {
         return Ok(());
@@ -139,7 +139,17 @@ fn features() -> Result<()> {
             .context("could not start cargo-hack")?;
         ensure!(status.success(), "`cargo {}` failed ({status})", arguments.join(" "));
     }
-    Ok(())
+    // As an application may have it; all other tests run without that feature.
+    let ordered = [
+        "test",
+        "-p",
+        "streamer-events",
+        "--features",
+        "serde_json/preserve_order",
+        "--lib",
+    ];
+    let tests = ["golden", "message", "model", "php_json"].map(|name| ["--test", name]);
+    test::cargo(&[&ordered[..], &tests.concat()].concat(), &[])
 }
 
 /// Whether a change of the API has the version that it needs. The last release is the baseline.

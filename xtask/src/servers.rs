@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 
 use crate::{
-    cargo,
+    cargo::{self, EVERYTHING},
     packaged::{self, Packaged},
     print,
 };
@@ -107,7 +107,7 @@ impl Server {
     /// Runs a test binary of the library on this server: of a packaged one, which has no TLS, only these cases.
     fn test(&self, suite: &str, only: &[&str]) -> Command {
         let mut cargo = cargo::command();
-        cargo.args(["test", "-p", "streamer-events", "--test", suite, "--"]);
+        cargo.arg("test").args(EVERYTHING).args(["--test", suite, "--"]);
         if let Some(program) = &self.program {
             cargo.env(VARIABLE, program).args(only).args(["--skip", "tls"]);
         }

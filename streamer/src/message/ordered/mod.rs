@@ -353,7 +353,12 @@ mod tests {
     fn a_value_of_any_type_has_the_text_that_serde_json_writes() {
         let text = serde_json::to_string(&everything()).expect("it has JSON");
         assert_eq!(OrderedJson::of(&everything()).expect("it has JSON").to_string(), text);
-        assert_eq!(serde_json::from_str::<OrderedJson>(&text).expect("it has JSON").to_string(), text);
+        assert_eq!(
+            serde_json::from_str::<OrderedJson>(&text)
+                .expect("it has JSON")
+                .to_string(),
+            text
+        );
     }
 
     #[test]
