@@ -55,7 +55,8 @@ async fn run(database: &str, streamer: &Streamer, needs_relay: bool) -> Result<(
     // Prints each event, and counts them.
     let (printed, mut count) = watch::channel(0);
     let print = move |message: ReceivedMessage| {
-        let shown = message.data().map(|data| println!("{} {data}", message.name()));
+        let shown = message.payload::<OrderedJson>();
+        let shown = shown.map(|data| println!("{} {data}", message.name()));
         let shown = shown.map_err(|error| error.to_string());
         printed.send_modify(|count| *count += 1);
         async { shown }

@@ -60,7 +60,7 @@ fn any_entry_is_shown_and_read_or_refused_with_its_fields_kept() {
         "{\"base64\":\"AA==\"}",
         "1795407980936000",
     ]);
-    corpus.check(8_000, |text| {
+    corpus.check(2_000, |text| {
         let entry = entry(text);
         let message = ReceivedMessage::new("s".into(), entry.clone(), 1);
         let data = message.data();
