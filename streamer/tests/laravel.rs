@@ -14,8 +14,8 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::{Value, json};
 use streamer::{
-    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, ReceivedMessage, Report, StartAt, StopHandle,
-    StreamName, Streamer, Summary,
+    DynamicEvent, EmitErrorKind, EmitOptions, EntryId, Event, Listeners, OrderedJson, ReceivedMessage, Report, StartAt,
+    StopHandle, StreamName, Streamer, Summary,
     engine::{EngineErrorKind, GroupStart},
     extract::State,
     failed::{FAILED_KEY, FailedFilter},
@@ -228,7 +228,8 @@ async fn what_we_list_can_be_removed_by_php_to_the_byte() {
 async fn what_we_emit_has_every_field_that_a_php_listener_reads() {
     let server = RedisServer::start();
     let streamer = connect(&server).await;
-    let payload = json!({"id": 1, "path": "a/b", "name": "Łódź", "price": 1.0, "none": null});
+    let payload = r#"{"id":1,"path":"a/b","name":"Łódź","price":1.0,"none":null}"#;
+    let payload: OrderedJson = serde_json::from_str(payload).unwrap();
     streamer.emit(&DynamicEvent::new("a.b", payload)).await.unwrap();
     let answer = server.command(&["XRANGE", "a.b", "-", "+"]);
     let entry = lines(&answer);

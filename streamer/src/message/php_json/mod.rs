@@ -35,7 +35,10 @@ pub const MAX_DEPTH: usize = 512;
 /// ```
 /// use streamer::message::php_json;
 ///
-/// let text = php_json::to_vec(&serde_json::json!({"url": "a/b", "name": "é", "total": 10.0}))?;
+/// #[derive(serde::Serialize)]
+/// struct Product { url: &'static str, name: &'static str, total: f64 }
+///
+/// let text = php_json::to_vec(&Product { url: "a/b", name: "é", total: 10.0 })?;
 /// assert_eq!(text, br#"{"url":"a\/b","name":"\u00e9","total":10}"#);
 /// # Ok::<(), php_json::EncodeError>(())
 /// ```
