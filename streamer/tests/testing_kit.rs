@@ -318,7 +318,7 @@ async fn a_failed_assertion_shows_field_by_field_what_was_emitted_otherwise() {
         "'invoice.sent' was not emitted as expected:",
         "\n  event 1, order: expected 8, and it is 7",
         "\n  event 1, lines[0]: expected \"cup\", and it is \"tea\"",
-        "\n  event 2: none was expected, and there is {\"lines\":[],\"order\":7}",
+        "\n  event 2: none was expected, and there is {\"order\":7,\"lines\":[]}",
     ] {
         assert!(text.contains(difference), "{text}");
     }

@@ -5,7 +5,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{ReceivedMessage, message::php_json};
+use crate::{
+    ReceivedMessage,
+    message::{Node, OrderedJson, php_json},
+};
 
 /// The differences, a line each; `None` when there are none. Payloads are compared as the JSON that a stream has.
 pub(super) fn between<E: Serialize>(expected: &[E], messages: &[ReceivedMessage]) -> Option<String> {
@@ -29,13 +32,14 @@ pub(super) fn between<E: Serialize>(expected: &[E], messages: &[ReceivedMessage]
     (!text.is_empty()).then_some(text)
 }
 
-fn payload(json: &[u8]) -> Value {
-    crate::message::payload_from_text(json).unwrap_or_else(|_| Value::from(String::from_utf8_lossy(json).into_owned()))
+fn payload(json: &[u8]) -> OrderedJson {
+    let text = || Value::from(String::from_utf8_lossy(json).into_owned());
+    crate::message::payload_from_text(json).unwrap_or_else(|_| text().into())
 }
 
-fn compare(should: &Value, is: &Value, at: &str, text: &mut String) {
-    match (should, is) {
-        (Value::Object(should), Value::Object(is)) => {
+fn compare(should: &OrderedJson, is: &OrderedJson, at: &str, text: &mut String) {
+    match (&should.0, &is.0) {
+        (Node::Object(should), Node::Object(is)) => {
             for (key, should) in should {
                 match is.get(key) {
                     Some(is) => compare(should, is, &format!("{at}, {key}"), text),
@@ -46,12 +50,12 @@ fn compare(should: &Value, is: &Value, at: &str, text: &mut String) {
                 let _ = write!(text, "\n  {at}, {key}: not expected, and it is {is}");
             }
         }
-        (Value::Array(should), Value::Array(is)) if should.len() == is.len() => {
+        (Node::List(should), Node::List(is)) if should.len() == is.len() => {
             for (number, (should, is)) in should.iter().zip(is).enumerate() {
                 compare(should, is, &format!("{at}[{number}]"), text);
             }
         }
-        (should, is) if should == is => {}
-        (should, is) => _ = write!(text, "\n  {at}: expected {should}, and it is {is}"),
+        _ if should == is => {}
+        _ => _ = write!(text, "\n  {at}: expected {should}, and it is {is}"),
     }
 }
