@@ -1,7 +1,6 @@
 //! The state of a stream as views look at it: four statements for each stream, however many groups and consumers it has.
 //!
-//! What is pending is counted once, for all consumers: that is nearly all of the work
-//! (about 100 ns for each pending entry).
+//! What is pending is counted once, for all consumers: that is nearly all of the work.
 
 use std::{collections::HashMap, time::Duration};
 
@@ -87,7 +86,7 @@ fn consumers(transaction: &Transaction<'_>, stream: Stream) -> Step<HashMap<i64,
     Ok(consumers)
 }
 
-/// How many entries are pending with each consumer, by its number. SQL would sort them first, which takes twice as long.
+/// How many entries are pending with each consumer, by its number. SQL would sort them first.
 fn pending_of_consumers(transaction: &Transaction<'_>, stream: Stream) -> Step<HashMap<i64, u64>> {
     let mut statement = transaction.sql(
         "SELECT consumer FROM streamer_pending WHERE group_id IN (SELECT id FROM streamer_groups WHERE stream = ?)",
