@@ -1,4 +1,4 @@
-//! The state of a stream as views look at it: four statements for each stream, however many groups and consumers it has.
+//! The state of a stream as views look at it: a few statements for each stream, however many groups and consumers it has.
 //!
 //! What is pending is counted once, for all consumers: that is nearly all of the work.
 
