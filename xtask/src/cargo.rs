@@ -8,7 +8,7 @@ use anyhow::Result;
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 
 /// Every member of the workspace, with each cargo feature that brings a library of its own. One choice for nearly all commands:
-/// Cargo builds the dependencies anew for each other choice, which takes minutes.
+/// with another one Cargo builds the dependencies again, which takes minutes.
 pub(crate) const EVERYTHING: [&str; 3] = [
     "--workspace",
     "--features",

@@ -97,8 +97,19 @@ async fn appends_while_slots_move_are_each_stored_once() {
 async fn events_emitted_together_keep_their_order_while_slots_move() {
     let cluster = RedisCluster::start();
     let streamer = Streamer::connect(&cluster.url()).await.unwrap();
+    let (_cluster, written) = emit_while_a_slot_moves(&streamer, cluster, 5).await;
+    assert!(numbers(&streamer).await == written, "each once, in order");
+}
+
+/// Emits a thousand events at a time while their slot moves there and back, so often. Gives the numbers of those that were
+/// written.
+async fn emit_while_a_slot_moves(
+    streamer: &Streamer,
+    cluster: RedisCluster,
+    times: usize,
+) -> (RedisCluster, Vec<usize>) {
     let slot = slot_of_events(&cluster);
-    let (moving, done) = keep_moving(cluster, slot, 5);
+    let (moving, done) = keep_moving(cluster, slot, times);
     let (mut number, mut written) = (0, Vec::new());
     while !moving.is_finished() {
         match streamer.emit_all(numbered(number..number + 1_000)).await {
@@ -108,8 +119,7 @@ async fn events_emitted_together_keep_their_order_while_slots_move() {
         number += 1_000;
         done.fetch_add(1, SeqCst);
     }
-    let _cluster = moving.await.unwrap();
-    assert!(numbers(&streamer).await == written, "each once, in order");
+    (moving.await.unwrap(), written)
 }
 
 /// The URL of a user who may do all but this, on each node.
@@ -181,18 +191,7 @@ async fn events_of_a_user_without_transactions_are_each_stored_once_while_slots_
     let streamer = Streamer::connect(&url_of_user_without(&cluster, "-multi"))
         .await
         .unwrap();
-    let slot = slot_of_events(&cluster);
-    let (moving, done) = keep_moving(cluster, slot, 3);
-    let (mut number, mut written) = (0, Vec::new());
-    while !moving.is_finished() {
-        match streamer.emit_all(numbered(number..number + 1_000)).await {
-            Ok(_) => written.extend(number..number + 1_000),
-            Err(error) => written.extend(error.written.iter().map(|(position, _)| number + position)),
-        }
-        number += 1_000;
-        done.fetch_add(1, SeqCst);
-    }
-    let _cluster = moving.await.unwrap();
+    let (_cluster, written) = emit_while_a_slot_moves(&streamer, cluster, 3).await;
     let mut found = numbers(&streamer).await;
     found.sort_unstable();
     assert!(found == written, "each once");
