@@ -42,7 +42,7 @@ fn steps(page: &str, heading: &str) -> Vec<Step> {
     steps
 }
 
-/// The command by a shell that finds the program. The store is the one that the page names.
+/// The command by the plainest shell that a reader may have, which finds the program. The store is the one that the page names.
 fn shell(bench: &Bench, command: &str) -> Command {
     let program = Path::new(env!("CARGO_BIN_EXE_streamer"));
     let path = format!(
@@ -50,7 +50,7 @@ fn shell(bench: &Bench, command: &str) -> Command {
         program.parent().unwrap().display(),
         std::env::var("PATH").unwrap()
     );
-    let mut shell = Command::new("bash");
+    let mut shell = Command::new("sh");
     shell
         .args(["-c", command])
         .current_dir(bench.path(""))
