@@ -425,9 +425,9 @@ impl Session {
         Err(Failure {
             exit: Exit::Unreachable,
             text: Some(format!(
-                "the store {} is not there: the file does not exist, and this command does not make it (the store is from {})",
+                "the store {} is not there: the file does not exist, and this command does not make it (the store URL is {})",
                 streamer::shown_url(&settings.url.value),
-                settings.url.source
+                settings.url.source.in_words("--url")
             )),
         })
     }
@@ -482,7 +482,8 @@ impl Session {
             let mut failure = Failure::from(error);
             if failure.exit == Exit::Unreachable {
                 let url = streamer::shown_url(&settings.url.value);
-                let text = format!("{failure} (the store is {url}, from {})", settings.url.source);
+                let from = settings.url.source.in_words("--url");
+                let text = format!("{failure} (the store is {url}, {from})");
                 failure.text = Some(text);
             }
             failure

@@ -103,7 +103,7 @@ pub(crate) struct Setting<V> {
     pub(crate) source: Source,
 }
 
-/// Where a value came from.
+/// Where a value came from. Displayed as the one word of a column; [`Source::in_words`] is for a sentence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Source {
     Flag,
@@ -119,6 +119,18 @@ impl fmt::Display for Source {
             Self::Environment(name) => write!(f, "env {name}"),
             Self::File(path, line) => write!(f, "{}:{line}", path.display()),
             Self::Default => f.write_str("default"),
+        }
+    }
+}
+
+impl Source {
+    /// For a sentence: "from …", or "the default". The flag is the one that sets this value.
+    pub(crate) fn in_words(&self, flag: &str) -> String {
+        match self {
+            Self::Flag => format!("from the flag {flag}"),
+            Self::Environment(name) => format!("from the environment variable {name}"),
+            Self::File(path, line) => format!("from {}, line {line}", path.display()),
+            Self::Default => "the default".to_owned(),
         }
     }
 }

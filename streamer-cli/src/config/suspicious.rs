@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::{Settings, Value as _, settings::Setting};
+use super::{Settings, Value as _};
 
 /// A shorter time than this is almost certainly a mistake.
 const SUSPICIOUS: Duration = Duration::from_millis(100);
@@ -20,10 +20,10 @@ pub(crate) fn suspicious_times(settings: &Settings) -> Vec<String> {
         ..
     } = settings;
     let times = [
-        ("reclaim", reclaim.value.0, reclaim.source_text()),
-        ("listen_timeout", listen_timeout.value.0, listen_timeout.source_text()),
-        ("read_wait", Some(read_wait.value), read_wait.source_text()),
-        ("grace", Some(grace.value), grace.source_text()),
+        ("reclaim", reclaim.value.0, &reclaim.source),
+        ("listen_timeout", listen_timeout.value.0, &listen_timeout.source),
+        ("read_wait", Some(read_wait.value), &read_wait.source),
+        ("grace", Some(grace.value), &grace.source),
     ];
     let short = |time: &Duration| !time.is_zero() && *time < SUSPICIOUS;
     let times = times
@@ -32,16 +32,12 @@ pub(crate) fn suspicious_times(settings: &Settings) -> Vec<String> {
     times
         .map(|(key, time, source)| {
             let seconds = time.as_millis();
+            // Flags of times have the names of their keys.
+            let from = source.in_words(&format!("--{}", key.replace('_', "-")));
             format!(
-                "`{key}` is {} ({source}); write {key} = \"{seconds}s\" if you mean seconds",
+                "`{key}` is {} ({from}); write {key} = \"{seconds}s\" if you mean seconds",
                 time.show()
             )
         })
         .collect()
-}
-
-impl<V> Setting<V> {
-    fn source_text(&self) -> String {
-        self.source.to_string()
-    }
 }

@@ -136,6 +136,54 @@ fn a_wrong_environment_is_named_without_its_text() {
 }
 
 #[test]
+fn a_sentence_about_a_value_says_in_words_where_the_value_is_from() {
+    let bench = Bench::new();
+    let stderr = |arguments: &[&str], environment: &[(&str, &str)]| {
+        let mut command = bench.command(arguments);
+        command.env_remove("STREAMER_URL").envs(environment.iter().copied());
+        String::from_utf8(command.output().unwrap().stderr).unwrap()
+    };
+    let missing = "sqlite://missing.db";
+    let by_flag = stderr(&["status", "--url", missing], &[]);
+    assert!(
+        by_flag.ends_with("(the store URL is from the flag --url)\n"),
+        "{by_flag}"
+    );
+    let by_environment = stderr(&["status"], &[("STREAMER_URL", missing)]);
+    assert!(
+        by_environment.ends_with("(the store URL is from the environment variable STREAMER_URL)\n"),
+        "{by_environment}"
+    );
+    bench.write("streamer.toml", "reclaim = 60\nurl = 'sqlite://missing.db'\n");
+    let by_file = stderr(&["status"], &[]);
+    assert!(
+        by_file.ends_with("(the store URL is from streamer.toml, line 2)\n"),
+        "{by_file}"
+    );
+    let away = stderr(&["status", "--url", "redis://127.0.0.1:1"], &[]);
+    assert!(
+        away.ends_with("(the store is redis://127.0.0.1:1, from the flag --url)\n"),
+        "{away}"
+    );
+    let database = stderr(&["outbox", "status"], &[("STREAMER_OUTBOX_URL", missing)]);
+    assert!(
+        database.ends_with("(the database URL is from the environment variable STREAMER_OUTBOX_URL)\n"),
+        "{database}"
+    );
+    let listen = ["listen", "a", "--exec", "true", "--url", "redis://127.0.0.1:1"];
+    let short = stderr(&listen, &[]);
+    assert!(
+        short.contains("`reclaim` is 60ms (from streamer.toml, line 1); write reclaim = \"60s\" if you mean seconds"),
+        "{short}"
+    );
+    let short = stderr(&[&listen[..], &["--listen-timeout", "5"]].concat(), &[]);
+    assert!(
+        short.contains("`listen_timeout` is 5ms (from the flag --listen-timeout); write listen_timeout = \"5s\""),
+        "{short}"
+    );
+}
+
+#[test]
 fn a_listener_without_an_event_is_worth_a_warning() {
     let bench = Bench::new();
     bench.write("streamer.toml", "[listeners.idle]\nprogram = ['true']\n");

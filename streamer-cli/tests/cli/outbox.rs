@@ -356,7 +356,10 @@ fn a_database_that_cannot_be_used_is_named_without_its_password() {
             assert_eq!(ended.code, Some(code), "{url}: {ended:?}");
             let all = format!("{}{}", ended.stdout, ended.stderr);
             assert!(!all.contains("unter") && !all.contains("er2"), "{url}: {all}");
-            assert!(all.contains("error: ") && all.contains("flag"), "{url}: {all}");
+            assert!(
+                all.contains("error: ") && all.contains("from the flag --database"),
+                "{url}: {all}"
+            );
         }
     }
     assert!(!bench.path("nowhere.db").exists());

@@ -85,6 +85,7 @@ pub(super) fn url(session: &Session) -> Result<&str, Failure> {
 pub(super) async fn open(session: &Session) -> Result<Opened, Failure> {
     let url = url(session)?;
     let source = &session.config.settings.outbox_url.source;
+    let from = source.in_words("--database");
     if *source == Source::Flag && streamer::shown_url(url) != url {
         tracing::warn!(
             "other users of this machine can see the password in --database in the process list; put it into \
@@ -93,9 +94,7 @@ pub(super) async fn open(session: &Session) -> Result<Opened, Failure> {
     }
     Opened::connect(url).await.map_err(|error| {
         let mut failure = Failure::from(error);
-        failure.text = failure
-            .text
-            .map(|text| format!("{text} (the database is from {source})"));
+        failure.text = failure.text.map(|text| format!("{text} (the database URL is {from})"));
         failure
     })
 }
