@@ -223,3 +223,48 @@ proptest! {
         prop_assert_eq!(php(&read), json);
     }
 }
+
+/// As `serde_json` hands over a number when its feature `arbitrary_precision` is on.
+#[derive(Serialize)]
+#[serde(rename = "$serde_json::private::Number")]
+struct Digits {
+    #[serde(rename = "$serde_json::private::Number")]
+    text: &'static str,
+}
+
+/// As `serde_json` hands over a `RawValue`.
+#[derive(Serialize)]
+#[serde(rename = "$serde_json::private::RawValue")]
+struct RawJson {
+    #[serde(rename = "$serde_json::private::RawValue")]
+    text: &'static str,
+}
+
+#[test]
+fn a_number_that_comes_as_text_is_a_number() {
+    let numbers = ["7", "-7", "19.90", "1.0", "1e20", "12345678901234567.89"].map(|text| Digits { text });
+    let expected = "[7,-7,19.9,1,1.0e+20,12345678901234567.89]";
+    assert_eq!(payload(&numbers), expected);
+    assert_eq!(
+        payload(&BTreeMap::from([("total", Digits { text: "9.99" })])),
+        r#"{"total":9.99}"#
+    );
+    let ordered = OrderedJson::of(&numbers[..3]).unwrap();
+    assert_eq!(payload(&ordered), "[7,-7,19.9]");
+    for text in ["1e999", "seven", "[7]", ""] {
+        assert!(php_json::to_vec(&Digits { text }).is_err(), "{text}");
+    }
+}
+
+#[test]
+fn a_raw_value_is_the_json_that_it_holds_in_the_spelling_of_php() {
+    let raw = RawJson {
+        text: r#" {"b": 1.0, "a/b": ["é", {}]} "#,
+    };
+    let expected = r#"{"b":1,"a\/b":["\u00e9",{}]}"#;
+    assert_eq!(payload(&raw), expected);
+    assert_eq!(payload(&[&raw]), format!("[{expected}]"));
+    assert_eq!(payload(&OrderedJson::of(&raw).unwrap()), expected);
+    assert_eq!(payload(&RawJson { text: "{}" }), "[]");
+    assert!(php_json::to_vec(&RawJson { text: "{" }).is_err());
+}

@@ -17,6 +17,8 @@ use serde::{
 };
 use serde_json::{Error, Result};
 
+use super::as_text::numbers_keep_digits;
+
 /// How deep `serde_json` reads.
 const DEPTH: usize = 127;
 /// A float of this many digits, its point counted, is read exactly: the digits are a number below 2^53, and one division by a
@@ -222,6 +224,17 @@ fn visit_number<'de, V: Visitor<'de>>(number: &str, visitor: V) -> Result<V::Val
     }
 }
 
+macro_rules! number {
+    ($($method:ident)*) => {
+        $(fn $method<V: Visitor<'de>>(self, visitor: V) -> Result<V::Value> {
+            match self.peek() {
+                b'-' | b'0'..=b'9' => visit_number(self.number(), visitor),
+                _ => self.deserialize_any(visitor),
+            }
+        })*
+    };
+}
+
 impl<'de> Deserializer<'de> for &mut Reader<'de> {
     type Error = Error;
 
@@ -253,8 +266,15 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
                 let object = visitor.visit_map(Elements { reader: &mut *self })?;
                 self.close(object, b'}')
             }
+            // Only `serde_json` can hand over digits.
+            _ if numbers_keep_digits() => serde_json::Deserializer::from_str(self.number()).deserialize_any(visitor),
             _ => visit_number(self.number(), visitor),
         }
+    }
+
+    number! {
+        deserialize_i8 deserialize_i16 deserialize_i32 deserialize_i64
+        deserialize_u8 deserialize_u16 deserialize_u32 deserialize_u64 deserialize_f32 deserialize_f64
     }
 
     /// Integers that have no place in 64 bits.
@@ -321,8 +341,7 @@ impl<'de> Deserializer<'de> for &mut Reader<'de> {
     }
 
     forward_to_deserialize_any! {
-        bool i8 i16 i32 i64 u8 u16 u32 u64 f32 f64 char str string unit unit_struct seq tuple tuple_struct map struct
-        identifier
+        bool char str string unit unit_struct seq tuple tuple_struct map struct identifier
     }
 }
 

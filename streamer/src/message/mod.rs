@@ -7,11 +7,13 @@
 //! - `decode`: from the fields of an entry to JSON, whoever wrote them.
 //! - `foreign`: entries of other programs. `created`: when a message was emitted, if that is to be believed.
 //! - `decodable`: whether it is JSON at all. `exact`: JSON that nests deep, or has floats of many digits.
+//! - `as_text`: numbers and JSON that `serde_json` hands over as text.
 //! - `received`: [`ReceivedMessage`], which listeners work with.
 //! - `headers`: fields that come after those of the envelope.
 //! - `lookup`: dotted paths into a payload.
 //! - `ordered`: [`OrderedJson`], JSON that keeps the order of its keys.
 
+mod as_text;
 mod created;
 mod decodable;
 mod decode;

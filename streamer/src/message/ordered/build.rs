@@ -1,9 +1,10 @@
 //! From any value to [`OrderedJson`]. What is neither a list nor an object is left to `serde_json`.
 
 use serde::{Serialize, ser};
-use serde_json::{Error, Result, Value};
+use serde_json::{Error, Number, Result, Value};
 
-use super::{Members, OrderedJson};
+use super::{Members, Node, OrderedJson};
+use crate::message::{as_text::AsText, payload_from_text};
 
 pub(super) struct Builder;
 
@@ -91,7 +92,7 @@ impl ser::Serializer for Builder {
     type SerializeTupleStruct = Elements;
     type SerializeTupleVariant = Elements;
     type SerializeMap = Fields;
-    type SerializeStruct = Fields;
+    type SerializeStruct = Struct;
     type SerializeStructVariant = Fields;
 
     fn serialize_bool(self, value: bool) -> Result<OrderedJson> {
@@ -218,8 +219,11 @@ impl ser::Serializer for Builder {
         Ok(Fields::new(None))
     }
 
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Fields> {
-        Ok(Fields::new(None))
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Struct> {
+        Ok(match AsText::of(name) {
+            Some(kind) => Struct::AsText(kind, OrderedJson::default()),
+            None => Struct::Fields(Fields::new(None)),
+        })
     }
 
     fn serialize_struct_variant(
@@ -304,16 +308,37 @@ impl ser::SerializeMap for Fields {
     }
 }
 
-impl ser::SerializeStruct for Fields {
+/// A struct that is being built.
+pub(super) enum Struct {
+    Fields(Fields),
+    /// Its only field is the text of a value, which takes its place.
+    AsText(AsText, OrderedJson),
+}
+
+impl ser::SerializeStruct for Struct {
     type Ok = OrderedJson;
     type Error = Error;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result<()> {
-        self.insert(key, value)
+        let (kind, built) = match self {
+            Self::Fields(fields) => return fields.insert(key, value),
+            Self::AsText(kind, built) => (*kind, built),
+        };
+        let Value::String(text) = serde_json::to_value(value)? else {
+            return Err(ser::Error::custom(format!("{key} is not a text")));
+        };
+        *built = match kind {
+            AsText::Number => OrderedJson(Node::Plain(text.parse::<Number>()?.into())),
+            AsText::Json => payload_from_text(text.as_bytes()).map_err(ser::Error::custom)?,
+        };
+        Ok(())
     }
 
     fn end(self) -> Result<OrderedJson> {
-        Ok(self.finish())
+        Ok(match self {
+            Self::Fields(fields) => fields.finish(),
+            Self::AsText(_, built) => built,
+        })
     }
 }
 

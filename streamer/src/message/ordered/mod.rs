@@ -9,7 +9,7 @@ use serde::{
 };
 use serde_json::{Number, Value};
 
-use super::decode::bytes_as_json;
+use super::{as_text, decode::bytes_as_json};
 
 mod build;
 
@@ -223,6 +223,15 @@ impl<'de> Deserialize<'de> for OrderedJson {
     }
 }
 
+/// The number that is read as an object where the application's `serde_json` keeps the digits of numbers.
+fn number(members: &Members) -> Option<Number> {
+    let (key, OrderedJson(Node::Plain(Value::String(text)))) = members.first()? else {
+        return None;
+    };
+    let is_number = members.len() == 1 && key == as_text::NUMBER && as_text::numbers_keep_digits();
+    is_number.then(|| text.parse().ok()).flatten()
+}
+
 struct Reading;
 
 impl<'de> Visitor<'de> for Reading {
@@ -287,7 +296,10 @@ impl<'de> Visitor<'de> for Reading {
         while let Some((key, value)) = entries.next_entry()? {
             members.insert(key, value);
         }
-        Ok(OrderedJson::object(members))
+        Ok(match number(&members) {
+            Some(number) => OrderedJson(Node::Plain(number.into())),
+            None => OrderedJson::object(members),
+        })
     }
 }
 

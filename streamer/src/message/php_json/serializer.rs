@@ -3,13 +3,15 @@
 use std::fmt;
 
 use serde::{Serialize, ser};
+use serde_json::Value;
 
 use super::{
     EncodeError, MAX_DEPTH,
     key::KeySerializer,
-    number::write_float,
+    number::{write_float, write_number},
     text::{write_escaped, write_str},
 };
+use crate::message::{OrderedJson, as_text::AsText, payload_from_text};
 
 type Result<T = (), E = EncodeError> = std::result::Result<T, E>;
 
@@ -125,7 +127,7 @@ impl<'a> ser::Serializer for Serializer<'a> {
     type SerializeTupleStruct = Compound<'a>;
     type SerializeTupleVariant = Compound<'a>;
     type SerializeMap = Compound<'a>;
-    type SerializeStruct = Compound<'a>;
+    type SerializeStruct = Struct<'a>;
     type SerializeStructVariant = Compound<'a>;
 
     fn serialize_bool(self, value: bool) -> Result {
@@ -256,8 +258,11 @@ impl<'a> ser::Serializer for Serializer<'a> {
         self.open(b'{', b"}")
     }
 
-    fn serialize_struct(self, _name: &'static str, _length: usize) -> Result<Compound<'a>> {
-        self.open(b'{', b"}")
+    fn serialize_struct(self, name: &'static str, _length: usize) -> Result<Struct<'a>> {
+        match AsText::of(name) {
+            Some(kind) => Ok(Struct::AsText(kind, self)),
+            None => self.open(b'{', b"}").map(Struct::Fields),
+        }
     }
 
     fn serialize_struct_variant(
@@ -357,16 +362,42 @@ impl ser::SerializeMap for Compound<'_> {
     }
 }
 
-impl ser::SerializeStruct for Compound<'_> {
+/// A struct that is being written.
+pub(super) enum Struct<'a> {
+    Fields(Compound<'a>),
+    /// Its only field is the text of a value, which is written in its place.
+    AsText(AsText, Serializer<'a>),
+}
+
+impl ser::SerializeStruct for Struct<'_> {
     type Ok = ();
     type Error = EncodeError;
 
     fn serialize_field<T: Serialize + ?Sized>(&mut self, key: &'static str, value: &T) -> Result {
-        self.field(key, value)
+        let (kind, serializer) = match self {
+            Self::Fields(fields) => return fields.field(key, value),
+            Self::AsText(kind, serializer) => (*kind, serializer),
+        };
+        let Ok(Value::String(text)) = serde_json::to_value(value) else {
+            return Err(ser::Error::custom(format!("{key} is not a text")));
+        };
+        if kind == AsText::Number {
+            return write_number(serializer.out, &text);
+        }
+        // Not as it stands: PHP has its own spelling.
+        let json: OrderedJson = payload_from_text(text.as_bytes()).map_err(ser::Error::custom)?;
+        json.serialize(Serializer {
+            out: serializer.out,
+            depth: serializer.depth,
+            payload: false,
+        })
     }
 
     fn end(self) -> Result {
-        self.close()
+        match self {
+            Self::Fields(fields) => fields.close(),
+            Self::AsText(..) => Ok(()),
+        }
     }
 }
 
