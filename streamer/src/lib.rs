@@ -109,6 +109,8 @@ mod reserved;
 #[cfg(test)]
 mod schedules;
 mod shown_url;
+#[cfg(any(feature = "archive-postgres", feature = "archive-mysql", feature = "outbox-relay"))]
+mod sql_error;
 #[cfg(any(feature = "embedded", feature = "archive-sqlite", feature = "outbox-relay"))]
 mod sqlite_file;
 pub mod stream;

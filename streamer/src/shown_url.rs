@@ -21,8 +21,8 @@ const HARMLESS: [&str; 12] = [
 
 /// A URL that may be printed, logged or sent to a colleague.
 ///
-/// A part is shown only where it is known to be harmless: the scheme, a user name that comes with a password, hosts,
-/// a database or a file, and a few query parameters. Everything else, and every URL that can be read in two ways, is
+/// A part is shown only where it is known to be harmless: the scheme, a user name that comes with a password or is that of
+/// PostgreSQL or MySQL, hosts, a database or a file, and a few query parameters. Everything else, and every URL that can be read in two ways, is
 /// `***`. It need not be a URL that can be parsed: then nearly nothing of it is shown.
 ///
 /// ```
@@ -109,10 +109,11 @@ fn shown_place(scheme: &str, place: &str) -> Option<String> {
     {
         return None;
     }
-    let login = match login.map(|login| login.split_once(':')) {
+    let login = match login.map(|login| (login, login.split_once(':'))) {
         None => String::new(),
-        // A name without a password is often a token.
-        Some(Some((user, password))) if !password.is_empty() && (user.is_empty() || is_word(user)) => {
+        // Elsewhere a name without a password is often a token.
+        Some((user, None)) if is_database(scheme) && is_word(user) => format!("{user}@"),
+        Some((_, Some((user, password)))) if !password.is_empty() && (user.is_empty() || is_word(user)) => {
             format!("{user}:{MASK}@")
         }
         Some(_) => format!("{MASK}@"),
@@ -146,6 +147,11 @@ fn is_scheme(text: &str) -> bool {
 /// Schemes whose rest is the path of a file.
 fn is_file(scheme: &str) -> bool {
     ["sqlite", "file", "unix", "redis+unix"].contains(&scheme)
+}
+
+/// Schemes of databases, whose users may need no password.
+fn is_database(scheme: &str) -> bool {
+    ["postgres", "postgresql", "mysql", "mariadb"].contains(&scheme)
 }
 
 /// A file without a scheme, as an archive may be named.
@@ -249,6 +255,9 @@ mod tests {
                 "postgres://u:secret@host/db?sslmode=require",
                 "postgres://u:***@host/db?sslmode=require",
             ),
+            ("postgres://shop@host/db", "postgres://shop@host/db"),
+            ("mysql://sec+ret@host/db", "mysql://***@host/db"),
+            ("mariadb://:secret@host/db", "mariadb://:***@host/db"),
         ] {
             assert_eq!(shown_url(url), shown);
         }

@@ -6,9 +6,9 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use sqlx::{AnyConnection, Connection as _, Executor as _};
 use streamer::{
-    DynamicEvent, RangeBound, Streamer,
+    DynamicEvent, EntryId, RangeBound, ReceivedMessage, Streamer,
     model::{ModelSpec, Tracked},
-    outbox::{Column, Dialect, OutboxRow},
+    outbox::{Column, Dialect, Once, OutboxRow},
 };
 use streamer_test_servers::{DatabaseServer, Proxy};
 
@@ -107,7 +107,7 @@ async fn what_is_committed_is_published_and_the_status_tells_what_waits() {
         assert!(
             bench
                 .ok(&["outbox", "status"])
-                .starts_with("Waiting: 4 rows, the oldest since ")
+                .starts_with("Waiting: 4 rows, the oldest for ")
         );
         assert_eq!(application.status()["waiting"], 4);
 
@@ -198,7 +198,7 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         assert_eq!(application.published("e").await, [3]);
 
         let shown = bench.ok(&["outbox", "status"]);
-        assert!(shown.starts_with("Waiting: 2 rows, the oldest since "), "{shown}");
+        assert!(shown.starts_with("Waiting: 2 rows, the oldest for "), "{shown}");
         assert!(
             shown.contains("Blocked: 1 row;") && shown.contains(&id) && shown.contains("cannot be decoded"),
             "{shown}"
@@ -369,6 +369,102 @@ fn a_database_that_cannot_be_used_is_named_without_its_password() {
         config.contains("mysql://bob:***@127.0.0.1:1/shop") && !config.contains("Hunter2"),
         "{config}"
     );
+}
+
+/// The statements of the guide, for users of these names.
+fn permissions() -> &'static str {
+    let page = include_str!("../../../docs/transactions.md");
+    let section = page.split("### Permissions\n").nth(1).unwrap();
+    section.split("```sql\n").nth(1).unwrap().split("```").next().unwrap()
+}
+
+#[tokio::test]
+async fn the_permissions_of_the_guide_are_enough_and_a_missing_one_is_explained() {
+    let [_, servers @ ..] = applications();
+    for application in servers {
+        let bench = &application.bench;
+        bench.ok(&["outbox", "migrate"]);
+        let mut administrator = application.connect().await;
+        let create = match application.dialect() {
+            Dialect::Postgres => "CREATE ROLE application LOGIN; CREATE ROLE relay LOGIN",
+            _ => "CREATE USER application; CREATE USER relay",
+        };
+        sqlx::raw_sql(create).execute(&mut administrator).await.unwrap();
+        let url_of = |user: &str| {
+            let place = application.database.split_once('@').unwrap().1;
+            let scheme = application.database.split_once(':').unwrap().0;
+            format!("{scheme}://{user}@{place}")
+        };
+        let relay = url_of("relay");
+        let as_relay = |arguments: &[&str]| bench.run(&[&["outbox"], arguments, &["--database", &relay]].concat());
+
+        if application.dialect() == Dialect::Postgres {
+            for command in [&["status"][..], &["relay", "--once"], &["migrate"]] {
+                let refused = as_relay(command);
+                assert_eq!(refused.code, Some(1), "{refused:?}");
+                assert!(
+                    refused.stderr.contains("permission denied for ")
+                        && refused.stderr.contains("docs/transactions.md says, under Permissions")
+                        && !refused.stderr.contains(" at line "),
+                    "{refused:?}"
+                );
+            }
+        }
+        sqlx::raw_sql(permissions()).execute(&mut administrator).await.unwrap();
+        if application.dialect() == Dialect::MySql {
+            let refused = as_relay(&["migrate"]);
+            assert_eq!(refused.code, Some(1), "{refused:?}");
+            assert!(
+                refused.stderr.contains(" denied to user ")
+                    && refused.stderr.contains("docs/transactions.md says, under Permissions"),
+                "{refused:?}"
+            );
+        }
+
+        let mut connection = AnyConnection::connect(&url_of("application")).await.unwrap();
+        let bad = row("e", "bad", 1);
+        let bad_id = bad.event_id.clone();
+        application.write(&mut connection, bad).await;
+        application.write(&mut connection, row("e", "good", 2)).await;
+        let damage = match application.dialect() {
+            Dialect::Postgres => r"UPDATE streamer_outbox SET fields = '\x1b5b'::bytea",
+            _ => "UPDATE streamer_outbox SET fields = x'1b5b'",
+        };
+        let damage = format!("{damage} WHERE event_id = '{bad_id}'");
+        administrator.execute(sqlx::AssertSqlSafe(damage)).await.unwrap();
+        let done = as_relay(&["relay", "--once", "--keep", "1h", "--max-attempts", "1"]);
+        assert!(
+            done.stdout.ends_with("Total of 1 event published, 1 row blocked.\n") && !done.stderr.contains("password"),
+            "{done:?}"
+        );
+        assert_eq!(application.published("e").await, [2]);
+        for (arguments, expected) in [
+            (&["retry", &bad_id][..], "Released 1 row"),
+            (&["relay", "--once", "--max-attempts", "1"], "1 row blocked"),
+            (&["skip", &bad_id, "--yes"], "key 'bad'"),
+            (&["status"], "Waiting: 0 rows.\nKept: 1 published row.\n"),
+        ] {
+            let done = as_relay(arguments);
+            assert!(done.code == Some(0) && done.stdout.contains(expected), "{done:?}");
+        }
+
+        let streamer = Streamer::connect(&bench.url).await.unwrap();
+        let entry = streamer.stream("e").read(EntryId::MIN, 1).await.unwrap().remove(0);
+        let message = ReceivedMessage::new("e".into(), entry, 1);
+        for is_new in [true, false] {
+            let mut insert = sqlx::query(sqlx::AssertSqlSafe(Once::statement(application.dialect())));
+            for column in Once::new(&message, "billing").columns() {
+                insert = match column {
+                    Column::Text(text) => insert.bind(text),
+                    Column::Bytes(bytes) => insert.bind(bytes),
+                    Column::Small(number) => insert.bind(number),
+                    Column::Big(number) => insert.bind(number),
+                };
+            }
+            let noted = insert.execute(&mut connection).await.unwrap().rows_affected();
+            assert_eq!(noted == 1, is_new);
+        }
+    }
 }
 
 #[tokio::test]

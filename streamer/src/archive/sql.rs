@@ -6,6 +6,7 @@ use super::{ArchiveError, ArchiveErrorKind, ArchiveResult, ArchivedMessage, Stor
 use crate::{
     entry::{EntryId, StreamName},
     shown_url::{encoding_hint, shown_url},
+    sql_error::in_words,
 };
 
 /// A URL without its password.
@@ -43,7 +44,7 @@ pub(super) fn explain(location: &str, attempted: &str, missing_table: &str, erro
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed => ArchiveErrorKind::Unavailable,
         _ => ArchiveErrorKind::Other,
     };
-    ArchiveError::new(kind, attempted, error.to_string()).with_source(error)
+    ArchiveError::new(kind, attempted, in_words(&error)).with_source(error)
 }
 
 /// What became of a message that was not inserted, because `there` was there.

@@ -18,7 +18,7 @@ use sqlx::{
 };
 
 use super::{Dialect, IS_ONE_FILE, OutboxError, SHARDS, TABLE, schema, schema_of_one_file};
-use crate::{shown_url, sqlite_file};
+use crate::{shown_url, sql_error::in_words, sqlite_file};
 
 /// How long a connection may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -466,7 +466,7 @@ async fn connect_once(url: &str, dialect: Dialect) -> Result<(), sqlx::Error> {
 
 /// `file` is that of a SQLite database.
 fn why_not_connected(shown: String, file: Option<&Path>, error: sqlx::Error) -> OutboxError {
-    let text = error.to_string();
+    let text = in_words(&error);
     // A name with an escape is SQLite's to read.
     let Some(path) = file.filter(|path| !path.to_string_lossy().contains('%')) else {
         return OutboxError::Connect(shown, error);

@@ -6,6 +6,7 @@ use super::Dialect;
 use crate::{
     engine::EngineError,
     shown_url::{encoding_hint, shown_url},
+    sql_error::in_words,
 };
 
 /// What went wrong with an outbox.
@@ -19,27 +20,28 @@ pub enum OutboxError {
     #[error("could not open the outbox: this program was built without {0}; build it with the cargo feature `{feature}`", feature = .0.feature())]
     NotBuiltIn(Dialect),
     /// The database could not be reached. The text is the URL without secrets.
-    #[error("could not connect to the outbox's database {0}: {1}")]
+    #[error("could not connect to the outbox's database {0}: {reason}", reason = in_words(.1))]
     Connect(String, #[source] sqlx::Error),
     /// The SQLite file could not be opened, or is none. The texts are the URL without secrets, and why and what to do.
     #[error("could not open the outbox's database {0}: {1}")]
     File(String, String, #[source] sqlx::Error),
     /// The tables are missing.
     #[error(
-        "the outbox's database has no table to {0}: {1}; `streamer outbox migrate` creates the tables, `--print` shows them"
+        "the outbox's database has no table to {0}: {reason}; `streamer outbox migrate` creates the tables, `--print` shows them",
+        reason = in_words(.1)
     )]
     NoTables(&'static str, #[source] sqlx::Error),
     /// The database, which could be reached before, is away.
-    #[error("could not reach the outbox's database to {0}: {1}")]
+    #[error("could not reach the outbox's database to {0}: {reason}", reason = in_words(.1))]
     Unreachable(&'static str, #[source] sqlx::Error),
     /// The database did not answer in time.
     #[error("the outbox's database did not answer within {1:?}, asked to {0}")]
     Silent(&'static str, Duration),
     /// Others kept the database locked for longer than a statement waits.
-    #[error("the outbox's database is busy: it could not {0} in time: {1}")]
+    #[error("the outbox's database is busy: it could not {0} in time: {reason}", reason = in_words(.1))]
     Busy(&'static str, #[source] sqlx::Error),
     /// The database refused a statement.
-    #[error("the outbox's database refused to {0}: {1}{hint}", hint = hint(.1))]
+    #[error("the outbox's database refused to {0}: {reason}{hint}", reason = in_words(.1), hint = hint(.1))]
     Database(&'static str, #[source] sqlx::Error),
     /// The file that keeps relays of one SQLite database apart could not be locked.
     #[error("could not lock '{0}', which keeps relays of one database apart: {1}")]
@@ -129,11 +131,18 @@ fn is_missing_table(error: &sqlx::Error) -> bool {
         || error.message().starts_with("no such table")
 }
 
-/// SQLite: the file or its directory may not be written.
+/// What to do where the server does not say it.
 fn hint(error: &sqlx::Error) -> &'static str {
-    match error {
-        sqlx::Error::Database(error) if error.message().ends_with("readonly database") => {
+    let sqlx::Error::Database(error) = error else {
+        return "";
+    };
+    match error.message() {
+        message if message.ends_with("readonly database") => {
             "; this user must be able to write the file and its directory"
+        }
+        // PostgreSQL: "permission denied for table …"; MySQL: "INSERT command denied to user …", "Access denied for user …".
+        message if message.contains(" denied ") => {
+            "; docs/transactions.md says, under Permissions, what this user must be allowed"
         }
         _ => "",
     }

@@ -6,7 +6,7 @@ use std::future::Future;
 use sqlx::error::DatabaseError as _;
 
 use super::{Column, Dialect, Once, OutboxRow};
-use crate::{EmitError, Event, Replayable, message::ReceivedMessage};
+use crate::{EmitError, Event, Replayable, message::ReceivedMessage, sql_error::in_words};
 
 /// A connection of sqlx, or a transaction: `&mut *transaction`.
 pub trait OutboxConnection: Send {
@@ -123,7 +123,7 @@ pub enum EmitInError {
     #[error(transparent)]
     Encode(#[from] EmitError),
     /// The database refused.
-    #[error("could not write the event to the table `streamer_outbox`: {0}{advice}", advice = advice(.0))]
+    #[error("could not write the event to the table `streamer_outbox`: {reason}{advice}", reason = in_words(.0), advice = advice(.0))]
     Database(#[from] sqlx::Error),
 }
 

@@ -37,7 +37,7 @@ impl Status {
                 0 => age,
                 seconds => Duration::from_secs(seconds),
             };
-            format!(", the oldest since {}", humantime::format_duration(age))
+            format!(", the oldest for {}", humantime::format_duration(age))
         });
         output::line(format!(
             "Waiting: {}{}.",
