@@ -26,6 +26,7 @@ mod embedded;
 mod error;
 mod failures;
 pub(crate) mod field_codec;
+mod field_names;
 mod group_admin;
 mod group_store;
 mod handled;

@@ -144,7 +144,9 @@ fn parse<T: DeserializeOwned>(text: &[u8]) -> serde_json::Result<T> {
 /// PHP reads `-0` as the integer 0; serde_json reads it as a float. The text keeps its length, so that places in errors
 /// stay right.
 fn without_negative_zeros(text: &[u8]) -> Cow<'_, [u8]> {
-    if !text.contains(&b'-') || !text.windows(2).any(|pair| pair == b"-0") {
+    // To the end, whatever was found: without a way out the compiler looks at many bytes at once.
+    let pairs = text.iter().zip(text.iter().skip(1));
+    if !pairs.fold(false, |found, (byte, next)| found | (*byte == b'-') & (*next == b'0')) {
         return Cow::Borrowed(text);
     }
     let mut changed = text.to_vec();

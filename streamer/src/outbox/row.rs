@@ -215,7 +215,7 @@ impl OutboxRow {
     /// The fields of the entry; `None` when [`OutboxRow::fields`] was damaged.
     #[must_use]
     pub fn decode_fields(fields: &[u8]) -> Option<Fields> {
-        field_codec::decode(Self::split_due(fields).1)
+        field_codec::decode(&Bytes::copy_from_slice(Self::split_due(fields).1))
     }
 
     /// The statement that writes a row, with a placeholder for each of [`OutboxRow::columns`].

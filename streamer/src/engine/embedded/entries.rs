@@ -1,5 +1,6 @@
 //! Entries: appending, deleting, trimming, ranges.
 
+use bytes::Bytes;
 use rusqlite::{OptionalExtension, params};
 
 use super::{
@@ -238,10 +239,37 @@ pub(super) fn limit(count: usize) -> i64 {
 pub(super) fn range(
     transaction: &Transaction<'_>,
     stream: Stream,
-    (start, end): (RangeBound, RangeBound),
+    bounds: (RangeBound, RangeBound),
     count: Option<usize>,
     reverse: bool,
 ) -> Step<Vec<Entry>> {
+    let stored = stored(transaction, stream, bounds, count, reverse)?;
+    stored.iter().map(Stored::decoded).collect()
+}
+
+/// An entry as it lies in its row. Whoever asked for it decodes it: the one thread that writes has enough to do.
+pub(super) struct Stored {
+    pub(super) id: EntryId,
+    fields: Bytes,
+}
+
+impl Stored {
+    pub(super) fn decoded(&self) -> Step<Entry> {
+        let fields = field_codec::decode(&self.fields);
+        Ok(Entry {
+            id: self.id,
+            fields: fields.ok_or_else(|| Failure::corrupt("the fields of an entry cannot be decoded"))?,
+        })
+    }
+}
+
+fn stored(
+    transaction: &Transaction<'_>,
+    stream: Stream,
+    (start, end): (RangeBound, RangeBound),
+    count: Option<usize>,
+    reverse: bool,
+) -> Step<Vec<Stored>> {
     let Some((first, last)) = bounds(start, end) else {
         return Ok(Vec::new());
     };
@@ -254,19 +282,19 @@ pub(super) fn range(
     let mut rows = statement.query(params![stream.key, first, last, count.map_or(i64::MAX, limit)])?;
     let mut entries = Vec::new();
     while let Some(row) = rows.next()? {
-        entries.push(Entry {
+        let fields = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        entries.push(Stored {
             id: EntryId::from_be_bytes(row.get(0)?),
-            fields: field_codec::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)
-                .ok_or_else(|| Failure::corrupt("the fields of an entry cannot be decoded"))?,
+            fields: Bytes::copy_from_slice(fields),
         });
     }
     Ok(entries)
 }
 
 /// The entries after an ID, oldest first.
-pub(super) fn after(transaction: &Transaction<'_>, stream: Stream, after: EntryId, count: usize) -> Step<Vec<Entry>> {
+pub(super) fn after(transaction: &Transaction<'_>, stream: Stream, after: EntryId, count: usize) -> Step<Vec<Stored>> {
     let from = RangeBound::Exclusive(after);
-    range(transaction, stream, (from, RangeBound::Unbounded), Some(count), false)
+    stored(transaction, stream, (from, RangeBound::Unbounded), Some(count), false)
 }
 
 /// One entry, if it was not deleted.

@@ -4,13 +4,13 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     consumers::touch_consumer,
-    entries,
+    entries::{self, Stored},
     failure::{Failure, Step},
     lag::Progress,
     transaction::{Stream, Transaction},
 };
 use crate::{
-    engine::{EngineErrorKind, GroupStart, StreamEntries},
+    engine::{EngineErrorKind, GroupStart},
     entry::{EntryId, StreamName},
 };
 
@@ -170,7 +170,7 @@ pub(super) fn deliver(
     group_name: &str,
     consumer: &str,
     count: usize,
-) -> Step<Vec<StreamEntries>> {
+) -> Step<Vec<(StreamName, Vec<Stored>)>> {
     // All are looked up before the first changes: a missing group refuses the whole.
     let groups: Vec<Group> = streams
         .iter()
@@ -205,10 +205,7 @@ pub(super) fn deliver(
             entries_read = progress.entries_read_after(entries_read, entry.id);
         }
         advance(transaction, group, last.id, entries_read)?;
-        delivered.push(StreamEntries {
-            stream: name.clone(),
-            entries: found,
-        });
+        delivered.push((name.clone(), found));
     }
     Ok(delivered)
 }

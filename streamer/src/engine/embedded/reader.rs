@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use tokio::{sync::watch, time::Instant};
 
 use super::{
-    Shared, entries,
+    Shared,
+    entries::{self, Stored},
     failure::{Failure, Step},
     group,
     transaction::Transaction,
@@ -52,10 +53,11 @@ impl EmbeddedReader {
             ReadMode::Plain(positions) => {
                 let asked = positions.clone();
                 let look = move |transaction: &mut Transaction<'_>| plain(transaction, &asked, count);
-                let read = match has_waited {
+                let found = match has_waited {
                     true => self.engine.look.run_at_once(look).await?,
                     false => self.engine.look.run(look).await?,
                 };
+                let read = decode(&self.engine, found).await?;
                 for StreamEntries { stream, entries } in &read {
                     let Some(last) = entries.last() else { continue };
                     for (_, position) in positions.iter_mut().filter(|(name, _)| name == stream) {
@@ -73,10 +75,11 @@ impl EmbeddedReader {
                 let deliver = move |transaction: &mut Transaction<'_>| {
                     group::deliver(transaction, &streams, &group, &consumer, count)
                 };
-                match has_waited {
-                    true => self.engine.write.run_at_once(deliver).await,
-                    false => self.engine.write.run(deliver).await,
-                }
+                let found = match has_waited {
+                    true => self.engine.write.run_at_once(deliver).await?,
+                    false => self.engine.write.run(deliver).await?,
+                };
+                decode(&self.engine, found).await
             }
         }
     }
@@ -140,11 +143,7 @@ impl Reader for EmbeddedReader {
     }
 }
 
-fn plain(
-    transaction: &mut Transaction<'_>,
-    positions: &[(StreamName, EntryId)],
-    count: usize,
-) -> Step<Vec<StreamEntries>> {
+fn plain(transaction: &mut Transaction<'_>, positions: &[(StreamName, EntryId)], count: usize) -> Step<Found> {
     let mut read = Vec::new();
     for (name, after) in positions {
         let Some(stream) = transaction.stream(name)? else {
@@ -152,11 +151,52 @@ fn plain(
         };
         let entries = entries::after(transaction, stream, *after, count)?;
         if !entries.is_empty() {
-            read.push(StreamEntries {
-                stream: name.clone(),
-                entries,
-            });
+            read.push((name.clone(), entries));
         }
+    }
+    Ok(read)
+}
+
+/// Decodes here what the one thread that writes has only copied. A file is called corrupt after a second look alone: what
+/// cannot be decoded is read again, as anything else that makes no sense.
+async fn decode(engine: &Shared, found: Found) -> Step<Vec<StreamEntries>> {
+    match decoded(&found) {
+        Err(_) => {
+            engine
+                .look
+                .run(move |transaction| read_again(transaction, &found))
+                .await
+        }
+        decoded => decoded,
+    }
+}
+
+/// Entries by their streams, as they lie in their rows.
+type Found = Vec<(StreamName, Vec<Stored>)>;
+
+fn decoded(found: &Found) -> Step<Vec<StreamEntries>> {
+    let of_stream = |(stream, entries): &(StreamName, Vec<Stored>)| {
+        let entries = entries.iter().map(Stored::decoded).collect::<Step<_>>()?;
+        let stream = stream.clone();
+        Ok(StreamEntries { stream, entries })
+    };
+    found.iter().map(of_stream).collect()
+}
+
+/// The same entries, read anew and decoded where they are read.
+fn read_again(transaction: &mut Transaction<'_>, found: &Found) -> Step<Vec<StreamEntries>> {
+    let mut read = Vec::with_capacity(found.len());
+    for (name, entries) in found {
+        let Some(stream) = transaction.stream(name)? else {
+            continue;
+        };
+        let again = entries
+            .iter()
+            .filter_map(|stored| entries::entry(transaction, stream, stored.id).transpose());
+        read.push(StreamEntries {
+            stream: name.clone(),
+            entries: again.collect::<Step<_>>()?,
+        });
     }
     Ok(read)
 }

@@ -8,7 +8,7 @@ use redis::{ErrorKind, RedisError, RedisResult, Value};
 
 use super::reply::{Decoded, Unexpected};
 use crate::{
-    engine::StreamEntries,
+    engine::{StreamEntries, field_names::well_known},
     entry::{Entry, EntryId, StreamName},
 };
 
@@ -146,9 +146,14 @@ impl Extent {
 /// a length. `None` when the line is not whole yet.
 #[inline]
 fn head(received: &[u8]) -> RedisResult<Option<(usize, u8, Option<u64>)>> {
-    if let Some((kind, number, length)) = short_number(received) {
-        return Ok(Some((length, kind, Some(number))));
+    match short_number(received) {
+        Some((kind, number, length)) => Ok(Some((length, kind, Some(number)))),
+        None => any_head(received),
     }
+}
+
+#[cold]
+fn any_head(received: &[u8]) -> RedisResult<Option<(usize, u8, Option<u64>)>> {
     let Some(line) = Line::first(received).ok_or_else(nonsense)? else {
         return Ok(None);
     };
@@ -159,25 +164,25 @@ fn head(received: &[u8]) -> RedisResult<Option<(usize, u8, Option<u64>)>> {
     Ok(Some((line.length, line.kind, number)))
 }
 
-/// The line that nearly all values begin with, a kind and a few digits, in one pass: its kind, its number, and its length
-/// with its end. Batches have a dozen of them for each entry.
-#[inline]
+/// The line that nearly all values begin with, a kind and up to three digits: its kind, its number, and its length with its
+/// end. Batches have a dozen of them for each entry, and each is looked at twice.
+#[inline(always)]
 fn short_number(received: &[u8]) -> Option<(u8, u64, usize)> {
-    const DIGITS: usize = 9;
-    let kind = *received.first()?;
-    let (mut number, mut at) = (0, 1);
-    loop {
-        let digit = received.get(at)?.wrapping_sub(b'0');
-        if digit > 9 {
-            break;
-        }
-        if at > DIGITS {
-            return None;
-        }
-        number = number * 10 + u64::from(digit);
-        at += 1;
+    let digit = |byte: u8| u64::from(byte - b'0');
+    match *received {
+        [kind, a @ b'0'..=b'9', b'\r', b'\n', ..] => Some((kind, digit(a), 4)),
+        [kind, a @ b'0'..=b'9', b @ b'0'..=b'9', b'\r', b'\n', ..] => Some((kind, digit(a) * 10 + digit(b), 5)),
+        [
+            kind,
+            a @ b'0'..=b'9',
+            b @ b'0'..=b'9',
+            c @ b'0'..=b'9',
+            b'\r',
+            b'\n',
+            ..,
+        ] => Some((kind, digit(a) * 100 + digit(b) * 10 + digit(c), 6)),
+        _ => None,
     }
-    (at > 1 && received.get(at..at + 2)? == b"\r\n").then_some((kind, number, at + 2))
 }
 
 /// A line of a reply, as each of its values begins with one.
@@ -217,12 +222,18 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     // So many always fit.
     const SURE: usize = 19;
     let value = |digit: &u8| Some(u64::from(digit.wrapping_sub(b'0'))).filter(|value| *value < 10);
+    if digits.is_empty() {
+        return None;
+    }
     let (sure, rest) = digits.split_at(digits.len().min(SURE));
-    let start = sure
-        .iter()
-        .try_fold(0, |number, digit| Some(number * 10 + value(digit)?))?;
-    let longer = |number: u64, digit: &u8| number.checked_mul(10)?.checked_add(value(digit)?);
-    rest.iter().try_fold(start, longer).filter(|_| !digits.is_empty())
+    let mut number = 0;
+    for digit in sure {
+        number = number * 10 + value(digit)?;
+    }
+    for digit in rest {
+        number = number.checked_mul(10)?.checked_add(value(digit)?)?;
+    }
+    Some(number)
 }
 
 /// A whole reply that is being taken apart; the parts share its memory.
@@ -270,14 +281,27 @@ impl Reply {
             .ok_or(Unexpected("an entry's fields"))?;
         let mut fields = Vec::with_capacity(parts as usize / 2);
         for _ in 0..parts / 2 {
-            fields.push((self.bytes("a field's name")?, self.bytes("a field's value")?));
+            let name = self.extent("a field's name")?;
+            let name = well_known(&self.whole[name.clone()]).unwrap_or_else(|| self.whole.slice(name));
+            fields.push((name, self.bytes("a field's value")?));
         }
         Ok(Entry { id, fields })
     }
 
     /// The length that a value of this kind begins with.
-    #[inline]
+    #[inline(always)]
     fn length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
+        match self.whole.get(self.at..).and_then(short_number) {
+            Some((found, number, length)) if found == kind => {
+                self.at += length;
+                Ok(Some(number))
+            }
+            _ => self.any_length(kind, expected),
+        }
+    }
+
+    #[cold]
+    fn any_length(&mut self, kind: u8, expected: &'static str) -> Decoded<Option<u64>> {
         let rest = self.whole.get(self.at..).ok_or(Unexpected(expected))?;
         let head = head(rest).ok().flatten();
         let (length, _, number) = head.filter(|head| head.1 == kind).ok_or(Unexpected(expected))?;

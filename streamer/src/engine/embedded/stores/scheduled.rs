@@ -180,9 +180,10 @@ fn page(
     let mut rows = statement.query(params![stream.key, after, limit(count)])?;
     let mut page = Vec::new();
     while let Some(row) = rows.next()? {
+        let fields = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
         page.push(ScheduledEntry {
             id: EntryId::from_be_bytes(row.get(0)?),
-            fields: field_codec::decode(row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?)
+            fields: field_codec::decode(&Bytes::copy_from_slice(fields))
                 .ok_or_else(|| Failure::corrupt("the fields of a scheduled entry cannot be decoded"))?,
         });
     }
