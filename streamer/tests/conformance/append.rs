@@ -137,6 +137,44 @@ pub(crate) async fn a_batch_keeps_its_order(engine: Arc<dyn Engine>) {
     assert_eq!(engine.append_many(Vec::new()).await.unwrap(), []);
 }
 
+pub(crate) async fn a_batch_of_short_and_long_entries_keeps_them_all(engine: Arc<dyn Engine>) {
+    let streams = [a_stream(), a_stream()];
+    // An engine may write short ones together; every seventh is longer than a page of a file.
+    let text = |n: usize| match n % 7 {
+        0 => n.to_string().repeat(4000),
+        _ => n.to_string().repeat(n),
+    };
+    let append = |n: usize| Append {
+        fields: fields(&[("n", &text(n))]),
+        ..an_append(&streams[n % 2], EntryId::new(n as u64 + 1, 0))
+    };
+    engine.append_many((0..90).map(append).collect()).await.unwrap();
+    for (index, stream) in streams.iter().enumerate() {
+        let stored = all(&engine, stream).await;
+        assert_eq!(stored.len(), 45);
+        for (entry, n) in stored.iter().zip((index..90).step_by(2)) {
+            assert_eq!(entry.id, EntryId::new(n as u64 + 1, 0));
+            assert_eq!(entry.fields, fields(&[("n", &text(n))]));
+        }
+    }
+}
+
+pub(crate) async fn an_append_of_a_batch_trims_what_came_before_it(engine: Arc<dyn Engine>) {
+    let stream = a_stream();
+    let trim = Trim::max_len(3).exactly();
+    let append = |n: u64| Append {
+        options: AppendOptions {
+            trim: (n % 25 == 0).then_some(trim),
+            ..AppendOptions::default()
+        },
+        ..an_append(&stream, EntryId::new(n, 0))
+    };
+    engine.append_many((1..=60).map(append).collect()).await.unwrap();
+    let ids = ids_of(&all(&engine, &stream).await);
+    assert_eq!(ids, (48..=60).map(|n| EntryId::new(n, 0)).collect::<Vec<_>>());
+    assert_eq!(engine.info(&stream).await.unwrap().unwrap().length, 13);
+}
+
 pub(crate) async fn a_batch_over_many_streams_gives_ids_in_order(engine: Arc<dyn Engine>) {
     let streams = [a_stream(), a_stream(), a_stream()];
     let id = |n: usize| EntryId::new(n as u64 + 1, 0);

@@ -54,6 +54,8 @@ macro_rules! suite {
                     without_create_stream_a_missing_stream_is_an_error
                     an_entry_without_fields_is_refused
                     a_batch_keeps_its_order
+                    a_batch_of_short_and_long_entries_keeps_them_all
+                    an_append_of_a_batch_trims_what_came_before_it
                     a_batch_over_many_streams_gives_ids_in_order
                     a_batch_tells_each_ones_lot
                     an_append_can_trim_in_the_same_step

@@ -36,6 +36,7 @@ mod group;
 mod group_admin;
 mod group_store;
 mod info;
+mod inserts;
 mod inspection;
 mod lag;
 mod layout;

@@ -20,6 +20,7 @@ use super::{
     address::Address,
     checkpoint::Checkpoints,
     failure::{Failure, Step},
+    inserts::Kept,
     room::Room,
     store,
 };
@@ -96,6 +97,8 @@ pub(super) struct Session {
     pub(super) checkpoints: Option<Checkpoints>,
     /// How much may be appended; where that is limited.
     pub(super) room: Option<Room>,
+    /// Empty between two transactions.
+    pub(super) kept: Kept,
     files: Option<Files>,
     replacements: u64,
 }
@@ -140,6 +143,7 @@ impl Session {
         Ok(Self {
             checkpoints: (writes && address.path.is_some()).then(|| Checkpoints::of(&connection, address)),
             room: if writes { Room::of(&connection, address)? } else { None },
+            kept: Kept::default(),
             connection,
             replacements: match &files {
                 Some(files) => replacements.opened(files.file),

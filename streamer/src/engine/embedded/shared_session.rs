@@ -3,6 +3,7 @@
 #[cfg(not(test))]
 use std::sync::{Mutex, MutexGuard};
 use std::{
+    mem,
     sync::{
         Arc, PoisonError, TryLockError,
         atomic::{AtomicU64, Ordering},
@@ -216,13 +217,14 @@ fn run_and_commit(
 ) -> Result<bool, Failed> {
     let begin = || Ok(session.connection.prepare_cached(purpose.begin())?.execute([])?);
     begin().map_err(|failure: Failure| Stage::Begin.failed(failure))?;
-    let mut transaction = Transaction::new(&session.connection, session.room.as_ref());
+    let kept = mem::take(&mut session.kept);
+    let mut transaction = Transaction::new(&session.connection, session.room.as_ref(), kept);
     let ran = operations(&mut transaction).and_then(|()| transaction.finish());
     ran.map_err(|failure| Stage::Run.failed(failure))?;
     let commit = || Ok(session.connection.prepare_cached("COMMIT")?.execute([])?);
     commit().map_err(|failure: Failure| Stage::Commit.failed(failure))?;
     let has_news = transaction.has_news();
-    drop(transaction);
+    session.kept = transaction.into_kept();
     if let Some(checkpoints) = &mut session.checkpoints {
         checkpoints.committed();
     }

@@ -3,12 +3,13 @@
 //! The operations of a batch run in one transaction. What they need of a stream is read once and written back once,
 //! before the commit: nobody else can change it meanwhile.
 
-use std::collections::BTreeMap;
+use std::{cell::RefCell, collections::BTreeMap};
 
 use rusqlite::{CachedStatement, Connection, OptionalExtension, params};
 
 use super::{
     failure::{Failure, Step},
+    inserts::{Inserts, Kept},
     room::{Appending, Room},
 };
 use crate::{
@@ -43,8 +44,7 @@ pub(super) struct Transaction<'c> {
     pub(super) now_ms: u64,
     /// With whether it was changed. Nearly always there is one, which is found by one comparison.
     streams: BTreeMap<StreamName, (Stream, bool)>,
-    /// Kept at hand: a transaction may hold hundreds of appends.
-    insert: Option<CachedStatement<'c>>,
+    inserts: RefCell<Inserts<'c>>,
     news: bool,
     /// Where the size of the store is limited.
     room: Option<&'c Room>,
@@ -53,12 +53,12 @@ pub(super) struct Transaction<'c> {
 
 impl<'c> Transaction<'c> {
     /// With a connection on which a transaction was begun.
-    pub(super) fn new(connection: &'c Connection, room: Option<&'c Room>) -> Self {
+    pub(super) fn new(connection: &'c Connection, room: Option<&'c Room>, kept: Kept) -> Self {
         Self {
             connection,
             now_ms: unix_ms(),
             streams: BTreeMap::new(),
-            insert: None,
+            inserts: RefCell::new(Inserts::new(connection, kept)),
             news: false,
             room,
             appending: Appending::default(),
@@ -70,6 +70,7 @@ impl<'c> Transaction<'c> {
     }
 
     pub(super) fn sql(&self, sql: &str) -> Step<CachedStatement<'c>> {
+        self.inserts.borrow_mut().write()?;
         Ok(self.connection.prepare_cached(sql)?)
     }
 
@@ -151,21 +152,16 @@ impl<'c> Transaction<'c> {
     /// Refuses an entry that there is no room for.
     pub(super) fn make_room(&mut self, fields: usize) -> Step<()> {
         match self.room {
-            Some(room) => self.appending.make_room(room, self.connection, fields),
+            Some(room) => {
+                self.inserts.get_mut().write()?;
+                self.appending.make_room(room, self.connection, fields)
+            }
             None => Ok(()),
         }
     }
 
     pub(super) fn insert_entry(&mut self, stream: Stream, id: EntryId, fields: &[u8]) -> Step<()> {
-        let insert = match &mut self.insert {
-            Some(insert) => insert,
-            none => none.insert(
-                self.connection
-                    .prepare_cached("INSERT INTO streamer_entries (stream, id, fields) VALUES (?, ?, ?)")?,
-            ),
-        };
-        insert.execute(params![stream.key, id.to_be_bytes(), fields])?;
-        Ok(())
+        self.inserts.get_mut().insert(stream.key, id, fields)
     }
 
     /// Puts back a stream that was changed.
@@ -235,8 +231,14 @@ impl<'c> Transaction<'c> {
         self.news
     }
 
+    /// What the next transaction begins with.
+    pub(super) fn into_kept(self) -> Kept {
+        self.inserts.into_inner().into_kept()
+    }
+
     /// Writes back what changed; the last step before the commit.
     pub(super) fn finish(&mut self) -> Step<()> {
+        self.inserts.get_mut().write()?;
         for (stream, changed) in self.streams.values_mut().filter(|(_, changed)| *changed) {
             self.connection
                 .prepare_cached(

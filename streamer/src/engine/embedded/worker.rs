@@ -131,23 +131,26 @@ impl Worker {
         self.run_by_thread(operation, under_way).await
     }
 
-    async fn run_by_thread<T: Send + 'static>(
+    // Not `async`: an operation is moved to its job at once, so that the future of its caller needs no room for it.
+    fn run_by_thread<T: Send + 'static>(
         &self,
         operation: impl FnMut(&mut Transaction<'_>) -> Step<T> + Send + 'static,
         under_way: Counted,
-    ) -> Step<T> {
+    ) -> impl Future<Output = Step<T>> {
         let (reply, answer) = oneshot::channel();
-        let job = Asked {
+        let job: Box<dyn Job> = Box::new(Asked {
             operation,
             result: None,
             reply: Some(reply),
             under_way: Some(under_way),
             runtime: Handle::try_current().ok(),
             since: Instant::now(),
-        };
-        self.jobs.send(Box::new(job)).await.map_err(|_| Failure::closed())?;
-        let answer = answer.await.unwrap_or_else(|_| Err(Failure::closed()));
-        answer.map_err(|failure| failure.at(self.path()))
+        });
+        async move {
+            self.jobs.send(job).await.map_err(|_| Failure::closed())?;
+            let answer = answer.await.unwrap_or_else(|_| Err(Failure::closed()));
+            answer.map_err(|failure| failure.at(self.path()))
+        }
     }
 
     /// Runs an operation in the thread of the caller. `None` where that cannot be, or was rolled back: the thread of the store
