@@ -157,6 +157,11 @@ fn what_does_not_fit_is_named_with_its_place() {
     );
 }
 
+/// Whether `serde_json` has its feature `arbitrary_precision`, as an application may have it.
+fn numbers_keep_digits() -> bool {
+    "1e400".parse::<serde_json::Number>().is_ok()
+}
+
 #[test]
 fn what_cannot_be_decoded_is_still_there_in_raw() {
     let deep = "[".repeat(200_000);
@@ -175,6 +180,9 @@ fn what_cannot_be_decoded_is_still_there_in_raw() {
         deep.as_bytes(),
     ];
     for data in broken {
+        if data == b"[1e999]" && numbers_keep_digits() {
+            continue;
+        }
         let message = message(&[("data", data), ("created", b"17")]);
         assert!(matches!(message.check(), Err(DecodeError::Undecodable(_))), "{data:?}");
         assert!(matches!(message.data(), Err(DecodeError::Undecodable(_))), "{data:?}");
@@ -387,13 +395,21 @@ fn minus_zero_is_what_php_makes_of_it() {
     let exponents = with_data("[1e-0, 25E-0,-2e-0]");
     assert_eq!(
         exponents.data().map(ToString::to_string),
-        Ok("[1.0,25.0,-2.0]".to_owned())
+        Ok(match numbers_keep_digits() {
+            true => "[1e-0,25e-0,-2e-0]",
+            false => "[1.0,25.0,-2.0]",
+        }
+        .to_owned())
     );
     assert_eq!(
         with_data(r#"{"a":-0,"b":[-0, -0 ],"c":"-0,","d":-0.5,"e":-0e1,"f":-7}"#)
             .data()
             .map(ToString::to_string),
-        Ok(r#"{"a":0,"b":[0,0],"c":"-0,","d":-0.5,"e":-0.0,"f":-7}"#.to_owned())
+        Ok(match numbers_keep_digits() {
+            true => r#"{"a":0,"b":[0,0],"c":"-0,","d":-0.5,"e":-0e+1,"f":-7}"#,
+            false => r#"{"a":0,"b":[0,0],"c":"-0,","d":-0.5,"e":-0.0,"f":-7}"#,
+        }
+        .to_owned())
     );
     #[derive(Deserialize)]
     struct Number {

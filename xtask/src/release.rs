@@ -2,6 +2,8 @@
 
 use std::{
     collections::BTreeSet,
+    fs,
+    path::Path,
     process::{Command, Stdio},
 };
 
@@ -89,9 +91,20 @@ fn advisories(named: bool) -> Result<()> {
     Ok(())
 }
 
+const LIBRARY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../streamer");
+
+const FEATURES_TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target/features");
+
+/// How combinations of features are built: with other flags than a developer's build, whose results stay where they are.
+const FEATURES_BUILD: [(&str, &str); 3] = [
+    ("CARGO_TARGET_DIR", FEATURES_TARGET),
+    ("CARGO_INCREMENTAL", "0"),
+    ("CARGO_PROFILE_DEV_DEBUG", "0"),
+];
+
 /// Each feature of each crate, and of the library each two of them, without warnings: a build of an application has any
 /// combination. Three services of object stores stand or fall together, as does what is for three databases: each is a feature of
-/// a dependency, and no code of ours. And the tests of what `serde_json/preserve_order` may change.
+/// a dependency, and no code of ours. And the tests of what features of `serde_json` may change.
 fn features() -> Result<()> {
     let Some(hack) = tools::HACK.find()? else {
         return Ok(());
@@ -131,25 +144,60 @@ fn features() -> Result<()> {
         let status = Command::new(&hack)
             .args(&arguments)
             .env("RUSTFLAGS", "--deny warnings")
-            // Other flags than those of a developer's build, whose results stay where they are.
-            .env("CARGO_TARGET_DIR", concat!(env!("CARGO_MANIFEST_DIR"), "/../target/features"))
-            .env("CARGO_INCREMENTAL", "0")
-            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .envs(FEATURES_BUILD)
             .status()
             .context("could not start cargo-hack")?;
         ensure!(status.success(), "`cargo {}` failed ({status})", arguments.join(" "));
     }
-    // As an application may have it; all other tests run without that feature.
-    let ordered = [
-        "test",
-        "-p",
-        "streamer-events",
-        "--features",
-        "serde_json/preserve_order",
-        "--lib",
-    ];
-    let tests = ["golden", "message", "model", "php_json"].map(|name| ["--test", name]);
-    test::cargo(&[&ordered[..], &tests.concat()].concat(), &[])
+    without_embedded()?;
+    // As an application may have them; all other tests run without these features.
+    for feature in ["serde_json/preserve_order", "serde_json/arbitrary_precision"] {
+        let alone = ["test", "-p", "streamer-events", "--features", feature, "--lib"];
+        let tests = ["golden", "message", "model", "php_json"].map(|name| ["--test", name]);
+        test::cargo(&[&alone[..], &tests.concat()].concat(), &[])?;
+    }
+    Ok(())
+}
+
+/// A program with the engine for Redis alone names the feature that it needs for a file. That a program with the other engine does
+/// so for Redis is in the checks of every change.
+fn without_embedded() -> Result<()> {
+    const PROGRAM: &str = "\
+#[tokio::main(flavor = \"current_thread\")]
+async fn main() {
+    if let Err(error) = streamer::Streamer::connect(\"sqlite://shop.db\").await {
+        eprintln!(\"{error}\");
+    }
+}
+";
+    const EXPECTED: &str = "build it with the cargo feature `embedded`";
+    let folder = Path::new(FEATURES_TARGET).join("redis-alone");
+    let manifest = format!(
+        "[package]\nname = \"redis-alone\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n\
+         streamer-events = {{ path = \"{LIBRARY}\", default-features = false, features = [\"redis\"] }}\n\
+         tokio = {{ version = \"1\", features = [\"macros\", \"rt\"] }}\n"
+    );
+    fs::create_dir_all(folder.join("src")).and_then(|()| fs::write(folder.join("Cargo.toml"), manifest))?;
+    fs::write(folder.join("src/main.rs"), PROGRAM)?;
+    // The versions that everything else is checked with.
+    fs::copy(
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.lock"),
+        folder.join("Cargo.lock"),
+    )?;
+    crate::print("--- a program with the feature `redis` alone opens a file\n");
+    let output = cargo::command()
+        .args(["run", "--quiet"])
+        .current_dir(&folder)
+        .envs(FEATURES_BUILD)
+        .output()
+        .context("could not start cargo")?;
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    ensure!(
+        output.status.success() && stderr.contains(EXPECTED),
+        "the program had to say {EXPECTED:?}, and said ({}): {stderr}",
+        output.status
+    );
+    Ok(())
 }
 
 /// Whether a change of the API has the version that it needs. The last release is the baseline.

@@ -568,6 +568,9 @@ mod tests {
             "-",
             "[",
         ] {
+            if text == "1e999" && numbers_keep_digits() {
+                continue;
+            }
             assert!(read::<Value>(text.as_bytes()).is_err(), "{text}");
             assert!(serde_json::from_str::<Value>(text).is_err(), "{text}");
         }

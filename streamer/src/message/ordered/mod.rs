@@ -381,7 +381,7 @@ mod tests {
 
     #[test]
     fn what_has_no_json_is_refused() {
-        assert!(OrderedJson::of(&u128::MAX).is_err());
+        assert_eq!(OrderedJson::of(&u128::MAX).is_ok(), as_text::numbers_keep_digits());
         assert!(OrderedJson::of(&BTreeMap::from([(vec![1], 2)])).is_err());
         assert_eq!(OrderedJson::of(&f64::NAN).expect("it has JSON"), Value::Null);
     }
