@@ -15,12 +15,14 @@
 
 use std::{
     cell::Cell,
-    env, io,
+    env, fmt, io,
     ops::{Deref, DerefMut},
     sync::{LockResult, PoisonError, TryLockError, TryLockResult},
+    time::{Duration, Instant},
 };
 
 use shuttle::{Config, Runner, scheduler::RandomScheduler};
+use tokio::runtime::Handle;
 
 /// More than SQLite takes.
 const STACK: usize = 1 << 20;
@@ -122,6 +124,12 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
+impl<T> fmt::Debug for Mutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Mutex").finish_non_exhaustive()
+    }
+}
+
 impl<T> Deref for MutexGuard<'_, T> {
     type Target = T;
 
@@ -139,6 +147,172 @@ impl<T> DerefMut for MutexGuard<'_, T> {
             Self::Real(guard) => guard,
             Self::Explored(guard) => guard,
         }
+    }
+}
+
+/// Waits with a lock for what others do; each wait and each wake-up is a step of a schedule.
+pub(crate) enum Condvar {
+    Real(std::sync::Condvar),
+    Explored(shuttle::sync::Condvar),
+}
+
+impl Condvar {
+    pub(crate) fn new() -> Self {
+        match is_exploring() {
+            true => Self::Explored(shuttle::sync::Condvar::new()),
+            false => Self::Real(std::sync::Condvar::new()),
+        }
+    }
+
+    /// The lock must be of the same kind: both were made within [`explore`], or neither.
+    pub(crate) fn wait_while<'a, T>(
+        &self,
+        guard: MutexGuard<'a, T>,
+        condition: impl FnMut(&mut T) -> bool,
+    ) -> LockResult<MutexGuard<'a, T>> {
+        match (self, guard) {
+            (Self::Real(changed), MutexGuard::Real(guard)) => {
+                held(changed.wait_while(guard, condition), MutexGuard::Real)
+            }
+            (Self::Explored(changed), MutexGuard::Explored(guard)) => {
+                held(changed.wait_while(guard, condition), MutexGuard::Explored)
+            }
+            _ => panic!("a lock of the other kind"),
+        }
+    }
+
+    pub(crate) fn notify_one(&self) {
+        match self {
+            Self::Real(changed) => changed.notify_one(),
+            Self::Explored(changed) => changed.notify_one(),
+        }
+    }
+}
+
+/// Channels between threads.
+pub(crate) mod mpsc {
+    use std::sync::mpsc::{self, RecvError, SendError, TryRecvError};
+
+    use super::is_exploring;
+
+    pub(crate) enum SyncSender<T> {
+        Real(mpsc::SyncSender<T>),
+        Explored(shuttle::sync::mpsc::SyncSender<T>),
+    }
+
+    pub(crate) enum Receiver<T> {
+        Real(mpsc::Receiver<T>),
+        Explored(shuttle::sync::mpsc::Receiver<T>),
+    }
+
+    pub(crate) fn sync_channel<T>(bound: usize) -> (SyncSender<T>, Receiver<T>) {
+        match is_exploring() {
+            true => {
+                let (sender, receiver) = shuttle::sync::mpsc::sync_channel(bound);
+                (SyncSender::Explored(sender), Receiver::Explored(receiver))
+            }
+            false => {
+                let (sender, receiver) = mpsc::sync_channel(bound);
+                (SyncSender::Real(sender), Receiver::Real(receiver))
+            }
+        }
+    }
+
+    impl<T> SyncSender<T> {
+        pub(crate) fn send(&self, value: T) -> Result<(), SendError<T>> {
+            match self {
+                Self::Real(sender) => sender.send(value),
+                Self::Explored(sender) => sender.send(value),
+            }
+        }
+    }
+
+    impl<T> Receiver<T> {
+        pub(crate) fn recv(&self) -> Result<T, RecvError> {
+            match self {
+                Self::Real(receiver) => receiver.recv(),
+                Self::Explored(receiver) => receiver.recv(),
+            }
+        }
+
+        pub(crate) fn try_recv(&self) -> Result<T, TryRecvError> {
+            match self {
+                Self::Real(receiver) => receiver.try_recv(),
+                Self::Explored(receiver) => receiver.try_recv(),
+            }
+        }
+    }
+}
+
+/// Numbers and flags that threads share. Before each look and each change others may have their turn; the values are seen in
+/// one order by all.
+pub(crate) mod atomic {
+    use std::sync::atomic::{self, Ordering};
+
+    use super::thread;
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicUsize(atomic::AtomicUsize);
+
+    impl AtomicUsize {
+        pub(crate) fn new(value: usize) -> Self {
+            Self(atomic::AtomicUsize::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> usize {
+            thread::step();
+            self.0.load(order)
+        }
+
+        pub(crate) fn fetch_add(&self, value: usize, order: Ordering) -> usize {
+            thread::step();
+            self.0.fetch_add(value, order)
+        }
+
+        pub(crate) fn fetch_sub(&self, value: usize, order: Ordering) -> usize {
+            thread::step();
+            self.0.fetch_sub(value, order)
+        }
+    }
+
+    #[derive(Debug)]
+    pub(crate) struct AtomicBool(atomic::AtomicBool);
+
+    impl AtomicBool {
+        pub(crate) fn new(value: bool) -> Self {
+            Self(atomic::AtomicBool::new(value))
+        }
+
+        pub(crate) fn load(&self, order: Ordering) -> bool {
+            thread::step();
+            self.0.load(order)
+        }
+
+        pub(crate) fn store(&self, value: bool, order: Ordering) {
+            thread::step();
+            self.0.store(value, order);
+        }
+
+        pub(crate) fn swap(&self, value: bool, order: Ordering) -> bool {
+            thread::step();
+            self.0.swap(value, order)
+        }
+    }
+}
+
+/// Whether so much time has passed since then. A schedule knows no time: there it has, or has not, by chance.
+pub(crate) fn has_passed(since: Instant, time: Duration) -> bool {
+    match is_exploring() {
+        true => shuttle::rand::Rng::r#gen(&mut shuttle::rand::thread_rng()),
+        false => since.elapsed() >= time,
+    }
+}
+
+/// Starts a task of a runtime that nobody waits for.
+pub(crate) fn spawn_on(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+    match is_exploring() {
+        true => drop(shuttle::future::spawn(task)),
+        false => drop(runtime.spawn(task)),
     }
 }
 
@@ -167,10 +341,24 @@ pub(crate) mod thread {
             Self(name)
         }
 
-        pub(crate) fn spawn(self, run: impl FnOnce() + Send + 'static) -> io::Result<()> {
-            match is_exploring() {
-                true => shuttle::thread::Builder::new().name(self.0).spawn(run).map(drop),
-                false => std::thread::Builder::new().name(self.0).spawn(run).map(drop),
+        pub(crate) fn spawn(self, run: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle> {
+            Ok(match is_exploring() {
+                true => JoinHandle::Explored(shuttle::thread::Builder::new().name(self.0).spawn(run)?),
+                false => JoinHandle::Real(std::thread::Builder::new().name(self.0).spawn(run)?),
+            })
+        }
+    }
+
+    pub(crate) enum JoinHandle {
+        Real(std::thread::JoinHandle<()>),
+        Explored(shuttle::thread::JoinHandle<()>),
+    }
+
+    impl JoinHandle {
+        pub(crate) fn join(self) -> std::thread::Result<()> {
+            match self {
+                Self::Real(thread) => thread.join(),
+                Self::Explored(thread) => thread.join(),
             }
         }
     }
@@ -214,6 +402,13 @@ pub(crate) mod thread {
         match is_exploring() {
             true => shuttle::thread::sleep(time),
             false => std::thread::sleep(time),
+        }
+    }
+
+    /// Within a schedule others may have their turn here.
+    pub(super) fn step() {
+        if is_exploring() {
+            shuttle::thread::yield_now();
         }
     }
 

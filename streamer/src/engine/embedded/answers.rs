@@ -4,8 +4,10 @@
 //! new task of that runtime answers them all. No caller depends on the runtime of another one, and none on its own
 //! runtime having time for that task: what it has not done soon, the store's thread does.
 
+#[cfg(not(test))]
+use std::sync::Mutex;
 use std::{
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -15,6 +17,8 @@ use super::{
     failure::Step,
     worker::{Job, Jobs},
 };
+#[cfg(test)]
+use crate::schedules::{Mutex, has_passed, spawn_on};
 
 /// For how long a runtime may leave its answers lying.
 const PATIENCE: Duration = Duration::from_millis(5);
@@ -68,7 +72,7 @@ impl Unanswered {
                     outcome: outcome.clone(),
                 });
                 let giving = Giving(answers.clone());
-                drop(runtime.spawn(async move { drop(giving) }));
+                spawn_on(&runtime, async move { drop(giving) });
                 self.0.push((Instant::now(), answers));
             }
         }
@@ -80,7 +84,7 @@ impl Unanswered {
         // The task that has answered has let go of its share.
         self.0.retain(|(since, answers)| {
             let left_lying = Arc::strong_count(answers) > 1;
-            if left_lying && since.elapsed() >= PATIENCE {
+            if left_lying && has_passed(*since, PATIENCE) {
                 answers.give();
                 return false;
             }
@@ -109,3 +113,17 @@ fn by_runtime(jobs: Jobs) -> Vec<(Option<Handle>, Jobs)> {
     }
     groups.into_iter().map(|(_, runtime, jobs)| (runtime, jobs)).collect()
 }
+
+#[cfg(not(test))]
+fn has_passed(since: Instant, time: Duration) -> bool {
+    since.elapsed() >= time
+}
+
+#[cfg(not(test))]
+fn spawn_on(runtime: &Handle, task: impl Future<Output = ()> + Send + 'static) {
+    drop(runtime.spawn(task));
+}
+
+#[cfg(test)]
+#[path = "answers_schedules.rs"]
+mod in_many_schedules;

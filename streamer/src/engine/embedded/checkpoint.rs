@@ -8,16 +8,21 @@
 //! SQLite leaves the file of the log as large as it once was. Here the file is cut when the log begins again, and when nobody
 //! writes: at rest it has at most [`LARGEST_AT_REST`]. Only a reader of an old state, in any process, keeps it larger.
 
+use std::{cell::Cell, sync::mpsc::TryRecvError, time::Duration};
+#[cfg(not(test))]
 use std::{
-    cell::Cell,
-    sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel},
-    thread::{self, JoinHandle},
-    time::Duration,
+    sync::mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
 };
 
 use rusqlite::Connection;
 
 use super::{address::Address, failure::Step, store};
+#[cfg(test)]
+use crate::schedules::{
+    mpsc::{Receiver, SyncSender, sync_channel},
+    thread,
+};
 
 /// After how many pages the log is copied, as in SQLite.
 const DUE: i32 = 1000;
@@ -53,12 +58,17 @@ pub(super) struct Checkpoints {
     all_copied: bool,
 }
 
+#[cfg(not(test))]
+type JoinHandle = thread::JoinHandle<()>;
+#[cfg(test)]
+use thread::JoinHandle;
+
 /// The thread that copies. It ends, and closes its connection, when this is dropped.
 struct Copier {
     /// `None` only while this is dropped.
     begin: Option<SyncSender<()>>,
     ended: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<JoinHandle>,
 }
 
 impl Drop for Copier {
@@ -252,3 +262,7 @@ fn copy(connection: &Connection) -> Option<Copied> {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "checkpoint_schedules.rs"]
+mod in_many_schedules;

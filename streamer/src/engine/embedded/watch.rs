@@ -12,9 +12,13 @@
 
 use std::{
     path::{Path, PathBuf},
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak},
-    thread,
+    sync::{self, Arc, PoisonError, Weak},
     time::{Duration, Instant, SystemTime},
+};
+#[cfg(not(test))]
+use std::{
+    sync::{Condvar, Mutex, MutexGuard},
+    thread,
 };
 
 use rusqlite::Connection;
@@ -27,6 +31,8 @@ use super::{
     session::{Content, FileId, log_of},
     store,
 };
+#[cfg(test)]
+use crate::schedules::{Condvar, Mutex, MutexGuard, thread};
 
 /// When to ask again after a notice, counted from the notice.
 const AFTER_NOTICE: [Duration; 12] = [
@@ -86,7 +92,7 @@ struct Inner {
 
 /// The watches of this process, by their files. A file that may not be written is read in another way, perhaps without its
 /// log, so its watch is another one.
-static WATCHES: Mutex<Vec<(PathBuf, bool, Weak<Inner>)>> = Mutex::new(Vec::new());
+static WATCHES: sync::Mutex<Vec<(PathBuf, bool, Weak<Inner>)>> = sync::Mutex::new(Vec::new());
 
 struct Shared {
     state: Mutex<State>,
@@ -135,35 +141,7 @@ impl Watch {
 
     /// Begins a wait: commits from now on wake it. Look for entries after this, not before.
     pub(super) fn wait(&self) -> Wait {
-        let Inner {
-            commits,
-            shared,
-            address,
-        } = &*self.0;
-        let receiver = commits.0.subscribe();
-        let mut state = shared.lock();
-        state.waiting += 1;
-        if let Some(address) = address {
-            if !state.started {
-                let (shared, commits, address) = (shared.clone(), commits.clone(), address.clone());
-                let open = OpenThread::new();
-                let watch = move || {
-                    let _open = open;
-                    watch(&shared, &commits, &address);
-                };
-                // Without it, only commits of this process wake the reader; the next wait tries again.
-                state.started = thread::Builder::new()
-                    .name("streamer-watch".to_owned())
-                    .spawn(watch)
-                    .is_ok();
-            }
-            shared.changed.notify_one();
-        }
-        drop(state);
-        Wait {
-            commits: receiver,
-            shared: shared.clone(),
-        }
+        self.0.wait(self.0.address.as_ref(), File::new)
     }
 }
 
@@ -177,6 +155,38 @@ impl Inner {
                 bell: Bell::new(),
             }),
             address,
+        }
+    }
+
+    /// Begins a wait. Where there is an address, a thread looks at what is there.
+    fn wait<A, L>(&self, address: Option<&A>, look_at: fn(A) -> L) -> Wait
+    where
+        A: Clone + Send + 'static,
+        L: LookedAt + 'static,
+    {
+        let receiver = self.commits.0.subscribe();
+        let mut state = self.shared.lock();
+        state.waiting += 1;
+        if let Some(address) = address {
+            if !state.started {
+                let (shared, commits, address) = (self.shared.clone(), self.commits.clone(), address.clone());
+                let open = OpenThread::new();
+                let watch = move || {
+                    let _open = open;
+                    watch(&shared, &commits, look_at(address));
+                };
+                // Without it, only commits of this process wake the reader; the next wait tries again.
+                state.started = thread::Builder::new()
+                    .name("streamer-watch".to_owned())
+                    .spawn(watch)
+                    .is_ok();
+            }
+            self.shared.changed.notify_one();
+        }
+        drop(state);
+        Wait {
+            commits: receiver,
+            shared: self.shared.clone(),
         }
     }
 }
@@ -230,41 +240,85 @@ impl Shared {
     }
 }
 
-fn watch(shared: &Shared, commits: &Commits, address: &Address) {
-    let mut file = Watched::new(address);
-    let mut rhythm = Rhythm::new();
-    let mut notices = address.path.as_deref().and_then(Notices::of);
+/// What the thread looks at while a reader waits.
+trait LookedAt {
+    /// Whether something was committed since the last look. `was_idle`: nobody has looked for a time.
+    fn changed(&mut self, was_idle: bool) -> bool;
+    /// Waits until the next look, or until the bell rings.
+    fn pause(&mut self, bell: &Bell);
+    fn close(self);
+}
+
+fn watch(shared: &Shared, commits: &Commits, mut looked_at: impl LookedAt) {
     while let Some(was_idle) = shared.until_somebody_waits() {
+        if looked_at.changed(was_idle) {
+            commits.announce();
+        }
+        looked_at.pause(&shared.bell);
+    }
+    looked_at.close();
+}
+
+/// A file, with the notices of it where there are any.
+struct File {
+    watched: Watched,
+    rhythm: Rhythm,
+    notices: Option<Notices>,
+}
+
+impl File {
+    fn new(address: Address) -> Self {
+        let mut file = Self {
+            watched: Watched::new(address),
+            rhythm: Rhythm::new(),
+            notices: None,
+        };
+        file.ask_for_notices();
+        file
+    }
+
+    fn ask_for_notices(&mut self) {
+        self.notices = self.watched.address.path.as_deref().and_then(Notices::of);
+    }
+}
+
+impl LookedAt for File {
+    fn changed(&mut self, was_idle: bool) -> bool {
         if was_idle {
             // Nobody has read the notices of that time.
-            rhythm.noticed();
+            self.rhythm.noticed();
         }
-        let look = rhythm.look(notices.is_some());
-        if file.changed(look) {
-            commits.announce();
-            if rhythm.changed(look) {
-                // Perhaps the notices are those of a directory that lies elsewhere by now.
-                notices = address.path.as_deref().and_then(Notices::of);
-            }
+        let look = self.rhythm.look(self.notices.is_some());
+        let changed = self.watched.changed(look);
+        if changed && self.rhythm.changed(look) {
+            // Perhaps the notices are those of a directory that lies elsewhere by now.
+            self.ask_for_notices();
         }
-        let pause = rhythm.pause(notices.is_some());
-        match &notices {
+        changed
+    }
+
+    fn pause(&mut self, bell: &Bell) {
+        let pause = self.rhythm.pause(self.notices.is_some());
+        match &self.notices {
             None => thread::sleep(pause),
-            Some(some) => match some.wait(pause, &shared.bell) {
+            Some(notices) => match notices.wait(pause, bell) {
                 Waited::Noticed => {
-                    rhythm.noticed();
-                    thread::sleep(BREATH.saturating_sub(file.asked.elapsed()));
+                    self.rhythm.noticed();
+                    thread::sleep(BREATH.saturating_sub(self.watched.asked.elapsed()));
                 }
                 Waited::TimedOut => {}
-                Waited::Ended => notices = None,
+                Waited::Ended => self.notices = None,
             },
         }
-        if notices.is_none() && rhythm.may_try_notices_again() {
-            notices = address.path.as_deref().and_then(Notices::of);
+        if self.notices.is_none() && self.rhythm.may_try_notices_again() {
+            self.ask_for_notices();
         }
     }
-    if let Some(connection) = file.connection.take() {
-        store::close(connection);
+
+    fn close(self) {
+        if let Some(connection) = self.watched.connection {
+            store::close(connection);
+        }
     }
 }
 
@@ -358,8 +412,8 @@ impl Rhythm {
 }
 
 /// The file as it was seen last.
-struct Watched<'a> {
-    address: &'a Address,
+struct Watched {
+    address: Address,
     log: Option<PathBuf>,
     connection: Option<Connection>,
     /// The file and its log, and what changes with the content of a file that SQLite does not look at again; `None` before the
@@ -370,12 +424,11 @@ struct Watched<'a> {
     asked: Instant,
 }
 
-impl<'a> Watched<'a> {
-    fn new(address: &'a Address) -> Self {
-        let log = address.path.as_deref().map(log_of);
+impl Watched {
+    fn new(address: Address) -> Self {
         Self {
+            log: address.path.as_deref().map(log_of),
             address,
-            log,
             connection: None,
             files: None,
             version: None,
@@ -388,7 +441,7 @@ impl<'a> Watched<'a> {
     fn changed(&mut self, look: Look) -> bool {
         let at = |path: Option<&Path>| path.and_then(FileId::at);
         let (file, log) = (at(self.address.path.as_deref()), at(self.log.as_deref()));
-        let content = |path: &Path| Content::of_unchanging(self.address, path, log);
+        let content = |path: &Path| Content::of_unchanging(&self.address, path, log);
         let files = Some((file, log, self.address.path.as_deref().and_then(content)));
         if files != self.files {
             // Other files, or none where a reader found some before: who looks now is told so.
@@ -412,7 +465,7 @@ impl<'a> Watched<'a> {
         }
         self.asked = Instant::now();
         if self.connection.is_none() {
-            self.connection = store::open_reader(self.address).ok();
+            self.connection = store::open_reader(&self.address).ok();
         }
         let version = self.connection.as_ref().and_then(data_version);
         if version.is_none() {
@@ -430,6 +483,10 @@ fn data_version(connection: &Connection) -> Option<i64> {
     let mut statement = connection.prepare_cached("PRAGMA data_version").ok()?;
     statement.query_row([], |row| row.get(0)).ok()
 }
+
+#[cfg(test)]
+#[path = "watch_schedules.rs"]
+mod in_many_schedules;
 
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "tests")]
@@ -467,8 +524,7 @@ mod tests {
     #[test]
     fn the_first_look_is_a_change_also_where_the_file_is_gone_by_then() {
         let directory = tempfile::TempDir::new().unwrap();
-        let address = address(Some(directory.path().join("gone")));
-        let mut watched = Watched::new(&address);
+        let mut watched = Watched::new(address(Some(directory.path().join("gone"))));
         assert!(watched.changed(Look::Noticed));
         assert!(!watched.changed(Look::Noticed));
     }

@@ -53,28 +53,34 @@ async fn three_at_once(worker: &Worker, done: &Done, caller: usize) {
 
 #[test]
 fn every_operation_is_done_once_and_those_of_one_task_in_their_order() {
-    explore(120, || {
-        let (worker, done) = (worker(), Done::default());
-        let callers = (0..3).map(|caller| {
-            let (worker, done) = (worker.clone(), Arc::clone(&done));
-            thread::spawn(move || {
-                block_on(async {
-                    three_at_once(&worker, &done, caller).await;
-                    worker.run_at_once(note(&done, caller, 3)).await.unwrap();
-                });
-            })
-        });
-        let callers = callers.collect::<Vec<_>>();
-        callers.into_iter().for_each(|caller| caller.join().unwrap());
-        assert_eq!(worker.under_way.load(Ordering::Relaxed), 0);
-        assert_eq!(worker.looking.load(Ordering::Relaxed), 0);
-        let done = done.lock().unwrap();
-        for caller in 0..3 {
-            let own = done.iter().filter(|(of, _)| *of == caller).map(|(_, number)| *number);
-            assert_eq!(own.collect::<Vec<_>>(), [0, 1, 2, 3], "{done:?}");
-        }
-        // The store's thread ends with the last handle: otherwise this program would wait for ever.
+    explore(120, do_all_once);
+    // Of several callers in a runtime, a task of that answers them, or the thread of the store where that takes long.
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let _entered = runtime.enter();
+    explore(120, do_all_once);
+}
+
+fn do_all_once() {
+    let (worker, done) = (worker(), Done::default());
+    let callers = (0..3).map(|caller| {
+        let (worker, done) = (worker.clone(), Arc::clone(&done));
+        thread::spawn(move || {
+            block_on(async {
+                three_at_once(&worker, &done, caller).await;
+                worker.run_at_once(note(&done, caller, 3)).await.unwrap();
+            });
+        })
     });
+    let callers = callers.collect::<Vec<_>>();
+    callers.into_iter().for_each(|caller| caller.join().unwrap());
+    assert_eq!(worker.under_way.load(Ordering::Relaxed), 0);
+    assert_eq!(worker.looking.load(Ordering::Relaxed), 0);
+    let done = done.lock().unwrap();
+    for caller in 0..3 {
+        let own = done.iter().filter(|(of, _)| *of == caller).map(|(_, number)| *number);
+        assert_eq!(own.collect::<Vec<_>>(), [0, 1, 2, 3], "{done:?}");
+    }
+    // The store's thread ends with the last handle: otherwise this program would wait for ever.
 }
 
 #[test]

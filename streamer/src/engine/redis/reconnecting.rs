@@ -7,19 +7,25 @@
 //! stores the entry twice. The next command finds a new connection. With Sentinel, that means to ask for the master
 //! again.
 
+#[cfg(not(test))]
+use std::sync::{Mutex, MutexGuard};
 use std::{
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, OnceLock, PoisonError},
     time::Duration,
 };
 
 use futures_util::future::{BoxFuture, FutureExt, Shared};
 use redis::{Cmd, Pipeline, RedisResult, Value};
+#[cfg(not(test))]
+use tokio::spawn;
 use tokio_util::sync::CancellationToken;
 
 use super::{
     command, endpoint::Endpoint, error::spoils_connection, reader_connection::ReaderConnection, resp,
     sentinel::Sentinels, shared_connection::SharedConnection, socket::Peer,
 };
+#[cfg(test)]
+use crate::schedules::{Mutex, MutexGuard, spawn};
 use crate::{engine::Append, entry::EntryId};
 
 /// How long each step of connecting may take.
@@ -44,6 +50,9 @@ pub(super) enum Source {
     /// One of several, whose trouble must not hold up the others.
     Node(Endpoint),
     Sentinel(Sentinels),
+    /// What a unit test makes connections of; whether it is one of several.
+    #[cfg(test)]
+    Made(in_many_schedules::Connect, bool),
 }
 
 /// The connection there is, or the attempt that all who need one wait for together.
@@ -80,6 +89,17 @@ impl Source {
                 ReaderConnection::connect(endpoint, CONNECT_TIMEOUT, RESPONSE_TIMEOUT, CancellationToken::new()).await
             }
             Self::Sentinel(sentinels) => sentinels.connect().await,
+            #[cfg(test)]
+            Self::Made(connect, _) => connect().await,
+        }
+    }
+
+    fn is_one_of_several(&self) -> bool {
+        match self {
+            Self::Server(_) | Self::Sentinel(_) => false,
+            Self::Node(_) => true,
+            #[cfg(test)]
+            Self::Made(_, is_one_of_several) => *is_one_of_several,
         }
     }
 }
@@ -202,16 +222,16 @@ impl Reconnecting {
             let connecting = slot.connecting.get_or_insert_with(begin).clone();
             (generation, connecting, slot.failure.clone())
         };
-        let outcome = match (&*self.source, failure) {
-            (Source::Node(_), Some(failure)) => {
+        let outcome = match failure.filter(|_| self.source.is_one_of_several()) {
+            Some(failure) => {
                 // Goes on also when nobody waits for it any more.
-                let attempt = tokio::spawn(connecting);
-                match tokio::time::timeout(KNOWN_TO_BE_DOWN, attempt).await {
-                    Ok(outcome) => outcome.unwrap_or(Err(failure)),
+                spawn(connecting.clone().map(drop));
+                match tokio::time::timeout(KNOWN_TO_BE_DOWN, connecting).await {
+                    Ok(outcome) => outcome,
                     Err(_) => return Err(failure),
                 }
             }
-            _ => connecting.await,
+            None => connecting.await,
         };
         let mut slot = self.slot();
         match outcome {
@@ -279,3 +299,7 @@ impl Slot {
 async fn run(connection: &SharedConnection, command: &Cmd) -> RedisResult<Value> {
     resp::value(&connection.exchange(command.get_packed_command(), 1).await?)
 }
+
+#[cfg(test)]
+#[path = "reconnecting_schedules.rs"]
+mod in_many_schedules;

@@ -4,18 +4,25 @@
 //! no memory of its own: a batch is one allocation, and leaves when its last slot is done. Each stream has a lock, which
 //! is held for a few instructions and never while anything is awaited.
 
+#[cfg(not(test))]
+use std::sync::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicUsize},
+};
 use std::{
     collections::VecDeque,
-    sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
-    },
+    sync::{self, PoisonError, atomic::Ordering},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
 
 use super::DeliveryRef;
+#[cfg(test)]
+use crate::schedules::{
+    Mutex, MutexGuard,
+    atomic::{AtomicBool, AtomicUsize},
+};
 use crate::{
     engine::{Missing, Renewal},
     entry::EntryId,
@@ -33,11 +40,12 @@ pub(super) struct InFlight {
     waiting: AtomicUsize,
     /// About how many bytes they have: a batch counts until its last delivery is done.
     bytes: AtomicUsize,
-    /// Whether a source waits for room, so that workers need to tell.
+    /// Whether a source waits for room, so that workers need to tell. The source sets this and then looks at the numbers; workers
+    /// change a number and then look at this. Hence both are sequentially consistent: with less, each may miss the other.
     room_is_wanted: AtomicBool,
     room: Notify,
     /// When something was settled last, or reading began.
-    last_settled: Mutex<Instant>,
+    last_settled: sync::Mutex<Instant>,
 }
 
 /// The deliveries of one stream.
@@ -191,12 +199,14 @@ impl InFlight {
             bytes: AtomicUsize::new(0),
             room_is_wanted: AtomicBool::new(false),
             room: Notify::new(),
-            last_settled: Mutex::new(Instant::now()),
+            last_settled: sync::Mutex::new(Instant::now()),
         }
     }
 
     fn stream(&self, stream: u32) -> MutexGuard<'_, StreamTable> {
-        locked(&self.streams[stream as usize])
+        self.streams[stream as usize]
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     // ----- arrivals -----------------------------------------------------------------------------------------------
@@ -260,8 +270,8 @@ impl InFlight {
     /// Waits until fewer than `most` deliveries, of less than `most_bytes`, have not begun.
     pub(super) async fn room(&self, most: usize, most_bytes: usize) {
         let has_room = || {
-            let waiting = self.waiting.load(Ordering::Acquire);
-            waiting == 0 || waiting < most && self.bytes.load(Ordering::Acquire) < most_bytes
+            let waiting = self.waiting.load(Ordering::SeqCst);
+            waiting == 0 || waiting < most && self.bytes.load(Ordering::SeqCst) < most_bytes
         };
         loop {
             let mut freed = std::pin::pin!(self.room.notified());
@@ -276,7 +286,7 @@ impl InFlight {
     }
 
     fn freed(&self) {
-        if self.room_is_wanted.load(Ordering::Relaxed) && self.room_is_wanted.swap(false, Ordering::SeqCst) {
+        if self.room_is_wanted.load(Ordering::SeqCst) && self.room_is_wanted.swap(false, Ordering::SeqCst) {
             self.room.notify_waiters();
         }
     }
@@ -329,7 +339,7 @@ impl InFlight {
     }
 
     fn begun(&self) {
-        self.waiting.fetch_sub(1, Ordering::AcqRel);
+        self.waiting.fetch_sub(1, Ordering::SeqCst);
         self.freed();
     }
 
@@ -337,7 +347,7 @@ impl InFlight {
     fn closed(&self, count: usize, waiting: usize) {
         self.open.fetch_sub(count, Ordering::AcqRel);
         if waiting > 0 {
-            self.waiting.fetch_sub(waiting, Ordering::AcqRel);
+            self.waiting.fetch_sub(waiting, Ordering::SeqCst);
         }
         self.freed();
     }
@@ -377,6 +387,7 @@ impl InFlight {
         mut taken: impl FnMut(T, Option<Ending>),
     ) {
         let mut table = self.stream(stream);
+        let mut waited = 0;
         for one in some {
             let (at, acknowledges) = at(&one);
             let ending = table.slot_mut(at).and_then(|slot| {
@@ -386,9 +397,7 @@ impl InFlight {
                     State::Settling { .. } | State::Done => return None,
                 };
                 slot.state = State::Settling { acknowledges };
-                if !begun {
-                    self.waiting.fetch_sub(1, Ordering::AcqRel);
-                }
+                waited += usize::from(!begun);
                 Some(Ending {
                     id: slot.id,
                     count_before: slot.count_before,
@@ -398,6 +407,12 @@ impl InFlight {
                 })
             });
             taken(one, ending);
+        }
+        drop(table);
+        if waited > 0 {
+            // Told now: where the store does not take the outcome, these stay, and nobody else would tell.
+            self.waiting.fetch_sub(waited, Ordering::SeqCst);
+            self.freed();
         }
     }
 
@@ -625,7 +640,7 @@ impl InFlight {
         let mut table = self.stream(stream);
         let mut left = Vec::new();
         for batch in std::mem::take(&mut table.batches) {
-            self.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
+            self.bytes.fetch_sub(batch.bytes, Ordering::SeqCst);
             for slot in batch.slots {
                 if slot.state == State::Done {
                     continue;
@@ -711,7 +726,7 @@ impl StreamTable {
         let before = std::mem::replace(&mut batch.slots[slot].state, State::Done);
         batch.open -= usize::from(before != State::Done);
         if batch.open == 0 {
-            all.bytes.fetch_sub(batch.bytes, Ordering::AcqRel);
+            all.bytes.fetch_sub(batch.bytes, Ordering::SeqCst);
             self.batches.remove(position);
         }
         before == State::Waiting
@@ -723,9 +738,13 @@ fn is_before(number: u32, other: u32) -> bool {
     number != other && other.wrapping_sub(number) < u32::MAX / 2
 }
 
-pub(super) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn locked<T>(mutex: &sync::Mutex<T>) -> sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[path = "in_flight_schedules.rs"]
+mod in_many_schedules;
 
 #[cfg(test)]
 mod tests {
