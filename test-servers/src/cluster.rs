@@ -16,10 +16,8 @@ impl RedisCluster {
     /// Starts the nodes, shares the slots among them, and waits until each says that the cluster is well.
     #[must_use]
     pub fn start() -> Self {
-        Self::of(
-            (0..NODES).map(|_| Options::default().cluster_node().start()).collect(),
-            false,
-        )
+        let node = || Options::default().cluster_node().documented_users();
+        Self::of((0..NODES).map(|_| node().start()).collect(), false)
     }
 
     /// The same over TLS, also between the nodes.

@@ -13,6 +13,7 @@
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
 //! - `object_server`: [`ObjectServer`], with the protocol of S3, of Azure or, in part, of Google.
 //! - `device`: [`FailingDevice`], under the file of an embedded store.
+//! - `user`: [`User`], who has the permissions that the guide to production names.
 //! - `certificates`: for TLS.
 //! - [`cargo`](cargo()): Cargo, as a test may call it.
 //! - `client`: the few lines of protocol that starting and steering servers needs.
@@ -34,6 +35,7 @@ mod proxy;
 mod sentinel;
 mod server;
 mod store;
+mod user;
 
 pub use self::{
     cargo::cargo,
@@ -47,6 +49,7 @@ pub use self::{
     sentinel::SentinelSetup,
     server::{Options, RedisServer, is_7_0},
     store::{Pending, Store, Topology},
+    user::User,
 };
 
 use std::time::{Duration, Instant};

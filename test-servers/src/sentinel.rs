@@ -39,6 +39,13 @@ impl SentinelSetup {
         Self::with(sentinels, options, false)
     }
 
+    /// The same where the master and the replica have the users of [`Options::documented_users`].
+    #[must_use]
+    pub fn start_with_users(sentinels: usize) -> Self {
+        let data = Options::default().documented_users();
+        Self::of(sentinels, |_, sentinel| sentinel, &data, false)
+    }
+
     /// The same where the master and the replica log everything at once, and find it again when they start again.
     #[must_use]
     pub fn start_append_only(sentinels: usize) -> Self {

@@ -11,7 +11,7 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{certificates, client, wait_until};
+use crate::{certificates, client, user::User, wait_until};
 
 /// How a server is started. Without any: no persistence, no password, plain TCP.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +43,19 @@ impl Options {
     #[must_use]
     pub fn user(self, rules: &str) -> Self {
         self.line(format!("user {rules}"))
+    }
+
+    /// Users with exactly the permissions that the guide to production names, beside the default user.
+    #[must_use]
+    pub fn documented_users(self) -> Self {
+        let in_cluster = self.is_cluster_node();
+        User::ALL
+            .into_iter()
+            .fold(self, |options, user| options.user(&user.rules(in_cluster)))
+    }
+
+    fn is_cluster_node(&self) -> bool {
+        self.lines.iter().any(|line| line.starts_with("cluster-enabled"))
     }
 
     /// TLS with a certificate that is its own authority, as `openssl req -x509` makes them.
@@ -155,8 +168,7 @@ impl Options {
             // Whoever follows a fail-over should not wait for it.
             lines.push("repl-diskless-sync-delay 0".to_owned());
         }
-        let in_cluster = self.lines.iter().any(|line| line.starts_with("cluster-enabled"));
-        if in_cluster && is_7_0() {
+        if self.is_cluster_node() && is_7_0() {
             lines.push(format!("cluster-port {}", ports.bus));
         }
         if self.tls {

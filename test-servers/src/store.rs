@@ -9,7 +9,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension as _, params};
 use tempfile::TempDir;
 
-use crate::{Options, Proxy, RedisCluster, RedisServer};
+use crate::{Options, Proxy, RedisCluster, RedisServer, SentinelSetup, User};
 
 /// A round trip to a server that is not on the same machine.
 const ROUND_TRIP: Duration = Duration::from_millis(5);
@@ -25,8 +25,29 @@ pub enum Topology {
     Cluster,
     /// One server at the end of a network with a round trip of 5 ms.
     Distant,
+    /// A master with a replica, which a Sentinel leads to.
+    Sentinel,
     /// A SQLite file.
     Embedded,
+}
+
+/// Names the kind of servers that suites run on which otherwise run on a plain one.
+const VARIABLE: &str = "STREAMER_TEST_TOPOLOGY";
+
+impl Topology {
+    /// The kind of servers that suites run on which run on one kind: a plain one, or what `STREAMER_TEST_TOPOLOGY` names
+    /// (`tls`, `cluster`, `distant`, `sentinel`).
+    #[must_use]
+    pub fn of_servers() -> Self {
+        match std::env::var(VARIABLE).as_deref() {
+            Err(_) => Self::Redis,
+            Ok("tls") => Self::Tls,
+            Ok("cluster") => Self::Cluster,
+            Ok("distant") => Self::Distant,
+            Ok("sentinel") => Self::Sentinel,
+            Ok(other) => panic!("{VARIABLE} names no kind of servers: {other}"),
+        }
+    }
 }
 
 /// An empty store. Servers are used again by later tests of the same process, unless a test could have harmed them.
@@ -35,6 +56,8 @@ pub struct Store {
     topology: Topology,
     url: String,
     parts: Option<Parts>,
+    /// Whether its servers have the users of [`Options::documented_users`].
+    has_users: bool,
     spoilt: bool,
 }
 
@@ -44,6 +67,7 @@ enum Parts {
     Server(RedisServer),
     Distant(RedisServer, Proxy),
     Cluster(RedisCluster),
+    Sentinel(Box<SentinelSetup>),
     File(TempDir),
 }
 
@@ -71,15 +95,17 @@ impl Store {
             Some(pool.swap_remove(at).1)
         };
         let used = std::iter::from_fn(used).find(Parts::clean);
+        let with_users = || Options::default().documented_users();
         let parts = used.unwrap_or_else(|| match topology {
-            Topology::Redis => Parts::Server(RedisServer::start()),
-            Topology::Tls => Parts::Server(Options::default().tls().line("tls-auth-clients yes").start()),
+            Topology::Redis => Parts::Server(with_users().start()),
+            Topology::Tls => Parts::Server(with_users().tls().line("tls-auth-clients yes").start()),
             Topology::Cluster => Parts::Cluster(RedisCluster::start()),
             Topology::Distant => {
-                let server = RedisServer::start();
+                let server = with_users().start();
                 let proxy = Proxy::to(server.port());
                 Parts::Distant(server, proxy)
             }
+            Topology::Sentinel => Parts::Sentinel(Box::new(SentinelSetup::start_with_users(1))),
             Topology::Embedded => Parts::File(TempDir::new().unwrap()),
         });
         Self::of(topology, parts)
@@ -89,7 +115,7 @@ impl Store {
     #[must_use]
     pub fn with_options(options: Options) -> Self {
         let mut store = Self::of(Topology::Redis, Parts::Server(options.start()));
-        store.spoilt = true;
+        (store.has_users, store.spoilt) = (false, true);
         store
     }
 
@@ -107,12 +133,14 @@ impl Store {
                 format!("redis://127.0.0.1:{}", proxy.port())
             }
             Parts::Cluster(cluster) => cluster.url(),
+            Parts::Sentinel(setup) => setup.url(),
             Parts::File(folder) => format!("sqlite://{}", folder.path().join("store.db").display()),
         };
         Self {
             topology,
             url,
             parts: Some(parts),
+            has_users: topology != Topology::Embedded,
             spoilt: topology == Topology::Embedded,
         }
     }
@@ -123,10 +151,19 @@ impl Store {
         self.topology
     }
 
-    /// Its URL.
+    /// Its URL, for the default user.
     #[must_use]
     pub fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Its URL, for a user with exactly the documented permissions; for the default user where options of its own were given.
+    #[must_use]
+    pub fn url_of(&self, user: User) -> String {
+        match self.has_users {
+            true => user.url(&self.url),
+            false => self.url.clone(),
+        }
     }
 
     fn parts(&self) -> &Parts {
@@ -138,6 +175,7 @@ impl Store {
         self.spoilt = true;
         match self.parts.as_mut().unwrap() {
             Parts::Server(server) | Parts::Distant(server, _) => Some(server),
+            Parts::Sentinel(setup) => Some(&mut setup.master),
             Parts::Cluster(_) | Parts::File(_) => None,
         }
     }
@@ -390,6 +428,7 @@ impl Parts {
         match self {
             Self::Server(server) | Self::Distant(server, _) => vec![server],
             Self::Cluster(cluster) => cluster.nodes().iter().collect(),
+            Self::Sentinel(setup) => vec![&setup.master],
             Self::File(_) => Vec::new(),
         }
     }
@@ -404,7 +443,11 @@ impl Parts {
         let until = Instant::now() + Duration::from_secs(5);
         self.servers().into_iter().all(|server| {
             // Our own connection is one of them.
-            let alone = || server.command(&["CLIENT", "LIST", "TYPE", "normal"]).lines().count() <= 1;
+            let alone = || {
+                let clients = server.command(&["CLIENT", "LIST", "TYPE", "normal"]);
+                let others = clients.lines().filter(|client| !client.contains(" name=sentinel-"));
+                others.count() <= 1
+            };
             while !alone() {
                 if Instant::now() > until {
                     return false;

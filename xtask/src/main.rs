@@ -12,6 +12,7 @@ mod release;
 mod servers;
 mod test;
 mod tools;
+mod topologies;
 mod watched;
 
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ Chores:
            `release-check --help` names all
   servers  run the suites on servers of other versions (`servers 6.2` only on that) and, once all have passed at one commit,
            write docs/servers.md
+  topologies
+           run the suites for engines, listening, archives, histories and commands (`topologies cli` only that) on the kinds of
+           servers that `test` does not try them on: TLS, a Cluster, the end of a network, behind a Sentinel
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
   soak     a mixed load for an hour on both engines, in which nothing may grow; `soak --help` names its options
@@ -62,6 +66,7 @@ fn main() -> ExitCode {
             .and_then(|()| servers::conformance()),
         (Some("fuzz"), _) => fuzz::run(&arguments[1..]),
         (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
+        (Some("topologies"), _) => prerequisites::install().and_then(|()| topologies::run(&arguments[1..])),
         (Some("check"), None) => test::check(),
         (Some("book"), None) => book::build(),
         (Some("release-check"), Some("help" | "--help" | "-h")) => {

@@ -14,7 +14,7 @@ mode = "message"
 "#;
 
 fn benches() -> [Bench; 2] {
-    [Bench::new(), Bench::on_redis()].map(|bench| {
+    [Bench::new(), Bench::on_servers()].map(|bench| {
         bench.write("streamer.toml", FILE).script("receipt.sh", "exit 0");
         bench
     })

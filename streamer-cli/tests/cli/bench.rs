@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use streamer_test_servers::{RedisServer, Store, Topology};
+use streamer_test_servers::{RedisServer, Store, Topology, User};
 use tempfile::TempDir;
 
 /// Nothing here takes so long; a test that waits longer has failed.
@@ -21,8 +21,8 @@ pub(crate) struct Bench {
     pub(crate) url: String,
     /// The server of the store, where it is one.
     pub(crate) redis: Option<RedisServer>,
-    /// The servers of the store, where they are a cluster; they end with it.
-    _cluster: Option<Store>,
+    /// The servers of the store, where nobody needs them otherwise; they end with it.
+    _servers: Option<Store>,
 }
 
 /// How a run ended.
@@ -41,7 +41,7 @@ impl Bench {
             folder,
             url,
             redis: None,
-            _cluster: None,
+            _servers: None,
         }
     }
 
@@ -51,17 +51,27 @@ impl Bench {
             folder: TempDir::new().unwrap(),
             url: redis.url(),
             redis: Some(redis),
-            _cluster: None,
+            _servers: None,
         }
     }
 
+    /// On a plain Redis, or on servers of the kind that `STREAMER_TEST_TOPOLOGY` names.
+    pub(crate) fn on_servers() -> Self {
+        Self::on_servers_of(Topology::of_servers())
+    }
+
     pub(crate) fn on_cluster() -> Self {
-        let cluster = Store::new(Topology::Cluster);
+        Self::on_servers_of(Topology::Cluster)
+    }
+
+    /// As a user with exactly the documented permissions.
+    fn on_servers_of(topology: Topology) -> Self {
+        let servers = Store::new(topology);
         Self {
             folder: TempDir::new().unwrap(),
-            url: cluster.url().to_owned(),
+            url: servers.url_of(User::Operator),
             redis: None,
-            _cluster: Some(cluster),
+            _servers: Some(servers),
         }
     }
 

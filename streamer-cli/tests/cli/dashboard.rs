@@ -43,7 +43,7 @@ fn json(address: &str, path: &str) -> Value {
 
 #[test]
 fn it_serves_the_store_retries_with_the_configured_listeners_and_logs_who_did_it() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.write("streamer.toml", FILE);
         bench.script("it.sh", "cat > line; test -e paper || exit 1");
         bench.emit("a", "{\"n\":1}");

@@ -84,7 +84,7 @@ fn failures_are_listed_retried_and_forgotten_on_the_embedded_engine() {
 
 #[test]
 fn failures_are_listed_retried_and_forgotten_on_redis() {
-    failures_are_listed_retried_and_forgotten(Bench::on_redis());
+    failures_are_listed_retried_and_forgotten(Bench::on_servers());
 }
 
 #[test]

@@ -58,7 +58,7 @@ fn quiet_prints_only_what_went_wrong() {
 
 #[test]
 fn quiet_commands_print_only_errors_and_what_was_asked_for() {
-    for bench in [bench(), on(Bench::on_redis())] {
+    for bench in [bench(), on(Bench::on_servers())] {
         bench.write("lines", "{}\n{}\n");
         for command in [
             &["emit", "b", "{}"][..],
@@ -97,7 +97,7 @@ fn quiet_commands_print_only_errors_and_what_was_asked_for() {
 
 #[test]
 fn verbose_logs_what_is_read_claimed_and_settled() {
-    for bench in [bench(), on(Bench::on_redis())] {
+    for bench in [bench(), on(Bench::on_servers())] {
         let ids = [bench.emit("a", "{}"), bench.emit("a", "{}"), bench.emit("b", "{}")];
         let logged = |more: &[&str]| {
             let arguments = [&["listen", "a,b", "--group", "g", "--listen-timeout", "500"], more].concat();
@@ -132,7 +132,7 @@ fn verbose_logs_what_is_read_claimed_and_settled() {
 
 #[test]
 fn verbose_logs_what_is_claimed_from_others_and_taken_up_again() {
-    for bench in [bench(), on(Bench::on_redis())] {
+    for bench in [bench(), on(Bench::on_servers())] {
         bench.script("hang.sh", "echo begun; sleep 60");
         bench.write(
             "hang.toml",

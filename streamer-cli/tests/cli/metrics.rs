@@ -26,7 +26,7 @@ fn scrape(port: u16) -> Option<String> {
 
 #[test]
 fn a_listening_process_counts_and_measures_for_prometheus() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.write("streamer.toml", FILE);
         bench.script("good.sh", "cat > /dev/null");
         bench.script("bad.sh", "cat > /dev/null; echo 'no paper' >&2; exit 1");

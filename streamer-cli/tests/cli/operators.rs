@@ -179,7 +179,7 @@ fn a_failure_is_shown_with_its_payload_and_all_that_is_known() {
 
 #[test]
 fn two_retries_at_once_run_each_failure_once() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.write("streamer.toml", FILE);
         bench.script("it.sh", "test ! -e broken || exit 1; cat >> ran; sleep 0.05");
         bench.write("broken", "");
@@ -258,7 +258,7 @@ fn failures_of_a_stream_are_retried_in_order_where_that_is_asked_for() {
 
 #[test]
 fn a_group_that_holds_messages_is_named() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.write("streamer.toml", FILE).script("it.sh", "cat > /dev/null");
         for _ in 0..3 {
             bench.emit("a", "{}");
@@ -290,7 +290,7 @@ fn a_group_that_holds_messages_is_named() {
 
 #[test]
 fn groups_and_consumers_are_listed_moved_and_deleted() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.write("streamer.toml", FILE).script("it.sh", "cat > /dev/null");
         let ids = [1, 2, 3].map(|n| bench.emit("a", &format!("{{\"n\":{n}}}")));
         let listen = |group: &str| {

@@ -14,7 +14,7 @@ fn shown(bench: &Bench, arguments: &[&str]) -> String {
 }
 
 fn benches() -> [Bench; 2] {
-    [Bench::new(), Bench::on_redis()]
+    [Bench::new(), Bench::on_servers()]
 }
 
 fn emit(bench: &Bench, payload: &str) -> String {

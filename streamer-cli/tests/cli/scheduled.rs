@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::bench::{Bench, wait_until};
 
 fn benches() -> [Bench; 2] {
-    [Bench::new(), Bench::on_redis()]
+    [Bench::new(), Bench::on_servers()]
 }
 
 fn listed(bench: &Bench, events: &[&str]) -> Vec<Value> {

@@ -3,7 +3,7 @@
 use crate::bench::Bench;
 
 fn benches() -> [Bench; 2] {
-    [Bench::new(), Bench::on_redis()]
+    [Bench::new(), Bench::on_servers()]
 }
 
 #[test]

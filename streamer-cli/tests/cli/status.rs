@@ -30,7 +30,7 @@ fn behind(bench: Bench) -> Bench {
 }
 
 fn benches() -> [Bench; 3] {
-    [Bench::new(), Bench::on_redis(), Bench::on_cluster()].map(behind)
+    [Bench::new(), Bench::on_servers(), Bench::on_cluster()].map(behind)
 }
 
 fn json(text: &str) -> Value {
@@ -206,7 +206,7 @@ fn doctor_names_what_is_wrong_and_the_command_that_fixes_it() {
 
 #[tokio::test]
 async fn each_question_of_the_night_is_answered_by_one_command() {
-    for bench in [Bench::new(), Bench::on_redis(), Bench::on_cluster()] {
+    for bench in [Bench::new(), Bench::on_servers(), Bench::on_cluster()] {
         let id = bench.emit("a", "{\"n\":1}");
         bench.emit("a", "{\"n\":2}");
         let streamer = Streamer::connect(&bench.url).await.unwrap();
@@ -250,7 +250,7 @@ async fn each_question_of_the_night_is_answered_by_one_command() {
 
 #[tokio::test]
 async fn the_archive_and_the_outbox_are_part_of_the_status() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         let database = format!("sqlite://{}?mode=rwc", bench.path("app.db").display());
         let archive = format!("sqlite://{}", bench.path("archive.db").display());
         bench.write(

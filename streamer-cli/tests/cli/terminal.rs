@@ -52,7 +52,7 @@ fn toml(text: &str) -> String {
 
 #[test]
 fn no_escape_sequence_reaches_the_terminal_through_payloads_names_and_errors() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.script(
             "fail.py",
             "exec python3 -c '\nimport sys, json\nfor line in sys.stdin:\n    message = json.loads(line)\n    \
@@ -158,7 +158,7 @@ fn no_escape_sequence_reaches_the_terminal_through_names_of_groups_files_and_wha
     // Beyond those of the other test: what is not seen, and what breaks lines.
     let more = ["\u{200b}", "\u{200e}", "\u{2028}", "\u{61c}", "\u{feff}", "\u{e0001}"];
     let name = ESCAPES.map(|(_, escape)| escape).concat() + &more.concat();
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         let run = |arguments: &[&str]| {
             let ended = bench.run(arguments);
             check(&format!("{arguments:?}"), &ended.stdout);

@@ -96,7 +96,7 @@ fn is_restored(ended: &Ended) -> bool {
 
 #[test]
 fn groups_a_failure_and_a_message_are_seen_in_a_terminal_which_is_restored() {
-    for bench in [Bench::new(), Bench::on_redis()] {
+    for bench in [Bench::new(), Bench::on_servers()] {
         bench.script("bad.sh", "cat > /dev/null; echo 'no paper' >&2; exit 1");
         bench.write(
             "streamer.toml",
@@ -126,7 +126,7 @@ fn groups_a_failure_and_a_message_are_seen_in_a_terminal_which_is_restored() {
 
 #[test]
 fn a_stream_with_nothing_but_events_for_later_has_a_row() {
-    for bench in [Bench::new(), Bench::on_redis(), Bench::on_cluster()] {
+    for bench in [Bench::new(), Bench::on_servers(), Bench::on_cluster()] {
         bench.ok(&["emit", "cart.reminder", "{}", "--in", "24h"]);
         let steps = [("Stream cart.reminder: no group; 1 scheduled", "q")];
         let ended = on_a_terminal(&bench, &["top", "--interval", "200ms"], &steps);

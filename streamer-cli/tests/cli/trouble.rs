@@ -113,7 +113,7 @@ fn with_keep_alive_a_password_that_changed_is_waited_for() {
 #[test]
 fn two_processes_with_one_consumer_name_are_warned_of() {
     promise("two_processes_with_one_consumer_name_are_warned_of", || {
-        for bench in [Bench::new(), Bench::on_redis()] {
+        for bench in [Bench::new(), Bench::on_servers()] {
             fifo(&bench.path("gate"));
             bench.script(
                 "gated.sh",

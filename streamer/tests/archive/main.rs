@@ -21,10 +21,10 @@ use streamer::{
     archive::{ArchiveStorage, ArchivedMessage, SqliteArchive},
     stream::Range,
 };
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Store, Topology, User};
 use tempfile::TempDir;
 
-/// Runs each case on each engine.
+/// Runs each case on each engine. `STREAMER_TEST_TOPOLOGY` names another kind of servers than a plain Redis.
 macro_rules! on_each_engine {
     ($($case:ident),* $(,)?) => {
         mod redis {
@@ -51,14 +51,15 @@ struct Place {
     archive_url: String,
     archive_driver: &'static str,
     folder: TempDir,
-    _server: Option<RedisServer>,
+    /// The servers, where there are some; they end with it.
+    _servers: Option<Store>,
 }
 
 impl Place {
     async fn redis() -> Self {
-        let server = RedisServer::start();
-        let url = server.url();
-        Self::new(url, tempfile::tempdir().unwrap(), Some(server)).await
+        let servers = Store::new(Topology::of_servers());
+        let url = servers.url_of(User::Application);
+        Self::new(url, tempfile::tempdir().unwrap(), Some(servers)).await
     }
 
     async fn embedded() -> Self {
@@ -67,7 +68,7 @@ impl Place {
         Self::new(url, folder, None).await
     }
 
-    async fn new(url: String, folder: TempDir, server: Option<RedisServer>) -> Self {
+    async fn new(url: String, folder: TempDir, servers: Option<Store>) -> Self {
         let archive_url = format!("sqlite://{}", folder.path().join("archive.db").display());
         Self {
             streamer: Streamer::connect(&url).await.unwrap(),
@@ -76,7 +77,7 @@ impl Place {
             archive_url,
             archive_driver: "sqlite",
             folder,
-            _server: server,
+            _servers: servers,
         }
     }
 

@@ -294,5 +294,7 @@ macro_rules! suite {
 suite!(redis);
 suite!(redis_tls);
 suite!(redis_cluster);
+suite!(redis_sentinel);
+suite!(redis_of_another_runtime);
 suite!(embedded_file);
 suite!(embedded_memory);

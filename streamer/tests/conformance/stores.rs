@@ -6,7 +6,8 @@ use std::{
 };
 
 use streamer::engine::{Engine, RedisEngine};
-use streamer_test_servers::{Options, RedisCluster, RedisServer};
+use streamer_test_servers::{Topology, User};
+use tokio::runtime::{Builder, Runtime};
 
 /// An engine and what must live as long as it.
 pub(crate) struct Store {
@@ -14,32 +15,51 @@ pub(crate) struct Store {
     _keep: Box<dyn Any + Send>,
 }
 
-/// On a server that all cases share.
-pub(crate) async fn redis() -> Store {
-    static SERVER: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
-    Store {
-        engine: Arc::new(RedisEngine::connect(&SERVER.url()).await.unwrap()),
-        _keep: Box::new(()),
-    }
-}
-
-/// On a server with TLS that all cases share; clients show a certificate.
-pub(crate) async fn redis_tls() -> Store {
-    static SERVER: LazyLock<RedisServer> =
-        LazyLock::new(|| Options::default().tls().line("tls-auth-clients yes").start());
-    let (cert, key) = (SERVER.file("cert.pem"), SERVER.file("key.pem"));
-    let url = format!("{}&cert={}&key={}", SERVER.url(), cert.display(), key.display());
+/// On servers that all cases share, as a user with exactly the documented permissions (with those to look for streams).
+async fn on(servers: &streamer_test_servers::Store) -> Store {
+    let url = servers.url_of(User::Operator);
     Store {
         engine: Arc::new(RedisEngine::connect(&url).await.unwrap()),
         _keep: Box::new(()),
     }
 }
 
-/// On a cluster that all cases share.
-pub(crate) async fn redis_cluster() -> Store {
-    static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+macro_rules! on_servers {
+    ($($name:ident: $topology:expr;)*) => {
+        $(pub(crate) async fn $name() -> Store {
+            static SERVERS: LazyLock<streamer_test_servers::Store> =
+                LazyLock::new(|| streamer_test_servers::Store::new($topology));
+            on(&SERVERS).await
+        })*
+    };
+}
+
+on_servers! {
+    // A plain server, or what `STREAMER_TEST_TOPOLOGY` names.
+    redis: Topology::of_servers();
+    redis_tls: Topology::Tls;
+    redis_cluster: Topology::Cluster;
+    redis_sentinel: Topology::Sentinel;
+}
+
+/// All cases, each in a runtime of its own, share an engine that was made in another runtime.
+pub(crate) async fn redis_of_another_runtime() -> Store {
+    static SHARED: LazyLock<(Runtime, Arc<dyn Engine>, streamer_test_servers::Store)> = LazyLock::new(|| {
+        std::thread::spawn(|| {
+            let runtime = Builder::new_multi_thread()
+                .worker_threads(1)
+                .enable_all()
+                .build()
+                .unwrap();
+            let servers = streamer_test_servers::Store::new(Topology::Redis);
+            let engine = runtime.block_on(on(&servers)).engine;
+            (runtime, engine, servers)
+        })
+        .join()
+        .unwrap()
+    });
     Store {
-        engine: Arc::new(RedisEngine::connect(&CLUSTER.url()).await.unwrap()),
+        engine: Arc::clone(&SHARED.1),
         _keep: Box::new(()),
     }
 }

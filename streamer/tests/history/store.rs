@@ -12,7 +12,7 @@ use streamer::{
     archive::{ArchiveStorage as _, ArchivedMessage, MemoryArchive},
     engine::{Append, AppendOptions, Record},
 };
-use streamer_test_servers::RedisServer;
+use streamer_test_servers::{Topology, User};
 
 /// A store and what must live as long as it.
 pub(crate) struct Store {
@@ -21,18 +21,19 @@ pub(crate) struct Store {
     _keep: Box<dyn Any>,
 }
 
-/// One of each engine.
+/// One of each engine. `STREAMER_TEST_TOPOLOGY` names another kind of servers than a plain Redis.
 pub(crate) async fn stores() -> Vec<Store> {
-    let server = RedisServer::start();
+    let servers = streamer_test_servers::Store::new(Topology::of_servers());
+    let url = servers.url_of(User::Application);
     let file = tempfile::TempDir::new().unwrap();
     let sqlite = format!("sqlite://{}", file.path().join("events.db").display());
-    let redis = Streamer::connect(&server.url()).await.unwrap();
+    let redis = Streamer::connect(&url).await.unwrap();
     let embedded = Streamer::connect(&sqlite).await.unwrap();
     vec![
         Store {
             streamer: redis.with_domain("shop"),
-            url: server.url(),
-            _keep: Box::new(server),
+            url,
+            _keep: Box::new(servers),
         },
         Store {
             streamer: embedded.with_domain("shop"),

@@ -1,5 +1,6 @@
 //! What listening promises, on every kind of store: each case runs on a plain Redis, over TLS, on a Cluster, at the end of
-//! a network with a round trip of 5 ms, and on an embedded file.
+//! a network with a round trip of 5 ms, and on an embedded file; as a user with exactly the documented permissions. With
+//! `STREAMER_TEST_TOPOLOGY=sentinel` what runs on a plain Redis runs behind a Sentinel.
 #![allow(missing_docs, clippy::unwrap_used)]
 
 mod consumers;

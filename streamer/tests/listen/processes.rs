@@ -53,7 +53,7 @@ impl Notes {
     fn new(store: &Store) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            url: store.url().to_owned(),
+            url: store.url(),
         }
     }
 

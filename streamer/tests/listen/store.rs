@@ -4,7 +4,7 @@ use std::{cell::Cell, panic::AssertUnwindSafe, time::Duration};
 
 use futures_util::FutureExt as _;
 use streamer::Streamer;
-use streamer_test_servers::{RedisServer, Topology};
+use streamer_test_servers::{RedisServer, Topology, User};
 
 use crate::known::{Fails, KNOWN, NOT_HERE};
 
@@ -51,18 +51,27 @@ impl Store {
         Self::new(Topology::Redis)
     }
 
+    /// Its URL, for a user with exactly the documented permissions.
+    pub(crate) fn url(&self) -> String {
+        self.0.url_of(User::Application)
+    }
+
     /// The server, where there is one; it may be stopped.
     pub(crate) fn server(&mut self) -> Option<&mut RedisServer> {
         self.0.server()
     }
 
     pub(crate) async fn connect(&self) -> Streamer {
-        Streamer::connect(self.url()).await.unwrap()
+        Streamer::connect(&self.url()).await.unwrap()
     }
 }
 
 /// Runs a case on a new store. See [`crate::known`] for those that do not run, and those that must fail.
 pub(crate) async fn run<F: Future<Output = ()>>(topology: Topology, case: &str, body: impl FnOnce(Store) -> F) {
+    let topology = match topology {
+        Topology::Redis => Topology::of_servers(),
+        other => other,
+    };
     let listed = |cases: &[&str], topologies: &[Topology]| cases.contains(&case) && topologies.contains(&topology);
     if NOT_HERE.iter().any(|not| listed(not.cases, not.topologies)) {
         return;

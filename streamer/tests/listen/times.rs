@@ -73,7 +73,7 @@ async fn a_lease_that_is_lost_because_a_listener_blocked_the_runtime_says_so(sto
     let reports = Arc::new(Mutex::new(Vec::new()));
     let gate = Gate::default();
     let thread = {
-        let (reports, gate, url) = (Arc::clone(&reports), gate.clone(), store.url().to_owned());
+        let (reports, gate, url) = (Arc::clone(&reports), gate.clone(), store.url());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()

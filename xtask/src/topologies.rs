@@ -1,0 +1,41 @@
+//! The suites on the kinds of servers that the check does not try them on.
+
+use anyhow::{Context, Result, ensure};
+
+use crate::{
+    cargo::{self, EVERYTHING},
+    print,
+};
+
+/// Names the kind of servers, see `Topology::of_servers` in `test-servers`.
+const VARIABLE: &str = "STREAMER_TEST_TOPOLOGY";
+
+/// Suites, which of their cases run on the servers that are named, and on which.
+const SUITES: [(&str, &[&str], &[&str]); 5] = [
+    // These have columns of their own for the others.
+    ("conformance", &["redis::"], &["distant"]),
+    ("listen", &["::redis::"], &["sentinel"]),
+    ("archive", &["::redis::"], &["tls", "cluster", "distant", "sentinel"]),
+    // On a Cluster an event and its snapshot need a hash tag, which these events do not have.
+    ("history", &[], &["tls", "distant", "sentinel"]),
+    ("cli", &[], &["tls", "cluster", "distant", "sentinel"]),
+];
+
+/// Runs every suite, or those that are named, on each.
+pub(crate) fn run(named: &[String]) -> Result<()> {
+    let mut failed = Vec::new();
+    let wanted = |suite: &str| named.is_empty() || named.iter().any(|name| name == suite);
+    for (suite, only, topologies) in SUITES.iter().filter(|(suite, ..)| wanted(suite)) {
+        for topology in *topologies {
+            print(&format!("--- {suite} suite, servers: {topology}\n"));
+            let mut cargo = cargo::command();
+            cargo.arg("test").args(EVERYTHING).args(["--test", suite, "--"]);
+            let status = cargo.args(*only).env(VARIABLE, topology).status();
+            if !status.context("could not start cargo")?.success() {
+                failed.push(format!("{suite} ({topology})"));
+            }
+        }
+    }
+    ensure!(failed.is_empty(), "these suites failed: {}", failed.join(", "));
+    Ok(())
+}
