@@ -230,7 +230,7 @@ async fn events_that_are_due_later_need_the_permissions_of_the_guide_and_nothing
     assert_eq!(streamer.stream("a.b").len().await.unwrap(), 1);
 
     // What an earlier version of the guide asked for.
-    let rules = rules.replace(" +zadd +zrange +zrangebylex +zrem +zcard", "");
+    let rules = rules.replace(" +zadd +zrange +zrangebylex +zrem +zcard +zlexcount", "");
     assert!(!rules.contains("+z"));
     let server = Options::default().user(&rules).start();
     let url = format!("redis://streamer:secret@127.0.0.1:{}", server.port());

@@ -178,6 +178,7 @@ pub const COMMANDS: &[(&str, &str)] = &[
         "ZRANGEBYLEX",
         "events that are due later are not moved to their streams",
     ),
+    ("ZLEXCOUNT", "events that are overdue are not counted"),
     (
         "ZREM",
         "events that are due later are not moved to their streams, and cannot be cancelled",

@@ -446,7 +446,7 @@ fn example(name: &str) -> &'static [&'static str] {
         "HSET" => &["failed_stream", "a", "b"],
         "ZADD" => &["failed_stream", "0", "a"],
         "ZRANGE" => &["failed_stream", "0", "0"],
-        "ZRANGEBYLEX" => &["failed_stream", "-", "+"],
+        "ZRANGEBYLEX" | "ZLEXCOUNT" => &["failed_stream", "-", "+"],
         _ => &["failed_stream", "0-1"],
     }
 }
