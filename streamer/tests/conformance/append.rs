@@ -164,7 +164,7 @@ pub(crate) async fn an_append_of_a_batch_trims_what_came_before_it(engine: Arc<d
     let trim = Trim::max_len(3).exactly();
     let append = |n: u64| Append {
         options: AppendOptions {
-            trim: (n % 25 == 0).then_some(trim),
+            trim: n.is_multiple_of(25).then_some(trim),
             ..AppendOptions::default()
         },
         ..an_append(&stream, EntryId::new(n, 0))
