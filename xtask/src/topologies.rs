@@ -31,6 +31,14 @@ const WITH_SNAPSHOTS: [&str; 4] = [
 
 /// Runs every suite, or those that are named, on each.
 pub(crate) fn run(named: &[String]) -> Result<()> {
+    for name in named {
+        let names = SUITES.map(|(suite, ..)| suite);
+        ensure!(
+            names.contains(&&**name),
+            "there is no suite '{name}' here; there are {}",
+            names.join(", ")
+        );
+    }
     let mut failed = Vec::new();
     let wanted = |suite: &str| named.is_empty() || named.iter().any(|name| name == suite);
     for (suite, only, topologies) in SUITES.iter().filter(|(suite, ..)| wanted(suite)) {

@@ -183,7 +183,7 @@ fn decoded(found: &Found) -> Step<Vec<StreamEntries>> {
     found.iter().map(of_stream).collect()
 }
 
-/// The same entries, read anew and decoded where they are read.
+/// Reads the same entries again, and decodes them before the transaction ends.
 fn read_again(transaction: &mut Transaction<'_>, found: &Found) -> Step<Vec<StreamEntries>> {
     let mut read = Vec::with_capacity(found.len());
     for (name, entries) in found {
