@@ -22,7 +22,7 @@ use std::{
 };
 
 use shuttle::{Config, Runner, scheduler::RandomScheduler};
-use tokio::runtime::Handle;
+use tokio::runtime::{Builder, Handle, Runtime};
 
 /// More than SQLite takes.
 const STACK: usize = 1 << 20;
@@ -60,6 +60,15 @@ pub(crate) fn explore(schedules: usize, program: impl Fn() + Send + Sync + 'stat
     EXPLORING.set(true);
     let _exploring = Exploring;
     Runner::new(scheduler, config).run(program);
+}
+
+/// A clock that stands still.
+pub(crate) fn clock() -> Runtime {
+    Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .unwrap()
 }
 
 /// A lock; taking it is a step of a schedule.

@@ -14,27 +14,18 @@ use shuttle::{
     future::{block_on, yield_now},
     thread,
 };
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
-    runtime::Runtime,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 
 use super::*;
-use crate::{engine::redis::socket::Socket, schedules::explore};
+use crate::{
+    engine::redis::socket::Socket,
+    schedules::{clock, explore},
+};
 
 /// Makes a connection, or fails to.
 pub(super) type Connect = Box<dyn Fn() -> BoxFuture<'static, RedisResult<ReaderConnection>> + Send + Sync>;
 
 const CALLERS: usize = 3;
-
-/// A clock that stands still.
-fn clock() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
 
 /// A server, as the tests see it.
 #[derive(Default)]

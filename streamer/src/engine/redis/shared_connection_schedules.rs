@@ -5,26 +5,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use futures_util::future::join;
 use shuttle::{future::block_on, thread};
-use tokio::{
-    io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex},
-    runtime::Runtime,
-};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, DuplexStream, duplex};
 use tokio_util::sync::CancellationToken;
 
 use super::*;
-use crate::{engine::redis::socket::Socket, schedules::explore};
+use crate::{
+    engine::redis::socket::Socket,
+    schedules::{clock, explore},
+};
 
 const TIMEOUT: Duration = Duration::from_secs(10);
 const SENDERS: usize = 3;
-
-/// A clock that stands still.
-fn clock() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
 
 /// A connection over a stream that holds so many bytes, and its other end.
 fn connected(holds: usize) -> (SharedConnection, DuplexStream) {

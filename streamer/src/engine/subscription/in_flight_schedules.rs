@@ -7,24 +7,15 @@ use shuttle::{
     future::block_on,
     thread::{self, JoinHandle},
 };
-use tokio::{runtime::Runtime, sync::mpsc};
+use tokio::sync::mpsc;
 
 use super::*;
-use crate::schedules::explore;
+use crate::schedules::{clock, explore};
 
 /// How many batches come from a source, of how many deliveries, with how many bytes.
 const BATCHES: u64 = 3;
 const SIZE: u64 = 2;
 const BYTES: usize = 10;
-
-/// A clock that stands still.
-fn clock() -> Runtime {
-    tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap()
-}
 
 fn insert(table: &InFlight, stream: u32, from: u64) -> Vec<DeliveryRef> {
     let arrivals = (from..from + SIZE).map(|ms| Arrival {
