@@ -12,7 +12,7 @@ use streamer::{
 };
 use streamer_test_servers::{DatabaseServer, Proxy};
 
-use crate::bench::{Bench, Running, wait_until};
+use crate::bench::{Bench, Ended, Running, wait_until};
 
 static POSTGRES: LazyLock<DatabaseServer> = LazyLock::new(DatabaseServer::postgres);
 static MARIA: LazyLock<DatabaseServer> = LazyLock::new(DatabaseServer::maria);
@@ -125,7 +125,7 @@ async fn what_is_committed_is_published_and_the_status_tells_what_waits() {
         assert!(
             bench
                 .ok(&["outbox", "relay", "--once", "--json"])
-                .ends_with("{\"report\":\"total\",\"published\":0,\"blocked\":0}\n")
+                .ends_with("{\"report\":\"total\",\"published\":0,\"blocked\":0,\"blocked_now\":0}\n")
         );
     }
 }
@@ -186,21 +186,31 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         connection.execute(sqlx::AssertSqlSafe(damage)).await.unwrap();
 
         let ended = bench.run(&["outbox", "relay", "--once", "--max-attempts", "1"]);
-        assert_eq!(ended.code, Some(0), "{ended:?}");
         assert!(
             ended.stderr.contains(&id) && ended.stderr.contains("It is blocked"),
             "{ended:?}"
         );
-        assert!(
-            ended.stdout.ends_with("Total of 1 event published, 1 row blocked.\n"),
-            "{ended:?}"
+        is_told_as_blocked(
+            &ended,
+            "Total of 1 event published, 1 row blocked; in all 1 row is blocked now.\n",
         );
         assert_eq!(application.published("e").await, [3]);
+        // By an earlier run, which is still to be told.
+        let again = bench.run(&["outbox", "relay", "--once"]);
+        is_told_as_blocked(
+            &again,
+            "Total of 0 events published, 0 rows blocked; in all 1 row is blocked now.\n",
+        );
+        let again = bench.run(&["outbox", "relay", "--once", "--json"]);
+        is_told_as_blocked(
+            &again,
+            "{\"report\":\"total\",\"published\":0,\"blocked\":0,\"blocked_now\":1}\n",
+        );
 
         let shown = bench.ok(&["outbox", "status"]);
         assert!(shown.starts_with("Waiting: 2 rows, the oldest for "), "{shown}");
         assert!(
-            shown.contains("Blocked: 1 row;") && shown.contains(&id) && shown.contains("cannot be decoded"),
+            shown.contains("Blocked: 1 row of these.") && shown.contains(&id) && shown.contains("cannot be decoded"),
             "{shown}"
         );
         assert_eq!(application.status()["blocked"][0]["event_id"], *id);
@@ -208,11 +218,18 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         // The cause is still there.
         assert_eq!(
             bench.ok(&["outbox", "retry", &id]),
-            "Released 1 row: a relay tries again.\n"
+            "Released 1 row: a running relay tries it again (`streamer outbox relay`).\n"
         );
         assert_eq!(bench.ok(&["outbox", "retry", "--all"]), "No row is blocked.\n");
         assert_eq!(bench.run(&["outbox", "retry", &id]).code, Some(1));
-        bench.ok(&["outbox", "relay", "--once", "--max-attempts", "1"]);
+        bench.run(&["outbox", "relay", "--once", "--max-attempts", "1"]);
+        // One of two is blocked: what became of it is told, and the other one is named.
+        let ended = bench.run(&["outbox", "retry", "none", &id]);
+        assert!(
+            ended.code == Some(1) && ended.stdout.starts_with("Released 1 row:") && ended.stderr.contains("'none'"),
+            "{ended:?}"
+        );
+        bench.run(&["outbox", "relay", "--once", "--max-attempts", "1"]);
 
         let ended = bench.run(&["outbox", "skip", &id]);
         assert_eq!(ended.code, Some(2), "{ended:?}");
@@ -232,6 +249,19 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         bench.ok(&["outbox", "relay", "--once"]);
         assert_eq!(application.published("e").await, [3, 2]);
     }
+}
+
+fn is_told_as_blocked(ended: &Ended, last_line: &str) {
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert!(ended.stdout.ends_with(last_line), "{ended:?}");
+    let told = ended.stderr.lines().last().unwrap_or_default();
+    assert!(
+        told.starts_with("error: 1 row is blocked")
+            && ["outbox status`", "outbox retry --all`", "outbox skip ID`"]
+                .iter()
+                .all(|command| told.contains(command)),
+        "{ended:?}"
+    );
 }
 
 /// A relay that ends when everything is published, and has something to do for ever: a row that nobody can publish.
@@ -363,6 +393,25 @@ fn a_database_that_cannot_be_used_is_named_without_its_password() {
         }
     }
     assert!(!bench.path("nowhere.db").exists());
+    // Whatever the command does with it.
+    for (url, warns) in [
+        ("postgres://bob:Hunter2@127.0.0.1:1/shop", true),
+        ("postgres://bob@127.0.0.1:1/shop", false),
+    ] {
+        for command in [
+            &["status"][..],
+            &["migrate", "--print"],
+            &["migrate", "--print", "--dialect", "sqlite"],
+        ] {
+            let ended = bench.run(&[&["outbox"][..], command, &["--database", url]].concat());
+            let warning = "can see the password in --database";
+            assert_eq!(
+                ended.stderr.matches(warning).count(),
+                usize::from(warns),
+                "{command:?}: {ended:?}"
+            );
+        }
+    }
     bench.write("streamer.toml", "outbox_url = 'mysql://bob:Hunter2@127.0.0.1:1/shop'\n");
     let config = bench.ok(&["config"]);
     assert!(
@@ -434,18 +483,18 @@ async fn the_permissions_of_the_guide_are_enough_and_a_missing_one_is_explained(
         administrator.execute(sqlx::AssertSqlSafe(damage)).await.unwrap();
         let done = as_relay(&["relay", "--once", "--keep", "1h", "--max-attempts", "1"]);
         assert!(
-            done.stdout.ends_with("Total of 1 event published, 1 row blocked.\n") && !done.stderr.contains("password"),
+            done.stdout.contains("Total of 1 event published, 1 row blocked;") && !done.stderr.contains("password"),
             "{done:?}"
         );
         assert_eq!(application.published("e").await, [2]);
-        for (arguments, expected) in [
-            (&["retry", &bad_id][..], "Released 1 row"),
-            (&["relay", "--once", "--max-attempts", "1"], "1 row blocked"),
-            (&["skip", &bad_id, "--yes"], "key 'bad'"),
-            (&["status"], "Waiting: 0 rows.\nKept: 1 published row.\n"),
+        for (arguments, code, expected) in [
+            (&["retry", &bad_id][..], 0, "Released 1 row"),
+            (&["relay", "--once", "--max-attempts", "1"], 1, "1 row blocked"),
+            (&["skip", &bad_id, "--yes"], 0, "key 'bad'"),
+            (&["status"], 0, "Waiting: 0 rows.\nKept: 1 published row.\n"),
         ] {
             let done = as_relay(arguments);
-            assert!(done.code == Some(0) && done.stdout.contains(expected), "{done:?}");
+            assert!(done.code == Some(code) && done.stdout.contains(expected), "{done:?}");
         }
 
         let streamer = Streamer::connect(&bench.url).await.unwrap();

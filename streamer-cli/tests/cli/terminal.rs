@@ -318,7 +318,7 @@ async fn no_escape_sequence_reaches_the_terminal_through_rows_of_the_outbox() {
     error.execute(&mut connection).await.unwrap();
     let shown = run(&["outbox", "status"]);
     assert!(
-        shown.stdout.contains("Blocked: 1 row;") && shown.stdout.contains(r"\u{1b}"),
+        shown.stdout.contains("Blocked: 1 row of these.") && shown.stdout.contains(r"\u{1b}"),
         "{shown:?}"
     );
     for command in [

@@ -67,7 +67,10 @@ impl fmt::Display for RelayReport<'_> {
                 blocked,
             } => {
                 let then = match blocked {
-                    true => " It is blocked: its key waits.",
+                    true => {
+                        " It is blocked, and later rows of its key wait: `streamer outbox status` lists it, `retry` and \
+                         `skip` release it."
+                    }
                     false => "",
                 };
                 write!(

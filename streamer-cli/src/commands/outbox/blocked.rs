@@ -1,7 +1,7 @@
 //! `outbox retry` and `outbox skip`: rows that could not be published release their keys.
 
 use clap::Args;
-use streamer::outbox::BlockedRow;
+use streamer::outbox::{BlockedRow, OutboxError};
 
 use crate::{
     app::Session,
@@ -38,20 +38,29 @@ pub(super) struct Retry {
 impl Retry {
     pub(super) async fn run(&self, session: &Session) -> Outcome {
         let outbox = super::open(session).await?;
-        let mut released = 0;
+        let (mut released, mut missing) = (0, Vec::new());
         if self.all {
             released = outbox.retry(None).await?;
         }
         for event in &self.events {
-            released += outbox.retry(Some(event)).await?;
+            match outbox.retry(Some(event)).await {
+                Ok(rows) => released += rows,
+                Err(OutboxError::NotBlocked(event)) => missing.push(event),
+                Err(error) => return Err(error.into()),
+            }
         }
         match session.json {
             true => output::done_json(&output::object!({"report": "released", "rows": released}))?,
-            false if released == 0 => output::done("No row is blocked.")?,
+            false if released == 0 && self.all => output::done("No row is blocked.")?,
+            false if released == 0 => {}
             false => output::done(format!(
-                "Released {}: a relay tries again.",
-                output::counted(released, "row")
+                "Released {}: a running relay tries {} again (`streamer outbox relay`).",
+                output::counted(released, "row"),
+                if released == 1 { "it" } else { "them" }
             ))?,
+        }
+        if !missing.is_empty() {
+            return Err(OutboxError::NotBlocked(missing.join("', '")).into());
         }
         Ok(Exit::Done)
     }
@@ -74,7 +83,7 @@ impl Skip {
         let mut rows = Vec::new();
         for event in &self.events {
             let row = outbox.blocked(event).await?;
-            rows.push(row.ok_or_else(|| streamer::outbox::OutboxError::NotBlocked(event.clone()))?);
+            rows.push(row.ok_or_else(|| OutboxError::NotBlocked(event.clone()))?);
         }
         if !self.confirm.is_dry_run() {
             let parts = rows.iter().map(describe).collect::<Vec<_>>().join(", ");

@@ -62,6 +62,7 @@ impl Outbox {
     }
 
     pub(crate) async fn run(&self, session: &Session) -> Outcome {
+        warn_of_a_password(session);
         match &self.command {
             What::Relay(relay) => relay.run(session).await,
             What::Status(status) => status.run(session).await,
@@ -82,16 +83,21 @@ pub(super) fn url(session: &Session) -> Result<&str, Failure> {
     })
 }
 
-pub(super) async fn open(session: &Session) -> Result<Opened, Failure> {
-    let url = url(session)?;
-    let source = &session.config.settings.outbox_url.source;
-    let from = source.in_words("--database");
-    if *source == Source::Flag && streamer::shown_url(url) != url {
+fn warn_of_a_password(session: &Session) {
+    let database = &session.config.settings.outbox_url;
+    let has_password = |url: &String| streamer::shown_url(url) != *url;
+    if database.source == Source::Flag && database.value.as_ref().is_some_and(has_password) {
         tracing::warn!(
             "other users of this machine can see the password in --database in the process list; put it into \
              STREAMER_OUTBOX_URL or `outbox_url` in streamer.toml"
         );
     }
+}
+
+pub(super) async fn open(session: &Session) -> Result<Opened, Failure> {
+    let url = url(session)?;
+    let source = &session.config.settings.outbox_url.source;
+    let from = source.in_words("--database");
     Opened::connect(url).await.map_err(|error| {
         let mut failure = Failure::from(error);
         failure.text = failure.text.map(|text| format!("{text} (the database URL is {from})"));

@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use clap::Args;
-use streamer::{OrderedJson, StopHandle, outbox::RelayReport};
+use streamer::{
+    OrderedJson, StopHandle,
+    outbox::{RelayReport, RelaySummary},
+};
 
 use crate::{
     app::Session,
@@ -22,13 +25,17 @@ Examples:
   streamer outbox relay --keep 7d --json
 
 Any number of relays may run side by side: they share the keys. Ctrl-C finishes
-the batch that is published, then ends.";
+the batch that is published, then ends with exit code 0.
+
+With --once the exit code is 1 while rows are blocked, by this run or an earlier
+one: they are not published. `outbox status` lists them, `outbox retry` lets them
+be tried again, `outbox skip` deletes one.";
 
 /// Publish the rows that are committed, until it is stopped
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub(super) struct Relay {
-    /// End when every row is published or blocked
+    /// End when every row is published or blocked; exit code 1 if rows are blocked
     #[arg(long)]
     once: bool,
     /// How many rows are published at once [default: 500]
@@ -84,7 +91,8 @@ impl Relay {
             asked.stopped().await;
             token.cancel();
         });
-        let summary = tokio::select! {
+        let stopped = relay.stop_token();
+        let RelaySummary { published, blocked } = tokio::select! {
             ended = relay.run() => ended?,
             () = stop.aborted() => return Err(Failure {
                 exit: Exit::Aborted,
@@ -94,15 +102,38 @@ impl Relay {
                 ),
             }),
         };
-        let (published, blocked) = (summary.published, summary.blocked);
-        printer.print(
-            &output::object!({"report": "total", "published": published, "blocked": blocked}),
-            &format!(
-                "Total of {} published, {} blocked.",
-                output::counted(published, "event"),
-                output::counted(blocked, "row")
-            ),
+        let total = format!(
+            "Total of {} published, {} blocked",
+            output::counted(published, "event"),
+            output::counted(blocked, "row")
         );
+        let report = output::object!({"report": "total", "published": published, "blocked": blocked});
+        let mut left = 0;
+        if self.once && !stopped.is_cancelled() {
+            let status = outbox.status().await;
+            left = status.as_ref().map_or(0, |status| status.blocked_count);
+            let in_all = match left {
+                0 => String::new(),
+                _ => format!("; in all {} blocked now", are(left)),
+            };
+            let report = output::joined(&report, &output::object!({"blocked_now": left}));
+            printer.print(&report, &format!("{total}{in_all}."));
+            status?;
+        } else {
+            printer.print(&report, &format!("{total}."));
+        }
+        if left > 0 {
+            let (them, their) = if left == 1 {
+                ("it", "its key")
+            } else {
+                ("them", "their keys")
+            };
+            return Err(Failure::failed(format!(
+                "{} blocked, and the later rows of {their} wait: `streamer outbox status` says why; once the cause is \
+                 fixed, `streamer outbox retry --all` lets {them} be tried again; `streamer outbox skip ID` deletes one",
+                are(left)
+            )));
+        }
         match printer.silent.load(Ordering::Relaxed) {
             true => Err(Failure::failed(
                 "the reports could not all be printed: standard output was closed",
@@ -110,6 +141,15 @@ impl Relay {
             false => Ok(Exit::Done),
         }
     }
+}
+
+/// "1 row is", "2 rows are".
+fn are(rows: u64) -> String {
+    format!(
+        "{} {}",
+        output::counted(rows, "row"),
+        if rows == 1 { "is" } else { "are" }
+    )
 }
 
 /// Prints what the relay tells. A relay goes on when nobody reads it.

@@ -52,9 +52,13 @@ impl Status {
             return Ok(Exit::Done);
         }
         output::line(format!(
-            "Blocked: {}; the other rows of their keys wait. `outbox retry` and `outbox skip` release them.",
+            "Blocked: {} of these. Later rows of the same key wait; rows of all other keys are published.",
             output::counted(status.blocked_count, "row")
         ))?;
+        output::line(
+            "Once the cause is fixed: `outbox retry EVENT`, or `outbox retry --all`. `outbox skip EVENT` deletes a row, \
+             which is then never published.",
+        )?;
         let mut table = Table::new([
             Column::whole("Event"),
             Column::text("Stream"),
