@@ -13,6 +13,7 @@
 //! - `database`: [`DatabaseServer`], PostgreSQL or MariaDB.
 //! - `object_server`: [`ObjectServer`], with the protocol of S3, of Azure or, in part, of Google.
 //! - `device`: [`FailingDevice`], under the file of an embedded store.
+//! - `runtime`: [`connected`], which connects in the runtime of the test or in another one.
 //! - `user`: [`User`], who has the permissions that the guide to production names.
 //! - `certificates`: for TLS.
 //! - [`cargo`](cargo()): Cargo, as a test may call it.
@@ -32,6 +33,7 @@ mod narrow;
 mod object_server;
 mod place;
 mod proxy;
+mod runtime;
 mod sentinel;
 mod server;
 mod store;
@@ -46,6 +48,7 @@ pub use self::{
     object_server::ObjectServer,
     place::{ChildProcess, Place},
     proxy::Proxy,
+    runtime::connected,
     sentinel::SentinelSetup,
     server::{Options, RedisServer, is_7_0},
     store::{Pending, Store, Topology},

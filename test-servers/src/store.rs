@@ -32,15 +32,19 @@ pub enum Topology {
 }
 
 /// Names the kind of servers that suites run on which otherwise run on a plain one.
-const VARIABLE: &str = "STREAMER_TEST_TOPOLOGY";
+pub(crate) const VARIABLE: &str = "STREAMER_TEST_TOPOLOGY";
+
+/// A plain server, whose connections are made in another runtime: see [`crate::connected`].
+pub(crate) const RUNTIMES: &str = "runtimes";
 
 impl Topology {
     /// The kind of servers that suites run on which run on one kind: a plain one, or what `STREAMER_TEST_TOPOLOGY` names
-    /// (`tls`, `cluster`, `distant`, `sentinel`).
+    /// (`tls`, `cluster`, `distant`, `sentinel`; with `runtimes` a plain one, to which [`crate::connected`] connects in another
+    /// runtime).
     #[must_use]
     pub fn of_servers() -> Self {
         match std::env::var(VARIABLE).as_deref() {
-            Err(_) => Self::Redis,
+            Err(_) | Ok(RUNTIMES) => Self::Redis,
             Ok("tls") => Self::Tls,
             Ok("cluster") => Self::Cluster,
             Ok("distant") => Self::Distant,

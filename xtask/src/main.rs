@@ -35,7 +35,8 @@ Chores:
            write docs/servers.md
   topologies
            run the suites for engines, listening, archives, histories and commands (`topologies cli` only that) on the kinds of
-           servers that `test` does not try them on: TLS, a Cluster, the end of a network, behind a Sentinel
+           servers that `test` does not try them on: TLS, a Cluster, the end of a network, behind a Sentinel; and those for
+           listening, archives and histories with stores that another runtime connected to
   bench    build the benchmark and run it with the arguments that follow; `bench --help` names them
   chaos    make faults by a schedule and look for lost messages; `chaos --help` names its options
   soak     a mixed load for an hour on both engines, in which nothing may grow; `soak --help` names its options

@@ -1,4 +1,4 @@
-//! The suites on the kinds of servers that the check does not try them on.
+//! The suites on the kinds of servers that the check does not try them on, and with stores of another runtime.
 
 use anyhow::{Context, Result, ensure};
 
@@ -7,18 +7,21 @@ use crate::{
     print,
 };
 
-/// Names the kind of servers, see `Topology::of_servers` in `test-servers`.
+/// Names the kind of servers, see `Topology::of_servers` in `test-servers`, or is `runtimes`, see `connected` there.
 const VARIABLE: &str = "STREAMER_TEST_TOPOLOGY";
 
 /// Suites, which of their cases run on the servers that are named, and on which.
-const SUITES: [(&str, &[&str], &[&str]); 5] = [
-    // These have columns of their own for the others.
+const SUITES: [(&str, &[&str], &[&str]); 7] = [
+    // These have columns of their own for the others, and the first one has one for another runtime.
     ("conformance", &["redis::"], &["distant"]),
     ("listen", &["::redis::"], &["sentinel"]),
     ("archive", &["::redis::"], &["tls", "cluster", "distant", "sentinel"]),
     // Not on a Cluster: see below.
-    ("history", &[], &["tls", "distant", "sentinel"]),
+    ("history", &[], &["tls", "distant", "sentinel", "runtimes"]),
+    // Each command is a process of its own, which has one runtime.
     ("cli", &[], &["tls", "cluster", "distant", "sentinel"]),
+    ("listen", &["::redis::", "::embedded::"], &["runtimes"]),
+    ("archive", &["::redis::", "::embedded::"], &["runtimes"]),
 ];
 
 /// On a Cluster an event and its snapshot need a hash tag, which the events of these commands do not have.
@@ -32,7 +35,9 @@ const WITH_SNAPSHOTS: [&str; 4] = [
 /// Runs every suite, or those that are named, on each.
 pub(crate) fn run(named: &[String]) -> Result<()> {
     for name in named {
-        let names = SUITES.map(|(suite, ..)| suite);
+        let mut names = SUITES.map(|(suite, ..)| suite).to_vec();
+        names.sort_unstable();
+        names.dedup();
         ensure!(
             names.contains(&&**name),
             "there is no suite '{name}' here; there are {}",

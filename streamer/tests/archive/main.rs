@@ -69,9 +69,11 @@ impl Place {
     }
 
     async fn new(url: String, folder: TempDir, servers: Option<Store>) -> Self {
+        let store = url.clone();
+        let connecting = streamer_test_servers::connected(async move { Streamer::connect(&store).await });
         let archive_url = format!("sqlite://{}", folder.path().join("archive.db").display());
         Self {
-            streamer: Streamer::connect(&url).await.unwrap(),
+            streamer: connecting.await.unwrap(),
             archive: Arc::new(SqliteArchive::open(&archive_url).await.unwrap()),
             url,
             archive_url,

@@ -12,7 +12,7 @@ use streamer::{
     archive::{ArchiveStorage as _, ArchivedMessage, MemoryArchive},
     engine::{Append, AppendOptions, Record},
 };
-use streamer_test_servers::{Topology, User};
+use streamer_test_servers::{Topology, User, connected};
 
 /// A store and what must live as long as it.
 pub(crate) struct Store {
@@ -27,8 +27,13 @@ pub(crate) async fn stores() -> Vec<Store> {
     let url = servers.url_of(User::Application);
     let file = tempfile::TempDir::new().unwrap();
     let sqlite = format!("sqlite://{}", file.path().join("events.db").display());
-    let redis = Streamer::connect(&url).await.unwrap();
-    let embedded = Streamer::connect(&sqlite).await.unwrap();
+    let urls = (url.clone(), sqlite.clone());
+    let redis = connected(async move { Streamer::connect(&urls.0).await })
+        .await
+        .unwrap();
+    let embedded = connected(async move { Streamer::connect(&urls.1).await })
+        .await
+        .unwrap();
     vec![
         Store {
             streamer: redis.with_domain("shop"),

@@ -62,7 +62,10 @@ impl Store {
     }
 
     pub(crate) async fn connect(&self) -> Streamer {
-        Streamer::connect(&self.url()).await.unwrap()
+        let url = self.url();
+        streamer_test_servers::connected(async move { Streamer::connect(&url).await })
+            .await
+            .unwrap()
     }
 }
 
