@@ -255,10 +255,11 @@ pub(super) struct Stored {
 
 impl Stored {
     pub(super) fn decoded(&self) -> Step<Entry> {
+        let id = self.id;
         let fields = field_codec::decode(&self.fields);
         Ok(Entry {
-            id: self.id,
-            fields: fields.ok_or_else(|| Failure::corrupt("the fields of an entry cannot be decoded"))?,
+            id,
+            fields: fields.ok_or_else(|| Failure::corrupt(&format!("the fields of entry {id} cannot be decoded")))?,
         })
     }
 }

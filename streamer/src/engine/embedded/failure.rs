@@ -158,7 +158,8 @@ impl Failure {
     /// The same failure, naming the file where the store itself is the reason.
     #[must_use]
     pub(super) fn at(mut self, path: Option<&Path>) -> Self {
-        if let (Some(_), Some(path)) = (&self.source, path) {
+        let is_of_the_store = self.source.is_some() || self.cause == Cause::Damage;
+        if let (true, Some(path)) = (is_of_the_store, path) {
             self.reason = format!("{}: {}", path.display(), self.reason);
         }
         self

@@ -200,3 +200,51 @@ fn read_again(transaction: &mut Transaction<'_>, found: &Found) -> Step<Vec<Stre
     }
     Ok(read)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, reason = "tests")]
+
+    use super::*;
+    use crate::{
+        engine::{Append, AppendOptions, EmbeddedEngine, Engine as _},
+        entry::NewId,
+    };
+
+    /// What a connection read was wrong, and the file is not.
+    #[tokio::test]
+    async fn entries_that_a_second_look_finds_sound_are_delivered() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let path = folder.path().join("events.db");
+        let engine = EmbeddedEngine::open(&format!("sqlite://{}", path.display()))
+            .await
+            .unwrap();
+        let name = StreamName::from("orders");
+        let append = |value: &'static str| Append {
+            stream: name.clone(),
+            id: NewId::Auto,
+            fields: vec![("data".into(), value.into())],
+            options: AppendOptions::default(),
+        };
+        let spoilt = engine.append(append("a")).await.unwrap();
+        let sound = engine.append(append("b")).await.unwrap();
+        let id = spoilt.to_be_bytes();
+        let other = rusqlite::Connection::open(path).unwrap();
+        let fields: Vec<u8> = other
+            .query_row("SELECT fields FROM streamer_entries WHERE id = ?", [id], |row| {
+                row.get(0)
+            })
+            .unwrap();
+        let put = "UPDATE streamer_entries SET fields = ? WHERE id = ?";
+        other.execute(put, rusqlite::params![b"\xff", id]).unwrap();
+        let positions = [(name.clone(), EntryId::MIN)];
+        let look = move |transaction: &mut Transaction<'_>| plain(transaction, &positions, 10);
+        let found = engine.0.look.run(look).await.unwrap();
+        assert!(decoded(&found).is_err());
+        other.execute(put, rusqlite::params![fields, id]).unwrap();
+        let read = decode(&engine.0, found).await.unwrap();
+        assert_eq!(read.len(), 1);
+        let entries = read[0].entries.iter().map(|entry| (entry.id, &entry.fields[0].1[..]));
+        assert_eq!(entries.collect::<Vec<_>>(), [(spoilt, &b"a"[..]), (sound, &b"b"[..])]);
+    }
+}
