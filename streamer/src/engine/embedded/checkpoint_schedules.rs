@@ -32,7 +32,11 @@ fn address(folder: &TempDir, name: &str) -> Address {
 /// Commits and looks after the log each time that this is due, and at last rests; `of`: what the thread opens.
 fn commit_and_rest(connection: &Connection, of: &Address) {
     let mut checkpoints = Checkpoints::of(connection, of);
+    connection
+        .execute_batch("CREATE TABLE IF NOT EXISTS numbers (n)")
+        .unwrap();
     for pages in LOG {
+        connection.execute("INSERT INTO numbers VALUES (?)", [pages]).unwrap();
         super::PAGES.set(Some(pages));
         checkpoints.committed();
         thread::yield_now();
@@ -44,6 +48,8 @@ fn commit_and_rest(connection: &Connection, of: &Address) {
         let soon = pages.saturating_add(if checkpoints.copying { STEP } else { DUE });
         assert!(checkpoints.next_look <= soon);
         assert!(!checkpoints.copying || checkpoints.copier.is_some());
+        // Otherwise all of the log was copied by now, where there is enough of it.
+        assert!(checkpoints.copying || checkpoints.log_restarts() || pages < DUE);
     }
     super::PAGES.set(Some(TOO_MANY));
     checkpoints.committed();
