@@ -38,10 +38,14 @@ pub(super) fn consumer_with_deliveries(transaction: &Transaction<'_>, group: Gro
 pub(super) fn touch_consumer(transaction: &Transaction<'_>, group: Group, name: &str, active: bool) -> Step<i64> {
     let now = transaction.now_ms as i64;
     let active = active.then_some(now);
-    if let Some(consumer) = find_consumer(transaction, group, name)? {
-        transaction
-            .sql("UPDATE streamer_consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) WHERE id = ?")?
-            .execute(params![now, active, consumer])?;
+    let known = transaction
+        .sql(
+            "UPDATE streamer_consumers SET seen_ms = ?, active_ms = coalesce(?, active_ms) \
+             WHERE group_id = ? AND name = ? RETURNING id",
+        )?
+        .query_row(params![now, active, group.id, name], |row| row.get(0))
+        .optional()?;
+    if let Some(consumer) = known {
         return Ok(consumer);
     }
     transaction

@@ -157,8 +157,11 @@ pub(super) fn has_new(transaction: &mut Transaction<'_>, streams: &[StreamName],
     let mut found = false;
     for stream in streams {
         let group = group(transaction, stream, group_name)?;
-        let newest = entries::edge(transaction, group.stream, true)?;
-        found |= newest.is_some_and(|newest| newest > group.last_delivered_id);
+        // What was appended last may have been deleted.
+        if group.stream.last_id > group.last_delivered_id {
+            let newest = entries::edge(transaction, group.stream, true)?;
+            found |= newest.is_some_and(|newest| newest > group.last_delivered_id);
+        }
     }
     Ok(found)
 }
@@ -178,13 +181,14 @@ pub(super) fn deliver(
         .collect::<Step<_>>()?;
     let mut delivered = Vec::new();
     for (name, group) in streams.iter().zip(groups) {
+        if group.stream.last_id <= group.last_delivered_id {
+            continue;
+        }
         let found = entries::after(transaction, group.stream, group.last_delivered_id, count)?;
         let Some(last) = found.last() else { continue };
-        let progress = Progress {
-            stream: group.stream,
-            first_id: entries::edge(transaction, group.stream, false)?.unwrap_or_default(),
-        };
         let mut entries_read = group.entries_read;
+        let oldest = || entries::edge(transaction, group.stream, false);
+        let progress = Progress::of_deliveries(group.stream, entries_read, oldest)?;
         let consumer = touch_consumer(transaction, group, consumer, true)?;
         // One statement for all of them: cursors that stay where they are find the place of the next row by themselves.
         // A group that was moved back meets entries that are still pending: they change hands.

@@ -4,7 +4,7 @@
 //! was deleted one by one; otherwise the position is worked out anew where the ends of the stream allow it, and is
 //! unknown where they do not.
 
-use super::transaction::Stream;
+use super::{failure::Step, transaction::Stream};
 use crate::entry::EntryId;
 
 /// What the rules look at.
@@ -16,6 +16,20 @@ pub(super) struct Progress {
 }
 
 impl Progress {
+    /// For deliveries to a group that has counted `entries_read` so far. Looks for the oldest entry only where the rules
+    /// depend on it.
+    pub(super) fn of_deliveries(
+        stream: Stream,
+        entries_read: Option<u64>,
+        oldest: impl FnOnce() -> Step<Option<EntryId>>,
+    ) -> Step<Self> {
+        let first_id = match entries_read {
+            Some(_) if stream.max_deleted_id == EntryId::MIN => EntryId::MIN,
+            _ => oldest()?.unwrap_or_default(),
+        };
+        Ok(Self { stream, first_id })
+    }
+
     /// `entries-read` after the delivery of `id`, from what it was before.
     pub(super) fn entries_read_after(&self, entries_read: Option<u64>, id: EntryId) -> Option<u64> {
         match entries_read {

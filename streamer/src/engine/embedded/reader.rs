@@ -84,6 +84,24 @@ impl EmbeddedReader {
         }
     }
 
+    /// Delivers what is there now, with the look for it in the same transaction. `None` where that cannot be, because somebody
+    /// else writes.
+    async fn deliver_if_alone(&self, count: usize) -> Option<Step<Vec<StreamEntries>>> {
+        let ReadMode::Group {
+            group,
+            consumer,
+            streams,
+        } = &self.mode
+        else {
+            return None;
+        };
+        let deliver = |transaction: &mut Transaction<'_>| group::deliver(transaction, streams, group, consumer, count);
+        match self.engine.write.run_if_alone(deliver)? {
+            Ok(found) => Some(decode(&self.engine, found).await),
+            Err(failure) => Some(Err(failure)),
+        }
+    }
+
     /// Whether a read may find something. Looking is cheaper than delivering: it does not hold up who writes.
     async fn worth_reading(&self) -> Step<bool> {
         let ReadMode::Group { group, streams, .. } = &self.mode else {
@@ -109,12 +127,14 @@ impl EmbeddedReader {
         let mut commits = engine.watch.wait();
         loop {
             self.check_file()?;
-            if self.worth_reading().await? {
-                // Another consumer may have been faster.
-                let read = self.read(count, true).await?;
-                if !read.is_empty() {
-                    return Ok(read);
-                }
+            let read = match self.deliver_if_alone(count).await {
+                Some(read) => read?,
+                // Another consumer may be faster than this read.
+                None if self.worth_reading().await? => self.read(count, true).await?,
+                None => Vec::new(),
+            };
+            if !read.is_empty() {
+                return Ok(read);
             }
             tokio::select! {
                 biased;

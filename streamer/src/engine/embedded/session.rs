@@ -36,12 +36,31 @@ pub(super) enum Purpose {
     Look,
 }
 
-impl Purpose {
+/// When a transaction begins to hold up other writers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Locks {
+    /// From its begin on: what it has read cannot be outdated when it writes.
+    AtOnce,
+    /// From its first change on, which fails as busy if something was committed since its first look.
+    WithFirstChange,
+}
+
+impl Locks {
     /// Begins a transaction.
     pub(super) fn begin(self) -> &'static str {
         match self {
-            Self::Write => "BEGIN IMMEDIATE",
-            Self::Look => "BEGIN",
+            Self::AtOnce => "BEGIN IMMEDIATE",
+            Self::WithFirstChange => "BEGIN",
+        }
+    }
+}
+
+impl Purpose {
+    /// How a transaction begins, if it is not said otherwise.
+    pub(super) fn locks(self) -> Locks {
+        match self {
+            Self::Write => Locks::AtOnce,
+            Self::Look => Locks::WithFirstChange,
         }
     }
 

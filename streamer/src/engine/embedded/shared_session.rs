@@ -15,7 +15,7 @@ use super::{
     address::Address,
     checkpoint::{self, Checkpoints},
     failure::{Failure, Step},
-    session::{Purpose, Replacements, Session},
+    session::{Locks, Purpose, Replacements, Session},
     transaction::Transaction,
     watch::Commits,
 };
@@ -76,6 +76,11 @@ impl SharedSession {
         }
     }
 
+    /// How its transactions begin, if it is not said otherwise.
+    pub(super) fn locks(&self) -> Locks {
+        self.purpose.locks()
+    }
+
     /// How many transactions were committed.
     pub(super) fn commits(&self) -> u64 {
         self.commits.load(Ordering::Relaxed)
@@ -134,6 +139,7 @@ impl Held<'_> {
     /// Runs operations in one transaction: all of them happen, or none.
     pub(super) fn transaction(
         &mut self,
+        locks: Locks,
         operations: impl FnOnce(&mut Transaction<'_>) -> Step<()>,
     ) -> Result<(), Failed> {
         let shared = self.shared;
@@ -147,7 +153,7 @@ impl Held<'_> {
                 none.insert(opened.map_err(|failure| Stage::Begin.failed(failure))?)
             }
         };
-        let done = run_and_commit(session, shared.purpose, operations);
+        let done = run_and_commit(session, locks, operations);
         // Also after a failure, which may come from that. What was committed to another file is not acknowledged.
         let checked = session.check_file(&shared.address, &shared.replacements);
         if done.is_ok() {
@@ -212,10 +218,10 @@ impl Held<'_> {
 /// Tells whether there is something that a reader may wait for.
 fn run_and_commit(
     session: &mut Session,
-    purpose: Purpose,
+    locks: Locks,
     operations: impl FnOnce(&mut Transaction<'_>) -> Step<()>,
 ) -> Result<bool, Failed> {
-    let begin = || Ok(session.connection.prepare_cached(purpose.begin())?.execute([])?);
+    let begin = || Ok(session.connection.prepare_cached(locks.begin())?.execute([])?);
     begin().map_err(|failure: Failure| Stage::Begin.failed(failure))?;
     let kept = mem::take(&mut session.kept);
     let mut transaction = Transaction::new(&session.connection, session.room.as_ref(), kept);

@@ -183,9 +183,9 @@ impl StoreThread {
 
     /// Runs jobs in one transaction: all of them happen, or none.
     fn transaction(&self, jobs: &mut [Box<dyn Job>]) -> Result<(), Failed> {
-        self.session
-            .lock()
-            .transaction(|transaction| jobs.iter_mut().try_for_each(|job| job.run(transaction)))
+        self.session.lock().transaction(self.session.locks(), |transaction| {
+            jobs.iter_mut().try_for_each(|job| job.run(transaction))
+        })
     }
 }
 

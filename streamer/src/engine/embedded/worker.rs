@@ -25,7 +25,7 @@ use super::{
     address::Address,
     failure::{Failure, Step},
     open_threads::OpenThread,
-    session::{Purpose, Replacements, Session},
+    session::{Locks, Purpose, Replacements, Session},
     shared_session::{Failed, SharedSession, Stage},
     store_thread::StoreThread,
     transaction::Transaction,
@@ -119,7 +119,7 @@ impl Worker {
                 self.look_around().await;
             }
             if self.is_alone()
-                && let Some(result) = self.run_here(&mut operation)
+                && let Some(result) = self.run_here(self.session.locks(), &mut operation)
             {
                 self.alone_before.fetch_add(1, Ordering::Relaxed);
                 return result;
@@ -129,6 +129,18 @@ impl Worker {
             self.alone_before.store(0, Ordering::Relaxed);
         }
         self.run_by_thread(operation, under_way).await
+    }
+
+    /// Runs a short operation that often finds nothing to change, in the thread of the caller if nobody else asks for one. Others
+    /// may write meanwhile, until its first change. `None` where that cannot be, or where another writer was faster: then nothing
+    /// was changed.
+    pub(super) fn run_if_alone<T>(
+        &self,
+        mut operation: impl FnMut(&mut Transaction<'_>) -> Step<T>,
+    ) -> Option<Step<T>> {
+        let _under_way = Counted::by(&self.under_way);
+        let may_run = self.session.is_quick() && self.is_alone() && !self.is_somebody_looking();
+        may_run.then(|| self.run_here(Locks::WithFirstChange, &mut operation))?
     }
 
     // Not `async`: an operation is moved to its job at once, so that the future of its caller needs no room for it.
@@ -155,13 +167,17 @@ impl Worker {
 
     /// Runs an operation in the thread of the caller. `None` where that cannot be, or was rolled back: the thread of the store
     /// waits, looks again, or says why it cannot be done.
-    fn run_here<T>(&self, operation: &mut impl FnMut(&mut Transaction<'_>) -> Step<T>) -> Option<Step<T>> {
+    fn run_here<T>(
+        &self,
+        locks: Locks,
+        operation: &mut impl FnMut(&mut Transaction<'_>) -> Step<T>,
+    ) -> Option<Step<T>> {
         let mut session = self.session.try_lock()?;
         if !session.is_open() || session.waits_for_device() {
             return None;
         }
         let mut result = None;
-        let done = session.transaction(|transaction| match operation(transaction) {
+        let done = session.transaction(locks, |transaction| match operation(transaction) {
             Err(failure) if !failure.is_refusal() => Err(failure),
             answer => {
                 result = Some(answer);
@@ -534,6 +550,46 @@ mod tests {
         }
         drop(held);
         assert_eq!(asked.await.unwrap().as_deref(), BY_THREAD);
+    }
+
+    #[tokio::test]
+    async fn what_often_changes_nothing_holds_up_nobody_before_its_first_change() {
+        let store = Store::new(Purpose::Write).await;
+        let other = rusqlite::Connection::open(store.file()).unwrap();
+        other.execute_batch("CREATE TABLE notes (note TEXT)").unwrap();
+        let count = |connection: &rusqlite::Connection| {
+            connection.query_row("SELECT count(*) FROM notes", [], |row| row.get::<_, i64>(0))
+        };
+        let add = |connection: &rusqlite::Connection| connection.execute("INSERT INTO notes VALUES ('')", []);
+        store.until_a_caller_runs_its_operation().await;
+        // Somebody else writes after the look.
+        let looked = store.worker.run_if_alone(|transaction| {
+            let found = count(transaction.connection())?;
+            add(&other)?;
+            Ok(found)
+        });
+        assert_eq!(looked.unwrap().unwrap(), 0);
+        // Then what is decided by the look may be wrong, and nothing is changed.
+        let outdated = store.worker.run_if_alone(|transaction| {
+            let found = count(transaction.connection())?;
+            add(&other)?;
+            add(transaction.connection())?;
+            Ok(found)
+        });
+        assert!(outdated.is_none() && count(&other).unwrap() == 2);
+        let look_and_add = |transaction: &mut Transaction<'_>| {
+            let found = count(transaction.connection())?;
+            add(transaction.connection())?;
+            Ok(found)
+        };
+        let added = store.worker.run_if_alone(look_and_add);
+        assert_eq!((added.unwrap().unwrap(), count(&other).unwrap()), (2, 3));
+        // Whoever asked before comes before.
+        let mut asked = Box::pin(store.worker.run(by_whom));
+        let polled = asked.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+        assert!(polled.is_pending() && store.worker.run_if_alone(look_and_add).is_none());
+        asked.await.unwrap();
+        assert_eq!(count(&other).unwrap(), 3);
     }
 
     #[tokio::test]
