@@ -20,6 +20,11 @@ pub struct SentinelSetup {
     tls: bool,
 }
 
+/// After how long without an answer a Sentinel takes the master for dead. The last line of its kind counts.
+fn down_after(silence: Duration) -> String {
+    format!("sentinel down-after-milliseconds {NAME} {}", silence.as_millis())
+}
+
 impl SentinelSetup {
     /// Starts all and waits until each Sentinel knows the replica and the other Sentinels.
     #[must_use]
@@ -39,11 +44,13 @@ impl SentinelSetup {
         Self::with(sentinels, options, false)
     }
 
-    /// The same where the master and the replica have the users of [`Options::documented_users`].
+    /// The same where the master and the replica have the users of [`Options::documented_users`], for tests in which nothing
+    /// fails: a master that does not answer for a while, on a busy machine, stays the master.
     #[must_use]
     pub fn start_with_users(sentinels: usize) -> Self {
         let data = Options::default().documented_users();
-        Self::of(sentinels, |_, sentinel| sentinel, &data, false)
+        let patient = |_, sentinel: Options| sentinel.line(down_after(Duration::from_mins(10)));
+        Self::of(sentinels, patient, &data, false)
     }
 
     /// The same where the master and the replica log everything at once, and find it again when they start again.
@@ -69,11 +76,12 @@ impl SentinelSetup {
         let quorum = sentinels / 2 + 1;
         let port = if tls { master.tls_port() } else { master.port() };
         let start = |index| {
-            options(index, beside(with_tls(Options::default())).sentinel())
+            let watching = beside(with_tls(Options::default()))
+                .sentinel()
                 .line(format!("sentinel monitor {NAME} 127.0.0.1 {port} {quorum}"))
-                .line(format!("sentinel down-after-milliseconds {NAME} 500"))
-                .line(format!("sentinel failover-timeout {NAME} 5000"))
-                .start()
+                .line(down_after(Duration::from_millis(500)))
+                .line(format!("sentinel failover-timeout {NAME} 5000"));
+            options(index, watching).start()
         };
         let sentinels: Vec<RedisServer> = (0..sentinels).map(start).collect();
         let setup = Self {

@@ -60,15 +60,13 @@ fn main() -> ExitCode {
             Ok(code) => return code,
             Err(error) => Err(error),
         },
-        (Some("test"), None) => prerequisites::install()
-            .and_then(|()| object_servers::install())
-            .and_then(|()| test::check())
+        (Some("test"), None) => test::installed_and_checked()
             .and_then(|()| test::test())
             .and_then(|()| servers::conformance()),
         (Some("fuzz"), _) => fuzz::run(&arguments[1..]),
         (Some("servers"), _) => prerequisites::install().and_then(|()| servers::run(&arguments[1..])),
         (Some("topologies"), _) => prerequisites::install().and_then(|()| topologies::run(&arguments[1..])),
-        (Some("check"), None) => test::check(),
+        (Some("check"), None) => test::lints().and_then(|()| test::dependencies_and_documents()),
         (Some("book"), None) => book::build(),
         (Some("release-check"), Some("help" | "--help" | "-h")) => {
             print(release::HELP);

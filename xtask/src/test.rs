@@ -1,13 +1,17 @@
 //! The checks that every change must pass.
 
-use std::process::{Command, Stdio};
+use std::{
+    io::{IsTerminal, stdin},
+    process::{Command, Stdio},
+    thread,
+};
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 
 use crate::{
     bench, book,
     cargo::{self, EVERYTHING},
-    tools,
+    object_servers, prerequisites, tools,
     watched::{self, Said},
 };
 
@@ -16,8 +20,28 @@ const ENGINES: [&str; 2] = ["redis", "embedded"];
 
 const TARGET: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../target");
 
-/// Formatting and lints, of the benchmark too, dependencies, and documentation.
-pub(crate) fn check() -> Result<()> {
+/// Installs what the tests need, and checks everything but the tests.
+pub(crate) fn installed_and_checked() -> Result<()> {
+    let install = || prerequisites::install().and_then(|()| object_servers::install());
+    if stdin().is_terminal() {
+        // The one who sits there may be asked for a password.
+        install()?;
+        lints()?;
+    } else {
+        // What comes from the network comes while the processors compile.
+        thread::scope(|scope| {
+            let tell = |error: &_| crate::complain(&format!("error, the lints go on: {error:#}\n"));
+            let installing = scope.spawn(move || install().inspect_err(tell));
+            let lints = lints();
+            let installed = installing.join().map_err(|_| anyhow!("the installation panicked"))?;
+            installed.and(lints)
+        })?;
+    }
+    dependencies_and_documents()
+}
+
+/// Formatting and lints, of the benchmark too.
+pub(crate) fn lints() -> Result<()> {
     cargo(&["fmt", "--all", "--check"], &[])?;
     cargo(
         &[
@@ -61,7 +85,11 @@ pub(crate) fn check() -> Result<()> {
         ]
         .concat(),
         &[],
-    )?;
+    )
+}
+
+/// Dependencies, and documentation.
+pub(crate) fn dependencies_and_documents() -> Result<()> {
     dependencies()?;
     cargo(
         &[&["doc"], &EVERYTHING[..], &["--no-deps"]].concat(),
