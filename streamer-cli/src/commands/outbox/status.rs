@@ -52,12 +52,12 @@ impl Status {
             return Ok(Exit::Done);
         }
         output::line(format!(
-            "Blocked: {} of these. Later rows of the same key wait; rows of all other keys are published.",
+            "Blocked: {} of these. Later rows of the same key wait, all other keys go on.",
             output::counted(status.blocked_count, "row")
         ))?;
         output::line(
-            "Once the cause is fixed: `outbox retry EVENT`, or `outbox retry --all`. `outbox skip EVENT` deletes a row, \
-             which is then never published.",
+            "Once the cause is fixed: `outbox retry ID`, or `outbox retry --all`. `outbox skip ID` deletes a row, which \
+             is then never published.",
         )?;
         let mut table = Table::new([
             Column::whole("Event"),
