@@ -3,7 +3,7 @@
 use sea_orm::{
     ActiveModelBehavior, ActiveModelTrait, ColumnTrait, Condition, ConnectionTrait, DbErr, EntityTrait,
     IntoActiveModel, Iterable, ModelTrait, PrimaryKeyToColumn, QueryFilter, QuerySelect, TransactionSession,
-    TransactionTrait,
+    TransactionTrait, sea_query::IntoCondition,
 };
 
 use streamer::model::ModelEvent;
@@ -53,12 +53,17 @@ where
 /// # Errors
 ///
 /// [`DbErr::Custom`] when `set` sets a key column; an error of the database. Then nothing is changed or emitted.
-pub async fn update_many<E, C>(matching: Condition, set: E::ActiveModel, db: &C) -> Result<Vec<E::Model>, DbErr>
+pub async fn update_many<E, C>(
+    matching: impl IntoCondition,
+    set: E::ActiveModel,
+    db: &C,
+) -> Result<Vec<E::Model>, DbErr>
 where
     E: ModelEvents,
     E::ActiveModel: Send,
     C: ConnectionTrait + TransactionTrait,
 {
+    let matching = matching.into_condition();
     if E::PrimaryKey::iter().any(|key| set.get(key.into_column()).is_set()) {
         let reason = "update_many cannot change a key: the events could not tell which row is which";
         return Err(DbErr::Custom(reason.to_owned()));
@@ -90,11 +95,12 @@ where
 /// # Errors
 ///
 /// An error of the database; then nothing is deleted and nothing emitted.
-pub async fn delete_many<E, C>(matching: Condition, db: &C) -> Result<u64, DbErr>
+pub async fn delete_many<E, C>(matching: impl IntoCondition, db: &C) -> Result<u64, DbErr>
 where
     E: ModelEvents,
     C: ConnectionTrait + TransactionTrait,
 {
+    let matching = matching.into_condition();
     let txn = begin(db).await?;
     let mut rows = E::find().filter(matching).lock_exclusive().all(&txn).await?;
     let mut affected = 0;

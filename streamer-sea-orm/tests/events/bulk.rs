@@ -1,6 +1,6 @@
 //! Many rows at once emit one event for each.
 
-use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, Condition, EntityTrait};
+use sea_orm::{ActiveModelTrait, ActiveValue::Set, ColumnTrait, EntityTrait};
 use serde_json::json;
 
 use crate::{
@@ -20,7 +20,7 @@ async fn each_row_of_a_bulk_statement_is_an_event() {
 
         let mut set = <orders::ActiveModel as ActiveModelTrait>::default();
         set.note = Set(Some("late".to_owned()));
-        let not_bob = Condition::all().add(orders::Column::Customer.ne("Bob"));
+        let not_bob = orders::Column::Customer.ne("Bob");
         let updated = streamer_sea_orm::update_many::<orders::Entity, _>(not_bob.clone(), set.clone(), &db.connection);
         assert_eq!(updated.await.unwrap().len(), 2);
         let emitted = db.emitted().await;
