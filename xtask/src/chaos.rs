@@ -23,7 +23,11 @@ pub(crate) fn run(arguments: &[String]) -> Result<ExitCode> {
         "streamer-chaos",
         "--features",
         "relay",
-        "--",
     ]);
+    if arguments.first().is_some_and(|argument| argument == "soak") {
+        // What is measured is what users have.
+        run.arg("--release");
+    }
+    run.arg("--");
     cargo::instead_of_this(run.args(arguments)).context("could not start cargo")
 }
