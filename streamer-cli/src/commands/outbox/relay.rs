@@ -28,8 +28,8 @@ Any number of relays may run side by side: they share the keys. Ctrl-C finishes
 the batch that is published, then ends with exit code 0.
 
 With --once the exit code is 1 while rows are blocked, by this run or an earlier
-one: they are not published. `outbox status` lists them, `outbox retry` lets them
-be tried again, `outbox skip` deletes one.";
+one: they are not published. `outbox status` lists them, `outbox retry` lets a
+relay try them again, `outbox skip` deletes one.";
 
 /// Publish the rows that are committed, until it is stopped
 #[derive(Args, Debug)]
