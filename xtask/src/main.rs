@@ -23,7 +23,7 @@ Developers' chores
 Usage: cargo xtask CHORE
 
 Chores:
-  test     install what the tests need, then check formatting, lints, dependencies and documentation, run every test, and
+  test     install what the tests need, check formatting, lints, dependencies and documentation, then run every test, and
            the conformance suite on servers of other versions
   check    the same without the tests
   book     make the guides a book in target/book/docs, and follow its links

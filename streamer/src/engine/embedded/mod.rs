@@ -229,7 +229,8 @@ impl EmbeddedEngine {
         })))
     }
 
-    /// How many transactions this handle and its clones have committed. Operations that run at once share one.
+    /// How many transactions this handle and its clones have committed. Operations that run at once share one. Those in which
+    /// a waiting reader found nothing new count, too.
     #[must_use]
     pub fn commits(&self) -> u64 {
         self.0.write.commits()

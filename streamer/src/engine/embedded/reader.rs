@@ -84,8 +84,8 @@ impl EmbeddedReader {
         }
     }
 
-    /// Delivers what is there now, with the look for it in the same transaction. `None` where that cannot be, because somebody
-    /// else writes.
+    /// Delivers what is there now, with the look for it in the same transaction. `None` for a reader without a group, and where
+    /// `Worker::run_if_alone` does nothing.
     async fn deliver_if_alone(&self, count: usize) -> Option<Step<Vec<StreamEntries>>> {
         let ReadMode::Group {
             group,

@@ -131,9 +131,10 @@ impl Worker {
         self.run_by_thread(operation, under_way).await
     }
 
-    /// Runs a short operation that often finds nothing to change, in the thread of the caller if nobody else asks for one. Others
-    /// may write meanwhile, until its first change. `None` where that cannot be, or where another writer was faster: then nothing
-    /// was changed.
+    /// Runs a short operation that often changes nothing, in the thread of the caller. Its transaction takes the write lock only
+    /// with the first change, so that until then it blocks no other writer. Returns `None`, and has changed nothing, if another
+    /// operation of this process is under way, if the connection cannot be used at once, or if another connection has committed
+    /// since the operation began to read.
     pub(super) fn run_if_alone<T>(
         &self,
         mut operation: impl FnMut(&mut Transaction<'_>) -> Step<T>,
