@@ -15,7 +15,7 @@ use crate::shown_url::encoding_hint;
 /// | URL | engine |
 /// | --- | --- |
 /// | `redis://[user:password@]host[:port][/db]` | a Redis or Valkey server |
-/// | `rediss://…` | the same over TLS; see [`RedisEngine`] for certificates |
+/// | `rediss://…` | the same over TLS; see `RedisEngine` for certificates |
 /// | `unix:///path/to.sock[?db=1&user=…&pass=…]` | the same over a Unix socket |
 /// | `redis-sentinel://[user:password@]host:port,host:port/master[/db]` | the master that Sentinels name (`rediss-sentinel` with TLS) |
 /// | `redis-cluster://[user:password@]host:port,host:port` | a Redis Cluster (`rediss-cluster` with TLS) |
