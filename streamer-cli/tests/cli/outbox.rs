@@ -237,10 +237,10 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
             ended.stderr.contains("never published") && ended.stderr.contains("--yes"),
             "{ended:?}"
         );
+        let told = bench.ok(&["outbox", "skip", &id, "--dry-run"]);
         assert!(
-            bench
-                .ok(&["outbox", "skip", &id, "--dry-run"])
-                .starts_with("Would delete")
+            told.starts_with("Would delete") && told.ends_with("\nIts payload cannot be decoded.\n"),
+            "{told}"
         );
         assert_eq!(application.status()["blocked_count"], 1);
         assert!(bench.ok(&["outbox", "skip", &id, "--yes"]).contains("key 'k'"));
@@ -248,6 +248,21 @@ async fn a_row_that_cannot_be_published_is_shown_and_released() {
         assert_eq!(ended.code, Some(1), "{ended:?}");
         bench.ok(&["outbox", "relay", "--once"]);
         assert_eq!(application.published("e").await, [3, 2]);
+
+        // One whose payload is sound: it is told before it is gone.
+        let refused = row("e", "k", 4);
+        let id = refused.event_id.clone();
+        application.write(&mut connection, refused).await;
+        let block = format!("UPDATE streamer_outbox SET blocked = TRUE WHERE event_id = '{id}'");
+        connection.execute(sqlx::AssertSqlSafe(block)).await.unwrap();
+        let told = bench.ok(&["outbox", "skip", &id, "--dry-run"]);
+        assert!(told.ends_with("\nIts payload: {\"n\":4}\n"), "{told}");
+        let told: Value = serde_json::from_str(&bench.ok(&["outbox", "skip", &id, "--yes", "--json"])).unwrap();
+        assert_eq!(
+            (&told["report"], &told["data"]),
+            (&"skipped".into(), &serde_json::json!({"n": 4}))
+        );
+        assert_eq!(application.status()["blocked_count"], 0);
     }
 }
 

@@ -4,8 +4,11 @@ use std::time::Duration;
 
 use sqlx::Row as _;
 
-use super::{Dialect, OutboxError, OutboxRelay, TABLE, database::Database};
-use crate::{Streamer, entry::unix_ms};
+use super::{Dialect, OutboxError, OutboxRelay, OutboxRow, TABLE, database::Database};
+use crate::{
+    Streamer,
+    entry::{Fields, unix_ms},
+};
 
 /// The columns of [`BlockedRow`].
 const BLOCKED: &str = "SELECT event_id, stream, ordering_key, attempts, last_error FROM streamer_outbox WHERE blocked";
@@ -195,6 +198,29 @@ impl Outbox {
         };
         let row = self.database.answer("look for a row", row).await?;
         row.as_ref().map(blocked_row).transpose().map_err(&of)
+    }
+
+    /// The fields of a blocked row's message: what [`Outbox::skip`] would throw away. `None` when there is no such row, it is not
+    /// blocked, or its fields cannot be decoded.
+    ///
+    /// # Errors
+    ///
+    /// [`OutboxError`]
+    pub async fn blocked_fields(&self, event_id: &str) -> Result<Option<Fields>, OutboxError> {
+        let of = OutboxError::of("read a row");
+        let sql = format!(
+            "SELECT fields FROM {TABLE} WHERE blocked AND event_id = {}",
+            self.database.dialect.placeholder(1)
+        );
+        let row = async {
+            let query = sqlx::query(sqlx::AssertSqlSafe(sql)).bind(event_id.to_owned());
+            query.fetch_optional(&self.database.pool).await.map_err(&of)
+        };
+        let Some(row) = self.database.answer("read a row", row).await? else {
+            return Ok(None);
+        };
+        let fields = row.try_get::<Vec<u8>, _>(0).map_err(&of)?;
+        Ok(OutboxRow::decode_fields(&fields))
     }
 
     /// Unblocks a blocked row, or all of them (`None`), so that the relay tries them again. Returns the number of rows.

@@ -1,7 +1,10 @@
 //! `outbox retry` and `outbox skip`: rows that could not be published release their keys.
 
 use clap::Args;
-use streamer::outbox::{BlockedRow, OutboxError};
+use streamer::{
+    Entry, EntryId, OrderedJson, ReceivedMessage, StreamName,
+    outbox::{BlockedRow, Outbox, OutboxError},
+};
 
 use crate::{
     app::Session,
@@ -21,7 +24,8 @@ Examples:
   streamer outbox skip 0197fdd4-5f2c-7c0e-9d1b-0242ac120002 --yes
 
 `outbox status` lists the rows that are blocked. The next rows of their keys are
-published then, and a listener never sees what was skipped.";
+published then, and a listener never sees what was skipped: its payload is
+printed, also by a dry run.";
 
 /// Let blocked rows be published again, once the cause is fixed
 #[derive(Args, Debug)]
@@ -95,6 +99,8 @@ impl Skip {
             }
         }
         for row in &rows {
+            // Before it is gone.
+            let payload = payload(&outbox, row).await?;
             if !self.confirm.is_dry_run() {
                 outbox.skip(&row.event_id).await?;
             }
@@ -109,13 +115,32 @@ impl Skip {
             match session.json {
                 true => output::json(&output::object!({
                     "report": "skipped", "event_id": row.event_id, "stream": row.stream,
-                    "ordering_key": row.ordering_key, "dry_run": self.confirm.is_dry_run(),
+                    "ordering_key": row.ordering_key, "data": payload, "dry_run": self.confirm.is_dry_run(),
                 }))?,
-                false => output::line(format!("{did} {}.", describe(row)))?,
+                false => {
+                    output::line(format!("{did} {}.", describe(row)))?;
+                    match payload {
+                        Some(payload) => output::line(format!("Its payload: {payload}"))?,
+                        None => output::line("Its payload cannot be decoded.")?,
+                    }
+                }
             }
         }
         Ok(Exit::Done)
     }
+}
+
+/// What listeners will never get; `None` where it cannot be decoded.
+async fn payload(outbox: &Outbox, row: &BlockedRow) -> Result<Option<OrderedJson>, OutboxError> {
+    let Some(fields) = outbox.blocked_fields(&row.event_id).await? else {
+        return Ok(None);
+    };
+    let entry = Entry {
+        id: EntryId::MIN,
+        fields,
+    };
+    let message = ReceivedMessage::new(StreamName::from(&row.stream), entry, 0);
+    Ok(message.payload().ok())
 }
 
 fn describe(row: &BlockedRow) -> String {
