@@ -1,7 +1,8 @@
 //! A browser that is told what to do.
 
 use std::{
-    net::TcpListener,
+    io::{Read as _, Write as _},
+    net::{TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -24,6 +25,8 @@ pub(crate) struct Browser {
     pub(crate) client: Client,
     root: String,
     driver: Child,
+    /// Where the driver is, and its name for this browser.
+    session: (u16, String),
     _profile: TempDir,
     _turn: MutexGuard<'static, ()>,
 }
@@ -87,13 +90,33 @@ impl Browser {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
+        let session = client.session_id().await.unwrap().unwrap_or_default();
         Self {
             client,
             root: root.to_owned(),
             driver,
+            session: (port, session),
             _profile: profile,
             _turn: turn,
         }
+    }
+
+    /// For pages below another root.
+    pub(crate) fn at(mut self, root: &str) -> Self {
+        root.clone_into(&mut self.root);
+        self
+    }
+
+    /// Ends the browser of a test that failed. It would outlive the driver and keep the processors from the other tests.
+    fn end(&self) -> std::io::Result<()> {
+        let (port, session) = &self.session;
+        let mut driver = TcpStream::connect(("127.0.0.1", *port))?;
+        driver.set_read_timeout(Some(PATIENCE))?;
+        let request =
+            format!("DELETE /session/{session} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n");
+        driver.write_all(request.as_bytes())?;
+        driver.read_to_end(&mut Vec::new())?;
+        Ok(())
     }
 
     /// Opens a page, such as `failed`, and waits until it is shown.
@@ -273,6 +296,9 @@ impl Browser {
 
 impl Drop for Browser {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            let _ = self.end();
+        }
         let _ = self.driver.kill();
         let _ = self.driver.wait();
     }
