@@ -1,6 +1,9 @@
 //! Cargo, as it would be called by hand.
 
-use std::process::{Command, ExitCode};
+use std::{
+    io::{IsTerminal, stdin},
+    process::{Command, ExitCode},
+};
 
 use anyhow::Result;
 
@@ -28,7 +31,8 @@ pub(crate) fn command() -> Command {
     }
     // A check on a fresh clone builds nothing a second time: what a second build would start from is gigabytes that nobody
     // reads, and a small disk was full of them.
-    if std::env::var_os("CI").is_some() && std::env::var_os("CARGO_INCREMENTAL").is_none() {
+    let nobody_builds_again = std::env::var_os("CI").is_some() || !stdin().is_terminal();
+    if nobody_builds_again && std::env::var_os("CARGO_INCREMENTAL").is_none() {
         cargo.env("CARGO_INCREMENTAL", "0");
     }
     // Tests mostly wait, for servers, processes and time-outs: more of them run at once than there are processors.
