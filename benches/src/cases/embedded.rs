@@ -35,6 +35,7 @@ const P999: &str = "p999_us";
 
 const MULTI: &str = "streamer, multi-thread";
 const CURRENT: &str = "streamer, current-thread";
+const PLAIN: &str = "streamer, without a group, current-thread";
 const HONKER: &str = honker::NAME;
 const APALIS: &str = apalis_sqlite::NAME;
 
@@ -52,6 +53,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 raw_wake_up::<200>,
                 multi_wake_up::<200>,
                 current_wake_up::<200>,
+                plain_wake_up::<200>,
                 |job| honker::run(job, "listen", &["200"]),
             ],
         ),
@@ -63,6 +65,7 @@ pub(crate) fn cases() -> Vec<Case> {
                 raw_wake_up::<1000>,
                 multi_wake_up::<1000>,
                 current_wake_up::<1000>,
+                plain_wake_up::<1000>,
                 |job| honker::run(job, "listen", &["1000"]),
             ],
         ),
@@ -345,20 +348,22 @@ fn raw_drain(job: &Job) -> Result<Reading> {
 /// How often a reader of plain SQLite looks for new rows.
 const POLL: Duration = Duration::from_micros(200);
 
-fn wake_up(name: &'static str, title: &'static str, amount: u64, runs: [fn(&Job) -> Result<Reading>; 4]) -> Case {
-    let [raw, multi, current, peer] = runs;
+fn wake_up(name: &'static str, title: &'static str, amount: u64, runs: [fn(&Job) -> Result<Reading>; 5]) -> Case {
+    let [raw, multi, current, plain, peer] = runs;
     Case {
         name,
         title,
         about: "One process emits; another listens in a group and compares the time in the payload with its clock. \
                 Raw is SQLite itself with the same settings, one row in each commit, and polls for new rows every \
-                200 µs. honker polls every millisecond, as by default.",
+                200 µs. It records no delivery, and neither does the listening without a group. honker polls every \
+                millisecond, as by default.",
         metrics: &[P50, P99, P999, RESIDENT],
         amount,
         contenders: vec![
             Contender::new("raw", raw),
             Contender::new(MULTI, multi),
             Contender::new(CURRENT, current),
+            Contender::new(PLAIN, plain),
             Contender::new(HONKER, peer).prepared(honker::built),
         ],
         targets: vec![
@@ -454,14 +459,21 @@ fn raw_wake_up<const PER_SECOND: u64>(job: &Job) -> Result<Reading> {
 fn multi_wake_up<const PER_SECOND: u64>(job: &Job) -> Result<Reading> {
     match job.role {
         Some(_) => produce(job, PER_SECOND),
-        None => job.on_two_threads(consume(url(&job.directory), job.amount, producer(job)?)),
+        None => job.on_two_threads(consume(url(&job.directory), Some(GROUP), job.amount, producer(job)?)),
     }
 }
 
 fn current_wake_up<const PER_SECOND: u64>(job: &Job) -> Result<Reading> {
     match job.role {
         Some(_) => produce(job, PER_SECOND),
-        None => job.on_one_thread(consume(url(&job.directory), job.amount, producer(job)?)),
+        None => job.on_one_thread(consume(url(&job.directory), Some(GROUP), job.amount, producer(job)?)),
+    }
+}
+
+fn plain_wake_up<const PER_SECOND: u64>(job: &Job) -> Result<Reading> {
+    match job.role {
+        Some(_) => produce(job, PER_SECOND),
+        None => job.on_one_thread(consume(url(&job.directory), None, job.amount, producer(job)?)),
     }
 }
 
@@ -477,7 +489,7 @@ fn produce(job: &Job, per_second: u64) -> Result<Reading> {
     Ok(Reading::default())
 }
 
-async fn consume(url: String, amount: u64, mut producer: Command) -> Result<Reading> {
+async fn consume(url: String, group: Option<&'static str>, amount: u64, mut producer: Command) -> Result<Reading> {
     let streamer = Streamer::connect(&url).await?;
     let countdown = Countdown::from(amount);
     let waited = Arc::new(Mutex::new(Vec::with_capacity(amount as usize)));
@@ -497,11 +509,14 @@ async fn consume(url: String, amount: u64, mut producer: Command) -> Result<Read
         begun.notified().await;
         producer.spawn()
     });
-    let listening = streamer.listen(listeners).group(GROUP).on_report(move |report| {
+    let mut listening = streamer.listen(listeners).on_report(move |report| {
         if let Report::Started { .. } = report {
             begins.notify_one();
         }
     });
+    if let Some(group) = group {
+        listening = listening.group(group);
+    }
     drain::timed(listening, countdown, amount).await?;
     let mut producer = producer.await?.context("start the producer")?;
     ensure!(producer.wait()?.success(), "the producer failed");
