@@ -70,7 +70,10 @@ async function go() {
   await refresh();
 }
 
-/** Loads what the page shows, and shows it. Only one load at a time; one that is asked for during a load comes after it. */
+/**
+ * Loads what the page shows, and shows it. Only one load at a time; one that is asked for during a load comes after it. Each is
+ * shown: where something is missing an answer waits for the next look, and that look asks for another load.
+ */
 async function refresh() {
   const shown = app.shown;
   if (shown.loading) {
@@ -87,12 +90,12 @@ async function refresh() {
         if (error.status === 401) return logIn();
         shown.error = error.message;
       }
-    } while (shown.again);
+      render(shown);
+    } while (shown.again && shown === app.shown);
   };
   shown.loading = load();
   await shown.loading;
   shown.loading = null;
-  render(shown);
 }
 
 function render(shown = app.shown) {

@@ -274,6 +274,10 @@ async fn what_is_gone_is_said_and_is_no_error_in_the_console() {
     ] {
         browser.open(page).await;
         browser.sees(text).await;
+        // Each answer is shown, though the next look at the store asks for another one while it is awaited.
+        let asked = "performance.getEntriesByType('resource').filter((one) => one.name.includes('/api/group?')).length";
+        let asked = browser.js(asked).await;
+        assert!(asked.as_u64() < Some(4), "{page} was shown after {asked} requests");
     }
     // What goes while it is shown is gone at the next look, and comes back when it does.
     let engine = shop.streamer.engine();
