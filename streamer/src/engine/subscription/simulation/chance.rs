@@ -6,7 +6,8 @@
 //!
 //! Checked: nothing is acknowledged before a listener decided about it and its failure is recorded; nothing begins that is
 //! pending with another consumer; and at the end every message is handled or listed, unless nobody could know it any more:
-//! it was deleted, or its group was destroyed while the process that had it was gone.
+//! it was deleted, or its group or consumer was removed while the process that had it was gone, or before that process had
+//! the reply that named it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -30,6 +31,8 @@ const STREAMS: [&str; 2] = ["a", "b"];
 #[derive(Default)]
 struct Forgiven {
     deleted: BTreeSet<(u32, EntryId)>,
+    /// Pending with a consumer that was never told of it, because the reply was lost, when its group or consumer was removed.
+    untold: BTreeSet<(u32, EntryId)>,
     /// Pending with this consumer when its group or consumer was removed.
     removed: BTreeMap<(u32, EntryId), String>,
     /// Consumers whose process was gone, or stood still, at or after a removal.
@@ -175,8 +178,11 @@ async fn misfortune(seed: u64) {
                     };
                     group.pending.retain(|id, pending| {
                         let goes = consumer.as_ref().is_none_or(|name| *name == pending.consumer);
-                        if goes {
-                            forgiven.removed.insert((stream as u32, *id), pending.consumer.clone());
+                        let message = (stream as u32, *id);
+                        if goes && pending.told {
+                            forgiven.removed.insert(message, pending.consumer.clone());
+                        } else if goes {
+                            forgiven.untold.insert(message);
                         }
                         !goes
                     });
@@ -215,6 +221,7 @@ async fn misfortune(seed: u64) {
         let removed = forgiven.removed.get(message);
         !pending && matches!(decided, Some(Verdict::Succeed | Verdict::Fail))
             || forgiven.deleted.contains(message)
+            || !pending && forgiven.untold.contains(message)
             || !pending && removed.is_some_and(|owner| forgiven.gone.contains(owner))
     };
     for _ in 0..2000 {

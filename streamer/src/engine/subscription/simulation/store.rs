@@ -82,6 +82,8 @@ pub(crate) struct Pending {
     /// The instant from which its idle time counts.
     pub(crate) since: u64,
     pub(crate) count: u64,
+    /// Whether the consumer knows of it: a reply that named it has arrived.
+    pub(crate) told: bool,
 }
 
 /// So that idle times of more than the age of the store can be set.
@@ -105,6 +107,27 @@ impl MemoryStore {
 
     pub(crate) fn now(&self) -> u64 {
         BEFORE_EPOCH + self.epoch.elapsed().as_millis() as u64
+    }
+
+    /// A consumer knows of these, if they are still pending with it.
+    fn tell(&self, stream: &StreamName, group: &str, consumer: &str, ids: impl Iterator<Item = EntryId>) {
+        let mut state = locked(&self.state);
+        let Some(group) = state
+            .streams
+            .get_mut(stream)
+            .and_then(|stream| stream.groups.get_mut(group))
+        else {
+            return;
+        };
+        for id in ids {
+            if let Some(pending) = group
+                .pending
+                .get_mut(&id)
+                .filter(|pending| pending.consumer == consumer)
+            {
+                pending.told = true;
+            }
+        }
     }
 
     pub(crate) fn inject(&self, faults: impl FnMut(&'static str, &[StreamName]) -> Fault + Send + 'static) {
@@ -344,7 +367,7 @@ impl GroupStore for Arc<MemoryStore> {
             Scan::Own => "take own",
             Scan::Idle(_) => "take idle",
         };
-        self.each(
+        let all = self.each(
             verb,
             &member.consumer,
             requests,
@@ -368,6 +391,7 @@ impl GroupStore for Arc<MemoryStore> {
                     };
                     let pending = group.pending.get_mut(&id).expect("pending");
                     let count_before = pending.count;
+                    pending.told &= pending.consumer == member.consumer;
                     pending.consumer.clone_from(&member.consumer);
                     pending.since = now;
                     pending.count += u64::from(count_before < 2);
@@ -379,8 +403,16 @@ impl GroupStore for Arc<MemoryStore> {
                 }
                 Ok(taken)
             },
-        )
-        .await
+        );
+        let all = all.await;
+        for (request, taken) in requests.iter().zip(&all) {
+            let ids = taken
+                .iter()
+                .flat_map(|taken| &taken.entries)
+                .map(|taken| taken.entry.id);
+            self.tell(&request.stream, &member.group, &member.consumer, ids);
+        }
+        all
     }
 
     async fn take_due(&self, member: &Member, due: &[DueEntries]) -> Vec<EngineResult<Taken>> {
@@ -479,6 +511,7 @@ impl GroupStore for Arc<MemoryStore> {
                             consumer: member.consumer.clone(),
                             since: now,
                             count: *count,
+                            told: true,
                         });
                     }
                 }
@@ -731,6 +764,7 @@ impl MemoryReader {
                             consumer: consumer.clone(),
                             since: now,
                             count: 1,
+                            told: false,
                         };
                         group.pending.insert(entry.id, pending);
                     }
@@ -790,10 +824,15 @@ impl Reader for MemoryReader {
             }
         };
         tokio::time::sleep(fault.latency).await;
-        match fault.after {
-            Some(kind) => Err(error(kind, "read")),
-            None => Ok(found),
+        if let Some(kind) = fault.after {
+            return Err(error(kind, "read"));
         }
+        if let ReadMode::Group { group, consumer, .. } = &*mode {
+            for StreamEntries { stream, entries } in &found {
+                store.tell(stream, group, consumer, entries.iter().map(|entry| entry.id));
+            }
+        }
+        Ok(found)
     }
 
     fn interrupter(&self) -> Interrupter {
