@@ -38,10 +38,12 @@ pub(super) async fn read(
             true => deliveries.drain().await,
             false => Ok(None),
         };
-        dispatcher.dispatch(&plan, enough(batch, &mut left)).await?;
+        let handing_over = dispatcher.dispatch(&plan, enough(batch, &mut left));
+        deliveries.hand_over(handing_over).await??;
         deliveries.observe_dispatch(messages, began.elapsed());
         if let Some(rest) = rest? {
-            dispatcher.dispatch(&plan, enough(rest, &mut left)).await?;
+            let handing_over = dispatcher.dispatch(&plan, enough(rest, &mut left));
+            deliveries.hand_over(handing_over).await??;
         }
         if plan.options.workers.count() == 1 && !deliveries.has_backlog() {
             // The next read would wait at the store. To write it takes as long as to handle a message, so the worker

@@ -328,7 +328,7 @@ impl Core {
                     }
                     Err(error) => {
                         if is_missing(error.kind()) {
-                            self.in_flight.set_vanished(*stream, true);
+                            self.is_gone(*stream);
                         }
                         Err(error)
                     }

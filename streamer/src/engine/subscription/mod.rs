@@ -225,6 +225,16 @@ impl Deliveries {
         self.sources.drain().await
     }
 
+    /// Waits until a batch was handed to workers. Workers may wait for a group that is gone, to settle: it is joined again
+    /// meanwhile. Not cancel safe.
+    ///
+    /// # Errors
+    ///
+    /// As [`Deliveries::next`].
+    pub(crate) async fn hand_over<T>(&mut self, handing_over: impl Future<Output = T>) -> Result<T, SubscribeError> {
+        self.sources.hand_over(&self.core, handing_over).await
+    }
+
     /// A batch was handed to workers, after waiting so long for room: how fast messages are handled decides how many are
     /// read at once, and whether the store is asked ahead.
     pub(crate) fn observe_dispatch(&mut self, messages: usize, waited: Duration) {

@@ -86,7 +86,7 @@ impl Core {
                     }
                     Err(error) if patient && may_pass(error.kind()) => {
                         if is_missing(error.kind()) {
-                            self.in_flight.set_vanished(plan.stream, true);
+                            self.is_gone(plan.stream);
                         }
                         let keep_alive = self.spec.keep_alive.unwrap_or_default();
                         told.failed(&self.settling, plan.stream, error, attempts == 0, &keep_alive);

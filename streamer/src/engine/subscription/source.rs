@@ -410,8 +410,26 @@ impl Source {
             biased;
             () = &mut room => {}
             () = core.halt.cancelled() => {}
+            // What waits may wait for the group.
+            () = core.gone[self.shard].notified() => self.unresolve(),
         }
         Ok(())
+    }
+
+    /// Joins groups again that are gone, while what was read waits for workers: those may wait for the group, to settle.
+    pub(super) async fn join_again(&mut self) -> Result<(), SubscribeError> {
+        if self.core.halt.is_cancelled() {
+            return Ok(());
+        }
+        self.unresolve();
+        match self.resolve().await {
+            Ok(()) => Ok(()),
+            Err(Failure::Ends(error)) => Err(error),
+            Err(Failure::Store(error)) => {
+                self.postpone(error);
+                Ok(())
+            }
+        }
     }
 
     /// Too much waits for a retry: nothing is read until one is due.

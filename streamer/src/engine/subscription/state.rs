@@ -10,7 +10,7 @@ use std::{
 };
 
 use tokio::{
-    sync::{Mutex as AsyncMutex, RwLock},
+    sync::{Mutex as AsyncMutex, Notify, RwLock},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,6 +51,8 @@ pub(super) struct Core {
     pub(super) delayed: Vec<DelayedRetries>,
     pub(super) strangers: Strangers,
     pub(super) users: Users,
+    /// For each shard: a stream or its group was found to be gone, by somebody else than its source.
+    pub(super) gone: Vec<Notify>,
     pub(super) trouble: Trouble,
     /// Trouble with storing outcomes, shared by all calls that settle.
     pub(super) settling: SettlingTrouble,
@@ -109,6 +111,7 @@ impl Core {
             delayed: shards.iter().map(|_| DelayedRetries::default()).collect(),
             strangers: Strangers::new(names.len(), shards.len()),
             users: Users::new(shards.len()),
+            gone: shards.iter().map(|_| Notify::new()).collect(),
             trouble: Trouble::new(names.len()),
             settling: SettlingTrouble::new(names.len()),
             quiet: Quiet::new(shards.len()),
@@ -155,6 +158,12 @@ impl Core {
 
     pub(super) fn delayed(&self, stream: u32) -> &DelayedRetries {
         &self.delayed[self.shard_of[stream as usize]]
+    }
+
+    /// A stream or its group is gone: its source joins the group again, also while it waits for workers.
+    pub(super) fn is_gone(&self, stream: u32) {
+        self.in_flight.set_vanished(stream, true);
+        self.gone[self.shard(stream)].notify_one();
     }
 
     /// The shard of a stream.

@@ -25,6 +25,34 @@ async fn a_destroyed_group_loses_nothing_that_live_consumers_have() {
     two.stop(Close::Orderly).await;
 }
 
+/// The reader waits for workers, the worker for the group in which it puts a retry off, and the group for the reader.
+#[tokio::test(start_paused = true)]
+async fn a_group_that_is_destroyed_is_joined_again_while_the_reader_waits_for_workers() {
+    for is_cluster in [false, true] {
+        let mut store = MemoryStore::new();
+        store.is_cluster = is_cluster;
+        let store = Arc::new(store);
+        let journal = Arc::new(Journal::default());
+        let ids = some(&store, "a", 60);
+        let listener = |_, _, attempt| match attempt {
+            1 => (SECOND, Verdict::RetryIn(3_000)),
+            _ => (Duration::ZERO, Verdict::Succeed),
+        };
+        let mut spec = spec(&["a", "b"], "g-1");
+        spec.batch = 4;
+        let process = Process::start(&store, spec, Arc::new(listener), &journal);
+        until("the third runs", || journal.begun(0, ids[2]) == 1).await;
+        store.change(|state| state.streams.get_mut(&"a".into()).expect("a stream").groups.clear());
+        until("all are tried again", || {
+            ids.iter().all(|id| journal.begun(0, *id) >= 2)
+        })
+        .await;
+        until("all are settled", || store.pending("a").is_empty()).await;
+        assert_eq!(journal.told("GroupRecreated"), 1, "{:?}", locked(&journal.events));
+        process.stop(Close::Orderly).await;
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_deleted_consumer_that_lives_loses_nothing_and_has_its_leases_again() {
     let store = Arc::new(MemoryStore::new());
