@@ -38,12 +38,12 @@ pub(super) async fn read(
             true => deliveries.drain().await,
             false => Ok(None),
         };
-        let handing_over = dispatcher.dispatch(&plan, enough(batch, &mut left));
-        deliveries.hand_over(handing_over).await??;
+        let dispatch = dispatcher.dispatch(&plan, enough(batch, &mut left));
+        deliveries.dispatching(dispatch).await??;
         deliveries.observe_dispatch(messages, began.elapsed());
         if let Some(rest) = rest? {
-            let handing_over = dispatcher.dispatch(&plan, enough(rest, &mut left));
-            deliveries.hand_over(handing_over).await??;
+            let dispatch = dispatcher.dispatch(&plan, enough(rest, &mut left));
+            deliveries.dispatching(dispatch).await??;
         }
         if plan.options.workers.count() == 1 && !deliveries.has_backlog() {
             // The next read would wait at the store. To write it takes as long as to handle a message, so the worker

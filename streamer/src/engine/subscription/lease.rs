@@ -328,7 +328,7 @@ impl Core {
                     }
                     Err(error) => {
                         if is_missing(error.kind()) {
-                            self.is_gone(*stream);
+                            self.mark_missing(*stream);
                         }
                         Err(error)
                     }

@@ -225,14 +225,14 @@ impl Deliveries {
         self.sources.drain().await
     }
 
-    /// Waits until a batch was handed to workers. Workers may wait for a group that is gone, to settle: it is joined again
-    /// meanwhile. Not cancel safe.
+    /// Waits for `dispatch`, which hands a batch to workers, and rejoins missing consumer groups meanwhile: the queue stays full
+    /// while a worker needs a missing group to settle its message. Not cancel safe.
     ///
     /// # Errors
     ///
     /// As [`Deliveries::next`].
-    pub(crate) async fn hand_over<T>(&mut self, handing_over: impl Future<Output = T>) -> Result<T, SubscribeError> {
-        self.sources.hand_over(&self.core, handing_over).await
+    pub(crate) async fn dispatching<T>(&mut self, dispatch: impl Future<Output = T>) -> Result<T, SubscribeError> {
+        self.sources.dispatching(dispatch).await
     }
 
     /// A batch was handed to workers, after waiting so long for room: how fast messages are handled decides how many are

@@ -86,7 +86,7 @@ impl Core {
                     }
                     Err(error) if patient && may_pass(error.kind()) => {
                         if is_missing(error.kind()) {
-                            self.is_gone(plan.stream);
+                            self.mark_missing(plan.stream);
                         }
                         let keep_alive = self.spec.keep_alive.unwrap_or_default();
                         told.failed(&self.settling, plan.stream, error, attempts == 0, &keep_alive);

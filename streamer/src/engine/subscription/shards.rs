@@ -4,7 +4,7 @@
 //! have a task each, and one channel with room for a few batches. Each registers what it received before it sends it, so
 //! that it is renewed while it waits there; and none reads while too much waits.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::sync::mpsc;
 
@@ -52,16 +52,12 @@ impl Sources {
         Ok(Some(drained).filter(|drained| !drained.is_empty()))
     }
 
-    /// Waits until deliveries were handed to workers. Where the group is gone it is joined again meanwhile.
-    pub(super) async fn hand_over<T>(
-        &mut self,
-        core: &Core,
-        handing_over: impl Future<Output = T>,
-    ) -> Result<T, SubscribeError> {
+    /// Waits for `dispatch`. A source that is driven by the caller rejoins missing consumer groups meanwhile; sources with a
+    /// task of their own do so in that task.
+    pub(super) async fn dispatching<T>(&mut self, dispatch: impl Future<Output = T>) -> Result<T, SubscribeError> {
         match self {
-            Self::One(source) => hand_over(source, core, handing_over).await,
-            // Each source sees to it itself.
-            Self::Many(_) => Ok(handing_over.await),
+            Self::One(source) => source.wait_for_workers(dispatch).await,
+            Self::Many(_) => Ok(dispatch.await),
         }
     }
 
@@ -77,21 +73,6 @@ impl Sources {
 async fn drain(source: &mut Source) {
     if let Err(error) = source.drain().await {
         source.postpone(error);
-    }
-}
-
-async fn hand_over<T>(
-    source: &mut Source,
-    core: &Core,
-    handing_over: impl Future<Output = T>,
-) -> Result<T, SubscribeError> {
-    let mut handing_over = pin!(handing_over);
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut handing_over => return Ok(done),
-            () = core.gone[source.shard].notified() => source.join_again().await?,
-        }
     }
 }
 
@@ -148,7 +129,7 @@ async fn drive(mut source: Source, batches: mpsc::Sender<Vec<Delivery>>) -> Resu
                 drain(&mut source).await;
                 tokio::select! {
                     biased;
-                    sent = hand_over(&mut source, &core, batches.send(batch)) => {
+                    sent = source.wait_for_workers(batches.send(batch)) => {
                         if sent?.is_err() {
                             // Nobody asks any more; what is registered is released.
                             core.halt.cancelled().await;

@@ -406,18 +406,32 @@ impl Source {
             return Ok(());
         }
         self.drain().await?;
-        tokio::select! {
-            biased;
-            () = &mut room => {}
-            () = core.halt.cancelled() => {}
-            // What waits may wait for the group.
-            () = core.gone[self.shard].notified() => self.unresolve(),
-        }
-        Ok(())
+        let room_or_halt = async {
+            tokio::select! {
+                biased;
+                () = &mut room => {}
+                () = core.halt.cancelled() => {}
+            }
+        };
+        Ok(self.wait_for_workers(room_or_halt).await?)
     }
 
-    /// Joins groups again that are gone, while what was read waits for workers: those may wait for the group, to settle.
-    pub(super) async fn join_again(&mut self) -> Result<(), SubscribeError> {
+    /// Waits for something that workers do, and rejoins missing consumer groups meanwhile: a worker may need the group to
+    /// settle its message, and only the source joins it. Not cancel safe.
+    pub(super) async fn wait_for_workers<T>(&mut self, workers: impl Future<Output = T>) -> Result<T, SubscribeError> {
+        let core = self.core.clone();
+        let mut workers = pin!(workers);
+        loop {
+            tokio::select! {
+                biased;
+                done = &mut workers => return Ok(done),
+                () = core.missing[self.shard].notified() => self.rejoin().await?,
+            }
+        }
+    }
+
+    /// Joins the consumer groups again, and creates those that are missing. An error of the store is left to the next step.
+    async fn rejoin(&mut self) -> Result<(), SubscribeError> {
         if self.core.halt.is_cancelled() {
             return Ok(());
         }

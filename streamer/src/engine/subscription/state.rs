@@ -51,8 +51,8 @@ pub(super) struct Core {
     pub(super) delayed: Vec<DelayedRetries>,
     pub(super) strangers: Strangers,
     pub(super) users: Users,
-    /// For each shard: a stream or its group was found to be gone, by somebody else than its source.
-    pub(super) gone: Vec<Notify>,
+    /// For each shard: settling or renewing found that a stream or its consumer group is missing.
+    pub(super) missing: Vec<Notify>,
     pub(super) trouble: Trouble,
     /// Trouble with storing outcomes, shared by all calls that settle.
     pub(super) settling: SettlingTrouble,
@@ -111,7 +111,7 @@ impl Core {
             delayed: shards.iter().map(|_| DelayedRetries::default()).collect(),
             strangers: Strangers::new(names.len(), shards.len()),
             users: Users::new(shards.len()),
-            gone: shards.iter().map(|_| Notify::new()).collect(),
+            missing: shards.iter().map(|_| Notify::new()).collect(),
             trouble: Trouble::new(names.len()),
             settling: SettlingTrouble::new(names.len()),
             quiet: Quiet::new(shards.len()),
@@ -160,10 +160,11 @@ impl Core {
         &self.delayed[self.shard_of[stream as usize]]
     }
 
-    /// A stream or its group is gone: its source joins the group again, also while it waits for workers.
-    pub(super) fn is_gone(&self, stream: u32) {
+    /// Settling or renewing found that a stream or its consumer group is missing: its source rejoins the group, also while
+    /// it waits for workers.
+    pub(super) fn mark_missing(&self, stream: u32) {
         self.in_flight.set_vanished(stream, true);
-        self.gone[self.shard(stream)].notify_one();
+        self.missing[self.shard(stream)].notify_one();
     }
 
     /// The shard of a stream.

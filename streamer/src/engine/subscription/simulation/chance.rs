@@ -1,4 +1,5 @@
-//! Long runs of random misfortune. A seed replays exactly.
+//! Long runs of random misfortune. A seed replays the same faults; the branch that a `select!` polls first still differs from run to
+//! run, so a rare failure needs several runs of its seed.
 //!
 //! Two or three processes listen to two streams. They crash at any await, stand still for any time, stop, and start again;
 //! requests fail before or after their effect; groups are destroyed, consumers deleted, entries trimmed, and consumers of

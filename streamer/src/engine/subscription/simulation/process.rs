@@ -231,7 +231,7 @@ async fn read(mut deliveries: Deliveries, queue: mpsc::Sender<Vec<Delivery>>) ->
             _ => None,
         };
         for batch in std::iter::once(batch).chain(rest) {
-            if deliveries.hand_over(queue.send(batch)).await?.is_err() {
+            if deliveries.dispatching(queue.send(batch)).await?.is_err() {
                 return Ok(WhyEnded::Stopped);
             }
         }
